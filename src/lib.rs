@@ -1,0 +1,28 @@
+//! OAuth2 password login for any tower stack.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod attempts;
+mod bearer;
+mod endpoint;
+mod password;
+mod protocol;
+mod revocation;
+mod secret;
+mod shell;
+pub mod store;
+mod timer;
+mod token;
+mod verifier;
+
+pub use self::{
+    attempts::AttemptLimits,
+    protocol::{InvalidScope, Scope, TokenError},
+    secret::Secret,
+    store::StoreError,
+    token::{AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator},
+    verifier::{Identity, Login, Verdict, Verifier, VerifyError},
+};
+
+/// Any error, as causes are kept in this crate.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

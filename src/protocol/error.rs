@@ -1,0 +1,180 @@
+//! The error of the token and revocation endpoints (RFC 6749, section 5.2).
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+/// What the token or revocation endpoint answers when it refuses: a status, the code and description of RFC 6749,
+/// section 5.2, and what must go with them.
+///
+/// ```
+/// use tower_oauth2_password::TokenError;
+///
+/// let error = TokenError::custom("mfa_required", "A second factor is needed").with_field("mfa_token", "f00");
+/// assert_eq!(error.code(), "mfa_required");
+/// assert_eq!(error.status(), 400);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenError {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    description: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    fields: Map<String, Value>,
+}
+
+impl TokenError {
+    fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
+        Self {
+            status,
+            code: Cow::Borrowed(code),
+            description: Cow::Borrowed(description),
+            retry_after: None,
+            fields: Map::new(),
+        }
+    }
+
+    /// A malformed request: 400 `invalid_request`.
+    #[must_use]
+    pub fn invalid_request(description: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+    }
+
+    /// A body over the limit: 413 `invalid_request`.
+    #[must_use]
+    pub fn body_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "The request body is too large")
+    }
+
+    /// A client that is unknown or did not authenticate: 401 `invalid_client`, sent with a Basic challenge.
+    #[must_use]
+    pub fn invalid_client() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "Client authentication failed")
+    }
+
+    /// Wrong username or password, or a refresh token that is not good: 400 `invalid_grant`.
+    #[must_use]
+    pub fn invalid_grant(description: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_grant", description)
+    }
+
+    /// The client may not use this grant: 400 `unauthorized_client`.
+    #[must_use]
+    pub fn unauthorized_client() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", "The client may not use this grant type")
+    }
+
+    /// A grant type that this endpoint does not serve: 400 `unsupported_grant_type`.
+    #[must_use]
+    pub fn unsupported_grant_type() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "The grant type is not supported")
+    }
+
+    /// A token of a kind that cannot be revoked here: 400 `unsupported_token_type` (RFC 7009, section 2.2.1).
+    #[must_use]
+    pub fn unsupported_token_type() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unsupported_token_type", "Tokens of this type cannot be revoked")
+    }
+
+    /// A scope that is malformed or not allowed: 400 `invalid_scope`.
+    #[must_use]
+    pub fn invalid_scope(description: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_scope", description)
+    }
+
+    /// Too many failed attempts: 429 with `retry-after`, code `invalid_request`.
+    #[must_use]
+    pub fn too_many_attempts(retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "invalid_request", "Too many failed attempts, try again later")
+            .with_retry_after(retry_after)
+    }
+
+    /// No capacity, or something behind the endpoint is away: 503 `temporarily_unavailable` with `retry-after`.
+    #[must_use]
+    pub fn temporarily_unavailable(retry_after: Duration) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "temporarily_unavailable",
+            "The server cannot handle the request now, try again later",
+        )
+        .with_retry_after(retry_after)
+    }
+
+    /// An error of one's own, for instance `mfa_required`: 400 unless [`with_status`](Self::with_status) says otherwise.
+    ///
+    /// Characters outside of RFC 6749, section 5.2 (printable ASCII without `"` and `\`) are replaced by `?`.
+    #[must_use]
+    pub fn custom(code: &str, description: &str) -> Self {
+        Self {
+            code: Cow::Owned(printable(code)),
+            description: Cow::Owned(printable(description)),
+            ..Self::new(StatusCode::BAD_REQUEST, "", "")
+        }
+    }
+
+    /// Replaces the status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a `retry-after` header, in whole seconds, rounded up, at least one.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Adds a member to the JSON object. `error` and `error_description` cannot be replaced.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if name != "error" && name != "error_description" {
+            self.fields.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The value of `error`.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The value of `error_description`.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// How long the client should wait, as `retry-after` says it: whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64)
+    }
+
+    /// The members beside `error` and `error_description`.
+    #[must_use]
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.description)
+    }
+}
+
+impl std::error::Error for TokenError {}

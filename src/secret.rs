@@ -1,0 +1,56 @@
+//! Types for what must not be seen: redacted in `Debug`, zeroized, and without `PartialEq`.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A password, client secret or token on its way through the program.
+///
+/// `Debug` prints `[redacted]`, the memory is overwritten on drop, and there is no `PartialEq`: comparing secrets with
+/// `==` takes a time that depends on where they differ.
+///
+/// ```
+/// use tower_oauth2_password::Secret;
+///
+/// let password = Secret::new("wonderland123".to_owned());
+/// assert_eq!(format!("{password:?}"), "[redacted]");
+/// assert_eq!(password.expose(), "wonderland123");
+/// ```
+#[derive(Clone, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes ownership of a secret text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The secret itself. Do not log, print or store what this returns.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

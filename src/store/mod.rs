@@ -1,0 +1,40 @@
+//! State that outlives a request: refresh token families, failed attempts, revoked access tokens.
+//!
+//! Each kind is a trait with an implementation in memory and, behind the feature `redis`, one in Redis. The contract of
+//! each trait is checked by [`testkit`], which a store of one's own can run, too.
+
+mod attempts;
+mod deny_list;
+mod refresh;
+
+use std::fmt;
+
+pub use self::{
+    attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
+    deny_list::DenyList,
+    refresh::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor},
+};
+use crate::BoxError;
+
+/// A store could not answer: what it needs is away, too slow, or full. The cause is logged, never shown.
+#[derive(Debug)]
+pub struct StoreError(BoxError);
+
+impl StoreError {
+    /// Wraps the cause.
+    pub fn new(cause: impl Into<BoxError>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store is unavailable")
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}

@@ -1,0 +1,119 @@
+//! What a checked access token says.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+
+use crate::Scope;
+
+/// A checked access token, put into the request's extensions by [`BearerLayer`](crate::BearerLayer). Cheap to clone.
+///
+/// ```
+/// use tower_oauth2_password::AccessToken;
+///
+/// let token = AccessToken::new("alice").with_scope("items:read".parse()?);
+/// assert_eq!(token.subject(), "alice");
+/// assert!(token.scope().contains("items:read"));
+/// # Ok::<(), tower_oauth2_password::InvalidScope>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AccessToken(Arc<Contents>);
+
+#[derive(Clone, Debug)]
+struct Contents {
+    subject: String,
+    client_id: Option<String>,
+    scope: Scope,
+    id: Option<String>,
+    expires_at: Option<u64>,
+    claims: Map<String, Value>,
+}
+
+impl AccessToken {
+    /// A token with nothing but a subject, for validators of one's own and for tests.
+    #[must_use]
+    pub fn new(subject: impl Into<String>) -> Self {
+        Self(Arc::new(Contents {
+            subject: subject.into(),
+            client_id: None,
+            scope: Scope::empty(),
+            id: None,
+            expires_at: None,
+            claims: Map::new(),
+        }))
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Sets the scope.
+    #[must_use]
+    pub fn with_scope(self, scope: Scope) -> Self {
+        self.edit(|contents| contents.scope = scope)
+    }
+
+    /// Sets the client.
+    #[must_use]
+    pub fn with_client_id(self, client_id: impl Into<String>) -> Self {
+        self.edit(|contents| contents.client_id = Some(client_id.into()))
+    }
+
+    /// Sets the unique id (`jti`), by which the token can be revoked.
+    #[must_use]
+    pub fn with_id(self, id: impl Into<String>) -> Self {
+        self.edit(|contents| contents.id = Some(id.into()))
+    }
+
+    /// Sets the time after which the token is not good any more, in seconds since the epoch.
+    #[must_use]
+    pub fn with_expires_at(self, seconds: u64) -> Self {
+        self.edit(|contents| contents.expires_at = Some(seconds))
+    }
+
+    /// Sets the additional claims.
+    #[must_use]
+    pub fn with_claims(self, claims: Map<String, Value>) -> Self {
+        self.edit(|contents| contents.claims = claims)
+    }
+
+    /// Whom the token speaks for (`sub`).
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Which client it was issued to (`client_id`).
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.0.client_id.as_deref()
+    }
+
+    /// What it allows (`scope`).
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.0.scope
+    }
+
+    /// Its unique id (`jti`).
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.0.id.as_deref()
+    }
+
+    /// The time after which it is not good any more (`exp`).
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0.expires_at.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+    }
+
+    /// A claim that is not one of the issuer's own.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.0.claims.get(name)
+    }
+}

@@ -1,0 +1,6 @@
+/// Placeholder.
+#[derive(Debug)]
+pub struct Key;
+/// Placeholder.
+#[derive(Debug)]
+pub struct KeyError;

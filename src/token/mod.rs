@@ -1,0 +1,135 @@
+//! Access tokens: how they are made and checked.
+
+mod access;
+mod jwt;
+mod key;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+pub use self::{
+    access::AccessToken,
+    jwt::Jwt,
+    key::{Key, KeyError},
+};
+use crate::{BoxError, Scope, Secret, verifier::BoxFuture};
+use serde_json::{Map, Value};
+
+/// What an access token is to say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenRequest {
+    /// The `sub` claim.
+    pub subject: String,
+    /// The `client_id` claim, where there is a client.
+    pub client_id: Option<String>,
+    /// The `scope` claim.
+    pub scope: Scope,
+    /// Additional claims; the issuer's own win.
+    pub claims: Map<String, Value>,
+}
+
+impl TokenRequest {
+    /// A token for `subject` with nothing else in it.
+    #[must_use]
+    pub fn new(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), client_id: None, scope: Scope::empty(), claims: Map::new() }
+    }
+}
+
+/// An access token that was just made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IssuedToken {
+    /// What the client gets as `access_token`.
+    pub token: Secret,
+    /// What the client gets as `expires_in`.
+    pub expires_in: Duration,
+}
+
+impl IssuedToken {
+    /// A token and how long it is good.
+    #[must_use]
+    pub fn new(token: impl Into<Secret>, expires_in: Duration) -> Self {
+        Self { token: token.into(), expires_in }
+    }
+}
+
+/// Makes access tokens. [`Jwt`] does; a key management service or opaque tokens are other ways.
+pub trait TokenIssuer: Send + Sync + 'static {
+    /// Makes one token. An error is answered 503 `temporarily_unavailable` and logged.
+    fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send;
+}
+
+impl<I: TokenIssuer> TokenIssuer for Arc<I> {
+    fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send {
+        I::issue(self, request)
+    }
+}
+
+/// `TokenIssuer` with its future boxed, so that the endpoint can hold any of them.
+pub(crate) trait DynIssuer: Send + Sync {
+    fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>>;
+}
+
+impl<I: TokenIssuer> DynIssuer for I {
+    fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>> {
+        Box::pin(TokenIssuer::issue(self, request))
+    }
+}
+
+/// Checks access tokens, synchronously: what it needs is at hand when the request comes.
+///
+/// Implemented by [`Jwt`], by closures `Fn(&str) -> Result<AccessToken, InvalidToken>`, and by `Arc`s of validators.
+pub trait TokenValidator: Send + Sync + 'static {
+    /// Decides whether a bearer token is good here and now, and says what is in it.
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken>;
+}
+
+impl<F> TokenValidator for F
+where
+    F: Fn(&str) -> Result<AccessToken, InvalidToken> + Send + Sync + 'static,
+{
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        self(token)
+    }
+}
+
+impl<V: TokenValidator> TokenValidator for Arc<V> {
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        V::validate(self, token)
+    }
+}
+
+/// The token is expired, forged, or not meant for this server. The reason is for the log and for tests; the client is
+/// told `invalid_token` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidToken {
+    /// Not a JWT of the right form, type or algorithm, or a claim is missing.
+    Malformed,
+    /// The signature does not fit any key.
+    Signature,
+    /// `exp` is past.
+    Expired,
+    /// `nbf` is still to come.
+    NotYetValid,
+    /// `iss` or `aud` is not this server.
+    NotForThisServer,
+    /// It was revoked.
+    Revoked,
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the token is malformed",
+            Self::Signature => "the token's signature does not fit",
+            Self::Expired => "the token has expired",
+            Self::NotYetValid => "the token is not valid yet",
+            Self::NotForThisServer => "the token is not meant for this server",
+            Self::Revoked => "the token was revoked",
+        })
+    }
+}
+
+impl std::error::Error for InvalidToken {}
