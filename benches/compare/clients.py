@@ -3,10 +3,12 @@
     python3 clients.py probe PORT SECONDS RATE        GET / at RATE a second, whatever the answers take
     python3 clients.py storm PORT SECONDS N ADDRESSES N clients that log in again and again
 
-Each prints one line of JSON. They speak only to 127.0.0.1 and stop by themselves.
+Each prints one line of JSON. The probe opens its connections, says `ready` and begins at a line on its standard input,
+so that a load can be put between. They speak only to 127.0.0.1 and stop by themselves.
 """
 
 import asyncio
+import collections
 import json
 import os
 import sys
@@ -52,15 +54,21 @@ class Connection:
 
 
 async def probe(port, seconds, rate):
-    latencies, idle, tasks, errors = [], [], set(), 0
+    latencies, idle, tasks, errors = [], collections.deque(), set(), 0
 
     async def one():
         nonlocal errors
-        connection = idle.pop() if idle else Connection(port)
+        # The one that rested longest: so every process behind the port is asked, and none is closed for its idleness.
+        connection = idle.popleft() if idle else Connection(port)
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(20):
-                status = await connection.ask(GET)
+                try:
+                    status = await connection.ask(GET)
+                except (OSError, EOFError):
+                    # Closed while it rested: like a browser, once more on a new one, and the clock runs on.
+                    connection.close()
+                    status = await connection.ask(GET)
         except (OSError, EOFError, TimeoutError):
             status = None
         latencies.append(time.perf_counter() - begun)
@@ -71,9 +79,12 @@ async def probe(port, seconds, rate):
             connection.close()
 
     # Connections that are open before the clock runs, so that what is measured is GET / alone.
-    for connection in [Connection(port) for _ in range(8)]:
-        await connection.ask(GET)
-        idle.append(connection)
+    # As many as a server needs that stalls for a second; one that stalls longer must accept more.
+    connections = [Connection(port) for _ in range(256)]
+    await asyncio.gather(*(connection.ask(GET) for connection in connections))
+    idle.extend(connections)
+    print("ready", flush=True)
+    sys.stdin.readline()
     start = time.perf_counter()
     for turn in range(int(seconds * rate)):
         await asyncio.sleep(start + turn / rate - time.perf_counter())

@@ -14,8 +14,8 @@ import report
 import servers
 
 # Seconds of load for each measure.
-QUICK = {"login1": 3, "login16": 3, "login64": 4, "login512": 4, "requests": 2, "probe": 3, "storm": 8}
-FULL = {"login1": 10, "login16": 10, "login64": 10, "login512": 20, "requests": 5, "probe": 10, "storm": 20}
+QUICK = {"login1": 3, "login16": 3, "login64": 4, "login512": 4, "requests": 2, "probe": 4, "storm": 8}
+FULL = {"login1": 10, "login16": 10, "login64": 10, "login512": 20, "requests": 5, "probe": 15, "storm": 20}
 
 
 def options():
@@ -73,7 +73,7 @@ def requests_phase(server, seconds, add, _):
 
 def probe_phase(server, seconds, add, _):
     add("idle", load.probe(server, seconds["probe"]))
-    add("busy", load.probe_while_busy(server, seconds["probe"]))
+    add("busy", load.probe(server, seconds["probe"], busy=True))
 
 
 def storm_phase(server, seconds, add, asked):

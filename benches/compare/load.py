@@ -81,29 +81,41 @@ def requests(server, path, seconds):
     return figures | {"per_second": good / (micros / 1e6), "cpu_us": per(1e6 * figures["server_cpu"], good), "other": errors}
 
 
-def probe(server, seconds):
-    out = run([sys.executable, HERE / "clients.py", "probe", server.port, seconds, RATE], seconds)
-    figures = json.loads(out)
-    latencies = figures.pop("latencies")
-    return {"p50_ms": 1000 * quantile(latencies, 0.50), "p99_ms": 1000 * quantile(latencies, 0.99),
-            "other": figures["errors"]}
-
-
-def probe_while_busy(server, seconds):
-    # Longer than the probe can take; at SIGINT hey takes what is under way and reports.
-    argv = hey(server, BUSY, "-z", f"{seconds + 30}s")
-    load = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def process(argv, **pipes):
+    """A client that runs beside the driver, and never longer."""
+    child = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True, **pipes)
     try:
-        time.sleep(1)  # to fill the queues first
-        figures = probe(server, seconds)
-        figures["load_outlived_probe"] = load.poll() is None
-        load.send_signal(signal.SIGINT)
-        out, _ = load.communicate(timeout=150)
+        yield child
     finally:
-        load.kill()
-        load.wait()
-    figures["busy_logins"] = sum(row["status-code"] == "200" for row in csv.DictReader(out.splitlines()))
-    return figures
+        child.kill()
+        child.wait()
+
+
+def probe(server, seconds, busy=False):
+    argv = [sys.executable, HERE / "clients.py", "probe", server.port, seconds, RATE]
+    figures = {}
+    with contextlib.ExitStack() as stack:
+        prober = stack.enter_context(process(argv, stdin=subprocess.PIPE))
+        assert prober.stdout.readline() == "ready\n", "the probe did not begin"
+        if busy:
+            # Longer than the probe can take; at SIGINT hey waits for what is under way and reports.
+            loader = stack.enter_context(process(hey(server, BUSY, "-z", f"{seconds + 30}s")))
+            time.sleep(1)  # to fill the queues first
+        begun = time.monotonic()
+        out, _ = prober.communicate("\n", timeout=seconds + 60)
+        took = time.monotonic() - begun
+        if busy:
+            loader.send_signal(signal.SIGINT)
+            rows = list(csv.DictReader(loader.communicate(timeout=150)[0].splitlines()))
+            # The end of the last login to begin: a load that was over sooner left the probe alone.
+            last = max((float(row["offset"]) + float(row["response-time"]) for row in rows), default=0)
+            figures["busy_all_along"] = last >= took
+            figures["busy_logins"] = sum(row["status-code"] == "200" for row in rows)
+    answers = json.loads(out)
+    latencies = answers["latencies"]
+    return figures | {"p50_ms": 1000 * quantile(latencies, 0.50), "p99_ms": 1000 * quantile(latencies, 0.99),
+                      "other": answers["errors"]}
 
 
 def storm(server, seconds, addresses):

@@ -85,7 +85,7 @@ def odd(rounds):
         wrong = sum(f.get("other", 0) + f.get("errors", 0) for f in all_figures)
         if wrong:
             notes.append(f"{name}, {phase}: {wrong} answers that were neither 200 nor 503, or none at all")
-        if not all(f.get("load_outlived_probe", True) for f in all_figures):
+        if not all(f.get("busy_all_along", True) for f in all_figures):
             notes.append(f"{name}, {phase}: the load ended before the probe did")
     return notes
 
