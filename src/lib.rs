@@ -5,6 +5,7 @@
 mod attempts;
 mod bearer;
 mod endpoint;
+mod log;
 mod password;
 mod protocol;
 mod revocation;
@@ -17,10 +18,18 @@ mod verifier;
 
 pub use self::{
     attempts::AttemptLimits,
-    protocol::{InvalidScope, Scope, TokenError},
+    bearer::{BearerLayer, BearerService},
+    endpoint::{InvalidConfig, TokenEndpointLayer},
+    protocol::{
+        BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError,
+    },
+    revocation::RevocationLayer,
     secret::Secret,
+    shell::{EndpointService, Leaf, ResponseBody, ResponseFuture},
     store::StoreError,
-    token::{AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator},
+    token::{
+        AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator,
+    },
     verifier::{Identity, Login, Verdict, Verifier, VerifyError},
 };
 

@@ -1,3 +1,249 @@
-/// Placeholder.
-#[derive(Debug)]
-pub struct AttemptLimits;
+//! Limits on failed attempts: a place is reserved before a password is checked, so that a burst cannot get past.
+
+mod address;
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::request::Parts;
+use sha2::Sha256;
+
+pub(crate) use self::address::canonical;
+use crate::{
+    StoreError, TokenError,
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId},
+    timer,
+};
+
+/// How long an attempt waits for others under the same key to be decided before it is told 503.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+type AddressOf = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
+
+/// Holds back who guesses. Cheap to clone; give one to all endpoints of a server.
+///
+/// Failures are counted by account and address (10 a minute), and, where asked for, by the address alone and by the
+/// account alone. A success clears the account's count from this address. While held, no password is checked, the
+/// answer is 429 for the right one too, and further tries do not make the wait longer.
+#[derive(Clone)]
+pub struct AttemptLimits {
+    store: Arc<dyn DynAttemptStore>,
+    address: Arc<AddressOf>,
+    key: Arc<[u8]>,
+    account_and_address: AttemptLimit,
+    address_alone: Option<AttemptLimit>,
+    account_slowdown: Option<(AttemptLimit, Duration)>,
+    client_secret: AttemptLimit,
+}
+
+impl AttemptLimits {
+    /// Counts in `store`. `client_address` says where a request comes from: the peer's address, unless a proxy of your
+    /// own stands before this server. A forwarding header that anyone can write must not be believed: it would evade
+    /// the limit and lock others out.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    ///
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+    ///     request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
+    /// });
+    /// ```
+    #[must_use]
+    pub fn new(
+        store: impl AttemptStore,
+        client_address: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            store: Arc::new(store),
+            address: Arc::new(client_address),
+            key: Arc::from(&b"tower-oauth2-password attempts"[..]),
+            account_and_address: AttemptLimit { failures: 10, window: minute },
+            address_alone: None,
+            account_slowdown: None,
+            client_secret: AttemptLimit { failures: 100, window: minute },
+        }
+    }
+
+    /// The limit for one account from one address: 10 failures a minute unless set.
+    #[must_use]
+    pub fn with_account_and_address_limit(mut self, limit: AttemptLimit) -> Self {
+        self.account_and_address = limit;
+        self
+    }
+
+    /// Also limits one address whatever the account; IPv6 addresses count by their /64. Set it wide: whole offices
+    /// share an address. A success does not clear it.
+    #[must_use]
+    pub fn with_address_limit(mut self, limit: AttemptLimit) -> Self {
+        self.address_alone = Some(limit);
+        self
+    }
+
+    /// Also slows down, by `delay`, each attempt on an account that had more failures than `limit` from anywhere. It
+    /// does not refuse, so nobody can lock an owner out.
+    #[must_use]
+    pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
+        self.account_slowdown = Some((limit, delay));
+        self
+    }
+
+    /// The limit for wrong secrets of one client from one address: 100 a minute unless set.
+    #[must_use]
+    pub fn with_client_secret_limit(mut self, limit: AttemptLimit) -> Self {
+        self.client_secret = limit;
+        self
+    }
+
+    /// A secret for the HMAC that names are stored under, so that who reads the store cannot try names. All processes
+    /// that share the store must share it.
+    #[must_use]
+    pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.key = Arc::from(key.as_ref());
+        self
+    }
+
+    pub(crate) fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
+        (self.address)(parts).map(canonical)
+    }
+
+    fn key(&self, kind: &str, name: &str, address: Option<IpAddr>) -> Option<AttemptKey> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let sum = mac.chain_update(kind).chain_update([0]).chain_update(address).chain_update([0]).chain_update(name);
+        sum.finalize().into_bytes().first_chunk().map(|start| AttemptKey(*start))
+    }
+
+    /// Reserves a place for one login.
+    pub(crate) async fn login(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
+        if let Some((limit, delay)) = self.account_slowdown
+            && let Some(key) = self.key("account", account, None)
+        {
+            match attempt.reserve(key, limit, true).await? {
+                Reservation::Held { .. } => timer::sleep(delay).await,
+                _ => {}
+            }
+        }
+        if let (Some(limit), Some(_)) = (self.address_alone, address) {
+            attempt.wait_for(self.key("address", "", address), limit, false).await?;
+        }
+        attempt.wait_for(self.key("account and address", account, address), self.account_and_address, true).await?;
+        Ok(attempt)
+    }
+
+    /// Reserves a place for one client secret.
+    pub(crate) async fn client(&self, client_id: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
+        attempt.wait_for(self.key("client", client_id, address), self.client_secret, true).await?;
+        Ok(attempt)
+    }
+}
+
+impl fmt::Debug for AttemptLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttemptLimits")
+            .field("account_and_address", &self.account_and_address)
+            .field("address_alone", &self.address_alone)
+            .field("account_slowdown", &self.account_slowdown)
+            .field("client_secret", &self.client_secret)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Place {
+    key: AttemptKey,
+    id: ReservationId,
+    limit: AttemptLimit,
+    cleared_by_success: bool,
+}
+
+/// The places that one attempt holds; given back when it is dropped before it was decided.
+pub(crate) struct Attempt {
+    store: Arc<dyn DynAttemptStore>,
+    places: Vec<Place>,
+}
+
+impl Attempt {
+    async fn reserve(
+        &mut self,
+        key: AttemptKey,
+        limit: AttemptLimit,
+        cleared_by_success: bool,
+    ) -> Result<Reservation, TokenError> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| unavailable(&StoreError::new(error)))?;
+        let id = u64::from_ne_bytes(id);
+        // Noted before the store is asked: a caller that leaves meanwhile gives the place back all the same.
+        self.places.push(Place { key, id, limit, cleared_by_success });
+        let answer = self.store.reserve(key, id, limit).await.map_err(|error| unavailable(&error))?;
+        if answer != Reservation::Reserved {
+            self.places.pop();
+        }
+        Ok(answer)
+    }
+
+    /// Reserves, waiting while others under this key are being decided.
+    async fn wait_for(
+        &mut self,
+        key: Option<AttemptKey>,
+        limit: AttemptLimit,
+        cleared_by_success: bool,
+    ) -> Result<(), TokenError> {
+        let Some(key) = key else { return Ok(()) };
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(4);
+        loop {
+            match self.reserve(key, limit, cleared_by_success).await? {
+                Reservation::Reserved => return Ok(()),
+                Reservation::Held { retry_after } => return Err(TokenError::too_many_attempts(retry_after)),
+                Reservation::Busy if started.elapsed() >= LONGEST_WAIT => {
+                    return Err(TokenError::temporarily_unavailable(LONGEST_WAIT));
+                }
+                Reservation::Busy => timer::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_millis(32));
+        }
+    }
+
+    /// The credentials were wrong.
+    pub(crate) async fn failed(self) -> Result<(), TokenError> {
+        self.settle(|_| AttemptOutcome::Failed).await
+    }
+
+    /// The credentials were right.
+    pub(crate) async fn succeeded(self) -> Result<(), TokenError> {
+        self.settle(|place| {
+            if place.cleared_by_success { AttemptOutcome::Succeeded } else { AttemptOutcome::Released }
+        })
+        .await
+    }
+
+    async fn settle(mut self, outcome: impl Fn(&Place) -> AttemptOutcome) -> Result<(), TokenError> {
+        while let Some(place) = self.places.last() {
+            let settled = self.store.settle(place.key, place.id, place.limit, outcome(place)).await;
+            settled.map_err(|error| unavailable(&error))?;
+            self.places.pop();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        for place in &self.places {
+            self.store.abandon(place.key, place.id);
+        }
+    }
+}
+
+fn unavailable(error: &StoreError) -> TokenError {
+    crate::log::store_failed(error);
+    TokenError::temporarily_unavailable(Duration::from_secs(1))
+}

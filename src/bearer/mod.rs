@@ -1,1 +1,176 @@
+//! The guard for inner routes (RFC 6750).
 
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator,
+    endpoint::{InvalidConfig, check_realm},
+    protocol::bearer,
+    shell::{ResponseBody, ResponseFuture},
+    store::{DenyList, DynDenyList},
+};
+
+/// The longest bearer token that is looked at, in bytes.
+const LONGEST_TOKEN: usize = 4_096;
+
+type Render = dyn Fn(&BearerError) -> Response<Bytes> + Send + Sync;
+
+/// Lets only requests with a good bearer token through, and puts the [`AccessToken`] into their extensions. Cheap to
+/// clone. gRPC calls are refused with `UNAUTHENTICATED` or `PERMISSION_DENIED`.
+///
+/// ```
+/// use tower_oauth2_password::{BearerLayer, Jwt, Key};
+///
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let guard = BearerLayer::new(jwt).with_required_scope("items:read")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct BearerLayer {
+    guard: Arc<Guard>,
+}
+
+#[derive(Clone)]
+struct Guard {
+    validator: Arc<dyn TokenValidator>,
+    required: Scope,
+    deny_list: Option<Arc<dyn DynDenyList>>,
+    realm: String,
+    render: Arc<Render>,
+}
+
+impl BearerLayer {
+    /// Lets through what `validator` finds good.
+    #[must_use]
+    pub fn new(validator: impl TokenValidator) -> Self {
+        Self {
+            guard: Arc::new(Guard {
+                validator: Arc::new(validator),
+                required: Scope::empty(),
+                deny_list: None,
+                realm: "api".to_owned(),
+                render: Arc::new(BearerError::render),
+            }),
+        }
+    }
+
+    /// Requires all these scopes, separated by spaces.
+    ///
+    /// # Errors
+    /// When it is not a scope (RFC 6749, section 3.3).
+    pub fn with_required_scope(mut self, scope: &str) -> Result<Self, InvalidScope> {
+        Arc::make_mut(&mut self.guard).required = scope.parse()?;
+        Ok(self)
+    }
+
+    /// Refuses access tokens that were revoked.
+    #[must_use]
+    pub fn with_deny_list(mut self, deny_list: impl DenyList) -> Self {
+        Arc::make_mut(&mut self.guard).deny_list = Some(Arc::new(deny_list));
+        self
+    }
+
+    /// The `realm` of the challenge: `api` unless set.
+    ///
+    /// # Errors
+    /// When it holds anything but printable ASCII without `"` and `\`.
+    pub fn with_realm(mut self, realm: &str) -> Result<Self, InvalidConfig> {
+        check_realm(realm)?;
+        realm.clone_into(&mut Arc::make_mut(&mut self.guard).realm);
+        Ok(self)
+    }
+
+    /// Renders refusals in an API's own shape. A challenge is added where it is missing. gRPC calls keep their own.
+    #[must_use]
+    pub fn with_error_response(
+        mut self,
+        render: impl Fn(&BearerError) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.guard).render = Arc::new(render);
+        self
+    }
+}
+
+impl Guard {
+    fn check(&self, headers: &HeaderMap) -> Result<AccessToken, BearerError> {
+        let text = bearer::read(headers)?;
+        if text.len() > LONGEST_TOKEN {
+            return Err(BearerError::InvalidToken(InvalidToken::Malformed));
+        }
+        let token = self.validator.validate(text).map_err(BearerError::InvalidToken)?;
+        if let (Some(deny_list), Some(id)) = (&self.deny_list, token.id())
+            && deny_list.is_denied(id)
+        {
+            return Err(BearerError::InvalidToken(InvalidToken::Revoked));
+        }
+        if self.required.is_empty() || self.required.is_subset_of(token.scope()) {
+            Ok(token)
+        } else {
+            Err(BearerError::InsufficientScope(self.required.clone()))
+        }
+    }
+
+    fn refuse(&self, headers: &HeaderMap, error: &BearerError) -> Response<Bytes> {
+        let response = if bearer::is_grpc(headers) { error.render_grpc() } else { (self.render)(error) };
+        error.complete(&self.realm, response)
+    }
+}
+
+impl fmt::Debug for BearerLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerLayer").field("required", &self.guard.required).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for BearerLayer {
+    type Service = BearerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BearerService { inner, guard: Arc::clone(&self.guard) }
+    }
+}
+
+/// The service that [`BearerLayer`] makes. It refuses before the body is read and before the inner service is called.
+#[derive(Clone)]
+pub struct BearerService<S> {
+    inner: S,
+    guard: Arc<Guard>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for BearerService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerService").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for BearerService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.guard.check(request.headers()) {
+            Ok(token) => {
+                request.extensions_mut().insert(token);
+                ResponseFuture::inner(self.inner.call(request))
+            }
+            Err(error) => ResponseFuture::ready(self.guard.refuse(request.headers(), &error)),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Bearer tokens in requests, and how their lack is answered (RFC 6750).
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use serde_json::json;
+
+use super::{response, scope::Scope};
+use crate::InvalidToken;
+
+/// Why the guard refused a request (RFC 6750, section 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BearerError {
+    /// No credentials, or another scheme: 401, no error code.
+    Missing,
+    /// A malformed or repeated header: 400 `invalid_request`.
+    Malformed,
+    /// 401 `invalid_token`; the reason is not for the client.
+    InvalidToken(InvalidToken),
+    /// 403 `insufficient_scope`, with the scope needed.
+    InsufficientScope(Scope),
+}
+
+impl BearerError {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Missing | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The error code of RFC 6750, section 3.1; none where no credentials were sent.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing => None,
+            Self::Malformed => Some("invalid_request"),
+            Self::InvalidToken(_) => Some("invalid_token"),
+            Self::InsufficientScope(_) => Some("insufficient_scope"),
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        match self {
+            Self::Missing => "A bearer token is required",
+            Self::Malformed => "The Authorization header is malformed",
+            Self::InvalidToken(_) => "The access token is invalid or has expired",
+            Self::InsufficientScope(_) => "The access token does not allow this",
+        }
+    }
+
+    fn challenge(&self, realm: &str) -> String {
+        let mut challenge = format!("Bearer realm=\"{realm}\"");
+        if let Some(code) = self.code() {
+            challenge.push_str(&format!(", error=\"{code}\", error_description=\"{}\"", self.description()));
+        }
+        if let Self::InsufficientScope(scope) = self {
+            challenge.push_str(&format!(", scope=\"{scope}\""));
+        }
+        challenge
+    }
+
+    pub(crate) fn render(&self) -> Response<Bytes> {
+        let mut response = response::json(&match self.code() {
+            Some(code) => json!({ "error": code, "error_description": self.description() }),
+            None => json!({ "error_description": self.description() }),
+        });
+        *response.status_mut() = self.status();
+        response
+    }
+
+    /// Adds the headers that a refusal must carry, however it was rendered.
+    pub(crate) fn complete(&self, realm: &str, mut response: Response<Bytes>) -> Response<Bytes> {
+        let headers = response.headers_mut();
+        if let Ok(challenge) = HeaderValue::from_str(&self.challenge(realm)) {
+            headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
+        }
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// The same refusal as gRPC clients read it: the status is in `grpc-status`, HTTP's is always 200.
+    pub(crate) fn render_grpc(&self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        let status = if matches!(self, Self::InsufficientScope(_)) { "7" } else { "16" };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(status));
+        headers.insert("grpc-message", HeaderValue::from_static(self.description()));
+        response
+    }
+}
+
+/// The bearer token of a request (RFC 6750, section 2.1).
+pub(crate) fn read(headers: &HeaderMap) -> Result<&str, BearerError> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let field = fields.next().ok_or(BearerError::Missing)?;
+    if fields.next().is_some() {
+        return Err(BearerError::Malformed);
+    }
+    let text = field.to_str().map_err(|_| BearerError::Malformed)?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(BearerError::Missing);
+    }
+    let token = token.trim_matches(' ');
+    let body = token.trim_end_matches('=');
+    let is_b64token = !body.is_empty()
+        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'));
+    if is_b64token { Ok(token) } else { Err(BearerError::Malformed) }
+}
+
+/// Whether the request is a gRPC call, whose errors do not travel in HTTP's status.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_rules() {
+        let read_one = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            read(&headers).map(str::to_owned)
+        };
+        for (clause, value, expected) in [
+            ("R11.1", "Bearer abc", Ok("abc")),
+            ("R11.1 any case", "bEARER abc", Ok("abc")),
+            ("R11.1 1*SP", "Bearer   abc==", Ok("abc==")),
+            ("R11.2 another scheme", "Basic abc", Err(BearerError::Missing)),
+            ("R11.2 another scheme", "Bearerabc", Err(BearerError::Missing)),
+            ("R11.4 no token", "Bearer", Err(BearerError::Malformed)),
+            ("R11.4 no token", "Bearer ", Err(BearerError::Malformed)),
+            ("R11.4 two tokens", "Bearer a b", Err(BearerError::Malformed)),
+            ("R11.4 comma", "Bearer a,b", Err(BearerError::Malformed)),
+            ("R11.4 = inside", "Bearer a=b", Err(BearerError::Malformed)),
+        ] {
+            assert_eq!(read_one(value), expected.map(str::to_owned), "{clause}: {value}");
+        }
+        let mut two = HeaderMap::new();
+        two.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        two.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        assert_eq!(read(&two), Err(BearerError::Malformed), "R11.5");
+    }
+}

@@ -1,0 +1,178 @@
+//! Clients and how they authenticate (RFC 6749, sections 2.3 and 3.2.1).
+
+use std::{collections::HashMap, fmt, future::Future, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header::AUTHORIZATION};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::form::{Form, decode};
+use crate::{Secret, StoreError, TokenError, verifier::BoxFuture};
+
+/// A registered client. Of its secret only the SHA-256 is kept, which is safe for long random secrets only.
+#[derive(Clone)]
+pub struct Client {
+    id: String,
+    secret: Option<[u8; 32]>,
+}
+
+impl Client {
+    /// A client that must authenticate. Give it a random secret of at least 128 bits.
+    #[must_use]
+    pub fn confidential(id: impl Into<String>, secret: &str) -> Self {
+        Self { id: id.into(), secret: Some(Sha256::digest(secret).into()) }
+    }
+
+    /// A client without a secret, such as a command line tool.
+    #[must_use]
+    pub fn public(id: impl Into<String>) -> Self {
+        Self { id: id.into(), secret: None }
+    }
+
+    /// The client's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn accepts(&self, presented: Option<&Secret>) -> bool {
+        match (self.secret, presented) {
+            (Some(expected), Some(presented)) => {
+                let presented: [u8; 32] = Sha256::digest(presented.expose()).into();
+                presented.ct_eq(&expected).into()
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).field("confidential", &self.secret.is_some()).finish()
+    }
+}
+
+/// Looks registered clients up.
+pub trait Clients: Send + Sync + 'static {
+    /// The client with this id.
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, StoreError>> + Send;
+}
+
+impl<C: Clients> Clients for Arc<C> {
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, StoreError>> + Send {
+        C::find(self, id)
+    }
+}
+
+/// A fixed set of clients.
+#[derive(Clone, Debug, Default)]
+pub struct StaticClients(HashMap<String, Client>);
+
+impl StaticClients {
+    /// Registers these clients; of two with one id the last counts.
+    #[must_use]
+    pub fn new(clients: impl IntoIterator<Item = Client>) -> Self {
+        Self(clients.into_iter().map(|client| (client.id.clone(), client)).collect())
+    }
+}
+
+impl Clients for StaticClients {
+    async fn find(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        Ok(self.0.get(id).cloned())
+    }
+}
+
+/// `Clients` with its future boxed, so that the endpoint can hold any of them.
+pub(crate) trait DynClients: Send + Sync {
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, StoreError>>;
+}
+
+impl<C: Clients> DynClients for C {
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, StoreError>> {
+        Box::pin(Clients::find(self, id))
+    }
+}
+
+/// How a request identifies its client. Each candidate is a reading of the same credentials.
+#[derive(Debug)]
+pub(crate) struct ClientCredentials {
+    pub(crate) candidates: Vec<(String, Option<Secret>)>,
+}
+
+impl ClientCredentials {
+    /// Reads the Basic header or the body, whichever there is; both together are refused.
+    pub(crate) fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, TokenError> {
+        let body_id = form.get("client_id").map(|id| id.expose().to_owned());
+        let body_secret = form.get("client_secret").cloned();
+        match basic(headers)? {
+            Some(mut credentials) => {
+                if body_secret.is_some() {
+                    return Err(TokenError::invalid_request("The client authenticates in more than one way"));
+                }
+                if let Some(body_id) = body_id {
+                    credentials.candidates.retain(|(id, _)| *id == body_id);
+                    if credentials.candidates.is_empty() {
+                        return Err(TokenError::invalid_request("The body names another client than the header"));
+                    }
+                }
+                Ok(Some(credentials))
+            }
+            None => match (body_id, body_secret) {
+                (Some(id), secret) => Ok(Some(Self { candidates: vec![(id, secret)] })),
+                (None, Some(_)) => Err(TokenError::invalid_client()),
+                (None, None) => Ok(None),
+            },
+        }
+    }
+
+    /// Whether a secret was presented, so that guessing is possible.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.candidates.iter().any(|(_, secret)| secret.is_some())
+    }
+
+    /// The client that one of the readings fits.
+    pub(crate) async fn authenticate(&self, clients: &dyn DynClients) -> Result<Option<Client>, StoreError> {
+        let mut found = None;
+        for (id, secret) in &self.candidates {
+            if let Some(client) = clients.find(id).await?
+                && client.accepts(secret.as_ref())
+            {
+                found = Some(client);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Basic credentials, raw and form-decoded: clients send either (RFC 6749, section 2.3.1). `Og==`, an empty id and
+/// secret, names no client.
+fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(TokenError::invalid_request("More than one Authorization header"));
+    }
+    let credentials = field
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+        .and_then(|(_, encoded)| STANDARD.decode(encoded.trim_matches(' ')).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(Secret::new)
+        .ok_or_else(TokenError::invalid_client)?;
+    let (id, secret) = credentials.expose().split_once(':').ok_or_else(TokenError::invalid_client)?;
+    if id.is_empty() {
+        return if secret.is_empty() { Ok(None) } else { Err(TokenError::invalid_client()) };
+    }
+    let optional = |secret: &str| (!secret.is_empty()).then(|| Secret::from(secret));
+    let mut candidates = vec![(id.to_owned(), optional(secret))];
+    if let (Some(decoded_id), Some(decoded_secret)) = (decode(id.as_bytes()), decode(secret.as_bytes()))
+        && (decoded_id.as_str(), decoded_secret.as_str()) != (id, secret)
+    {
+        candidates.push((decoded_id.to_string(), optional(&decoded_secret)));
+    }
+    Ok(Some(ClientCredentials { candidates }))
+}

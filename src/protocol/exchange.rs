@@ -1,0 +1,248 @@
+//! The token endpoint's decision: a head and a body in, a token response or an error out.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::request::Parts;
+
+use super::{
+    client::{Client, ClientCredentials, DynClients},
+    error::TokenError,
+    form::{Form, is_credential_text, is_visible_ascii},
+    refresh::{RefreshToken, RefreshTokens},
+    response::TokenResponse,
+    scope::Scope,
+};
+use crate::{
+    AttemptLimits, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, log, token::DynIssuer,
+    verifier::DynVerifier,
+};
+
+const PARAMETERS: &[&str] =
+    &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
+/// Parameters that must not be in the query string.
+pub(crate) const NOT_IN_QUERY: &[&str] = &["username", "password", "client_secret", "refresh_token"];
+
+const WRONG_CREDENTIALS: &str = "Incorrect username or password";
+const BAD_REFRESH_TOKEN: &str = "The refresh token is not valid";
+
+/// Who may ask: the part that the token and the revocation endpoint share.
+#[derive(Clone, Default)]
+pub(crate) struct ClientPolicy {
+    pub(crate) clients: Option<Arc<dyn DynClients>>,
+    pub(crate) ignored: bool,
+    pub(crate) attempts: Option<AttemptLimits>,
+}
+
+impl ClientPolicy {
+    pub(crate) fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        self.attempts.as_ref().and_then(|attempts| attempts.address_of(parts))
+    }
+
+    /// The client that the request identifies, if it does; wrong credentials are an error.
+    pub(crate) async fn authenticate(&self, parts: &Parts, form: &Form) -> Result<Option<Client>, TokenError> {
+        if self.ignored {
+            return Ok(None);
+        }
+        let Some(credentials) = ClientCredentials::read(&parts.headers, form)? else { return Ok(None) };
+        let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
+        let attempt = match (&self.attempts, credentials.candidates.first()) {
+            (Some(attempts), Some((id, _))) if credentials.has_secret() => {
+                Some(attempts.client(id, self.address(parts)).await?)
+            }
+            _ => None,
+        };
+        let found = credentials.authenticate(clients).await.map_err(|error| store_unavailable(&error))?;
+        if let Some(attempt) = attempt {
+            if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
+        }
+        found.map(Some).ok_or_else(TokenError::invalid_client)
+    }
+}
+
+/// Everything that a token request is decided by.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    pub(crate) verifier: Arc<dyn DynVerifier>,
+    pub(crate) issuer: Arc<dyn DynIssuer>,
+    pub(crate) policy: ClientPolicy,
+    pub(crate) refresh: Option<RefreshTokens>,
+    pub(crate) optional_grant_type: bool,
+}
+
+impl Exchange {
+    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<TokenResponse, TokenError> {
+        let form = Form::parse(body, PARAMETERS)?;
+        match form.get("grant_type").map(Secret::expose) {
+            Some("password") => self.password(parts, &form).await,
+            Some("refresh_token") => match &self.refresh {
+                Some(refresh) => self.refresh(parts, &form, refresh).await,
+                None => Err(TokenError::unsupported_grant_type()),
+            },
+            Some(_) => Err(TokenError::unsupported_grant_type()),
+            None if self.optional_grant_type => self.password(parts, &form).await,
+            None => Err(TokenError::invalid_request("The parameter grant_type is missing")),
+        }
+    }
+
+    async fn password(&self, parts: &Parts, form: &Form) -> Result<TokenResponse, TokenError> {
+        let username = form.get("username").ok_or(TokenError::invalid_request("The parameter username is missing"))?;
+        let password = form.get("password").ok_or(TokenError::invalid_request("The parameter password is missing"))?;
+        if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
+            return Err(TokenError::invalid_request("A character is not allowed in username or password"));
+        }
+        let client = self.policy.authenticate(parts, form).await?;
+        let client_id = client.as_ref().map(Client::id);
+        let asked = asked_scope(form)?;
+
+        let address = self.policy.address(parts);
+        let attempt = match &self.policy.attempts {
+            Some(attempts) => Some(attempts.login(username.expose(), address).await.inspect_err(|error| {
+                log::audit(if error.status() == 429 { "held" } else { "shed" }, Some(username.expose()), client_id);
+            })?),
+            None => None,
+        };
+        let mut login = Login::new(username.expose(), password.clone());
+        login.client_id = client_id.map(str::to_owned);
+        login.client_address = address;
+        let identity = match self.verifier.verify(login).await {
+            Ok(Verdict::Granted(identity)) => identity,
+            Ok(Verdict::Denied) => {
+                log::audit("denied", Some(username.expose()), client_id);
+                if let Some(attempt) = attempt {
+                    attempt.failed().await?;
+                }
+                return Err(TokenError::invalid_grant(WRONG_CREDENTIALS));
+            }
+            Err(error) => return Err(verifier_error(error)),
+        };
+        if let Some(attempt) = attempt {
+            attempt.succeeded().await?;
+        }
+
+        let scope = match asked {
+            None => identity.scope().clone(),
+            Some(asked) if asked.is_subset_of(identity.scope()) => asked,
+            Some(_) => return Err(TokenError::invalid_scope("The scope is not allowed for this user")),
+        };
+        let issued = self.issue(&identity, client_id, &scope).await?;
+        let refresh_token = match &self.refresh {
+            Some(refresh) => Some(
+                refresh.begin(&identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?,
+            ),
+            None => None,
+        };
+        log::audit("login", Some(identity.subject()), client_id);
+        Ok(TokenResponse { issued, scope, refresh_token })
+    }
+
+    async fn refresh(
+        &self,
+        parts: &Parts,
+        form: &Form,
+        refresh: &RefreshTokens,
+    ) -> Result<TokenResponse, TokenError> {
+        let presented =
+            form.get("refresh_token").ok_or(TokenError::invalid_request("The parameter refresh_token is missing"))?;
+        if !is_visible_ascii(presented.expose()) {
+            return Err(TokenError::invalid_request("A character is not allowed in refresh_token"));
+        }
+        let client = self.policy.authenticate(parts, form).await?;
+        let client_id = client.as_ref().map(Client::id);
+        let asked = asked_scope(form)?;
+        let bad = || TokenError::invalid_grant(BAD_REFRESH_TOKEN);
+
+        let token = RefreshToken::parse(presented.expose()).ok_or_else(bad)?;
+        let family = refresh.find(&token).await.map_err(|error| store_unavailable(&error))?.ok_or_else(bad)?;
+        if family.client_id.as_deref() != client_id {
+            return Err(bad());
+        }
+        let repeated = refresh.repeat(&token, &family);
+        if repeated.is_none() && !token.is_current(&family) {
+            return Err(self.reused(refresh, &token, &family.subject, client_id).await);
+        }
+
+        let identity = match self.verifier.verify_subject(&family.subject).await {
+            Ok(Verdict::Granted(identity)) => identity,
+            Ok(Verdict::Denied) => return Err(bad()),
+            Err(error) => return Err(verifier_error(error)),
+        };
+        if identity.security_stamp() != family.security_stamp.as_deref() {
+            refresh.revoke(&token).await.map_err(|error| store_unavailable(&error))?;
+            return Err(bad());
+        }
+        let scope = match asked {
+            None => common(&family.scope, identity.scope()),
+            Some(asked) if asked.is_subset_of(&family.scope) && asked.is_subset_of(identity.scope()) => asked,
+            Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
+        };
+        // Made before the old token is spent, so that a failure here spends nothing.
+        let issued = self.issue(&identity, client_id, &scope).await?;
+        let refresh_token = match repeated {
+            Some(successor) => successor,
+            None => match refresh.rotate(&token).await.map_err(|error| store_unavailable(&error))? {
+                Some(successor) => successor,
+                None => return Err(self.reused(refresh, &token, &family.subject, client_id).await),
+            },
+        };
+        log::audit("refresh", Some(identity.subject()), client_id);
+        Ok(TokenResponse { issued, scope, refresh_token: Some(refresh_token) })
+    }
+
+    /// A spent token came back: someone else may hold the line, so it ends for everyone.
+    async fn reused(
+        &self,
+        refresh: &RefreshTokens,
+        token: &RefreshToken,
+        subject: &str,
+        client_id: Option<&str>,
+    ) -> TokenError {
+        log::audit("reuse", Some(subject), client_id);
+        match refresh.revoke(token).await {
+            Ok(()) => TokenError::invalid_grant(BAD_REFRESH_TOKEN),
+            Err(error) => store_unavailable(&error),
+        }
+    }
+
+    async fn issue(
+        &self,
+        identity: &crate::Identity,
+        client_id: Option<&str>,
+        scope: &Scope,
+    ) -> Result<crate::IssuedToken, TokenError> {
+        let mut request = TokenRequest::new(identity.subject());
+        request.client_id = client_id.map(str::to_owned);
+        request.scope = scope.clone();
+        request.claims = identity.claims().clone();
+        self.issuer.issue(request).await.map_err(|error| {
+            log::issuer_failed(&error);
+            TokenError::temporarily_unavailable(Duration::from_secs(1))
+        })
+    }
+}
+
+fn asked_scope(form: &Form) -> Result<Option<Scope>, TokenError> {
+    let Some(text) = form.get("scope") else { return Ok(None) };
+    let scope: Scope = text.expose().parse().map_err(|_| TokenError::invalid_scope("The scope is malformed"))?;
+    Ok((!scope.is_empty()).then_some(scope))
+}
+
+fn common(granted: &Scope, allowed: &Scope) -> Scope {
+    let tokens: Vec<&str> = granted.iter().filter(|token| allowed.contains(token)).collect();
+    tokens.join(" ").parse().unwrap_or_default()
+}
+
+fn verifier_error(error: VerifyError) -> TokenError {
+    match error {
+        VerifyError::Refused(error) => error,
+        VerifyError::Overloaded { retry_after } => TokenError::temporarily_unavailable(retry_after),
+        VerifyError::Unavailable(_) => {
+            log::verifier_failed(&error);
+            TokenError::temporarily_unavailable(Duration::from_secs(1))
+        }
+    }
+}
+
+pub(crate) fn store_unavailable(error: &StoreError) -> TokenError {
+    log::store_failed(error);
+    TokenError::temporarily_unavailable(Duration::from_secs(1))
+}

@@ -1,0 +1,152 @@
+//! Form bodies: WHATWG urlencoded, decoded strictly (RFC 6749, section 3.2 and appendix B).
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header::CONTENT_TYPE};
+use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
+
+use crate::{Secret, TokenError};
+
+/// The parameters of one request that the endpoint knows; all others are dropped.
+#[derive(Debug)]
+pub(crate) struct Form(Vec<(&'static str, Secret)>);
+
+impl Form {
+    /// Reads a body. `known` are the parameters that count; none of them may be there twice.
+    pub(crate) fn parse(body: &[u8], known: &[&'static str]) -> Result<Self, TokenError> {
+        let mut parameters: Vec<(&'static str, Secret)> = Vec::new();
+        for (name, value) in pieces(body) {
+            let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+                return Err(TokenError::invalid_request("The body is not UTF-8"));
+            };
+            let Some(name) = known.iter().find(|known| **known == name.as_str()) else { continue };
+            if parameters.iter().any(|(present, _)| present == name) {
+                return Err(TokenError::invalid_request("A parameter is given more than once"));
+            }
+            parameters.push((name, Secret::new(std::mem::take(&mut *Zeroizing::new(value.to_string())))));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter; an empty one counts as omitted.
+    pub(crate) fn get(&self, name: &str) -> Option<&Secret> {
+        self.0.iter().find(|(present, value)| *present == name && !value.is_empty()).map(|(_, value)| value)
+    }
+}
+
+fn pieces(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        match piece.iter().position(|byte| *byte == b'=') {
+            Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
+            None => (piece, <&[u8]>::default()),
+        }
+    })
+}
+
+/// Decodes `+` and `%XX` once; `None` where the result is not UTF-8.
+pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<String>> {
+    let spaced: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect());
+    let bytes: Cow<'_, [u8]> = percent_decode(&spaced).into();
+    let bytes = Zeroizing::new(bytes.into_owned());
+    std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+}
+
+/// Refuses what must not travel in the request URI (RFC 6749, section 2.3.1).
+pub(crate) fn check_query(query: Option<&str>, forbidden: &[&str]) -> Result<(), TokenError> {
+    let found = pieces(query.unwrap_or_default().as_bytes())
+        .filter_map(|(name, _)| decode(name))
+        .any(|name| forbidden.contains(&name.as_str()));
+    if found { Err(TokenError::invalid_request("Credentials must not be in the query string")) } else { Ok(()) }
+}
+
+/// Refuses a body that is not declared as a form.
+pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), TokenError> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let is_form = matches!((types.next(), types.next()), (Some(only), None) if only
+        .to_str()
+        .ok()
+        .and_then(|text| text.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
+    if is_form { Ok(()) } else { Err(TokenError::invalid_request("The body must be application/x-www-form-urlencoded")) }
+}
+
+/// `UNICODECHARNOCRLF` of RFC 6749, appendix A.
+pub(crate) fn is_credential_text(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '\t' | ' '..='~' | '\u{80}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..))
+}
+
+/// `VSCHAR` of RFC 6749, appendix A.
+pub(crate) fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, 0x20..=0x7E))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &["username", "scope"];
+
+    fn get(body: &str, name: &str) -> Option<String> {
+        Form::parse(body.as_bytes(), KNOWN).unwrap().get(name).map(|value| value.expose().to_owned())
+    }
+
+    #[test]
+    fn decoding_follows_whatwg() {
+        for (body, expected) in [
+            ("username=a+b", "a b"),
+            ("username=a%20b", "a b"),
+            ("&&username=a", "a"),
+            ("username=a=b", "a=b"),
+            ("user%6Eame=a", "a"),
+            ("username=50%&x=1", "50%"),
+            ("username=%2", "%2"),
+            ("username=%EF%BB%BFa", "\u{FEFF}a"),
+            ("username=a%2520", "a%20"),
+        ] {
+            assert_eq!(get(body, "username").as_deref(), Some(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn empty_is_omitted_and_case_matters() {
+        assert_eq!(get("username=", "username"), None);
+        assert_eq!(get("username", "username"), None);
+        assert_eq!(get("Username=a", "username"), None);
+    }
+
+    #[test]
+    fn twice_is_refused_even_where_one_is_encoded_or_empty() {
+        for body in ["scope=a&scope=a", "scope=a&sc%6Fpe=b", "scope=&scope=a"] {
+            assert!(Form::parse(body.as_bytes(), KNOWN).is_err(), "{body}");
+        }
+        assert!(Form::parse(b"x=1&x=2&scope=a", KNOWN).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused() {
+        for body in [&b"username=%FF"[..], b"username=\xFF", b"%FF=a", b"other=%C3%28"] {
+            assert!(Form::parse(body, KNOWN).is_err());
+        }
+    }
+
+    #[test]
+    fn credentials_hold_no_control_characters() {
+        for text in ["a\0", "a\r", "a\n", "\u{7F}", "\u{FFFE}", "\u{FFFF}", "\u{1B}"] {
+            assert!(!is_credential_text(text), "{text:?}");
+        }
+        for text in ["\t a~", "\u{80}", "pässwörd", "\u{1F600}"] {
+            assert!(is_credential_text(text), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body: Vec<u8>) {
+            if let Ok(form) = Form::parse(&body, KNOWN) {
+                proptest::prop_assert!(form.0.len() <= KNOWN.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The revocation endpoint's decision (RFC 7009).
+
+use std::{sync::Arc, time::{Duration, SystemTime}};
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+use serde_json::json;
+
+use super::{
+    client::Client,
+    error::TokenError,
+    exchange::{ClientPolicy, store_unavailable},
+    form::Form,
+    refresh::{RefreshToken, RefreshTokens},
+    response,
+};
+use crate::{TokenValidator, log, store::DynDenyList};
+
+const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
+/// Parameters that must not be in the query string.
+pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
+
+/// Everything that a revocation request is decided by.
+#[derive(Clone)]
+pub(crate) struct Revocation {
+    pub(crate) refresh: RefreshTokens,
+    pub(crate) policy: ClientPolicy,
+    pub(crate) access: Option<Arc<dyn TokenValidator>>,
+    pub(crate) deny_list: Option<Arc<dyn DynDenyList>>,
+}
+
+impl Revocation {
+    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<(), TokenError> {
+        let form = Form::parse(body, PARAMETERS)?;
+        let client = self.policy.authenticate(parts, &form).await?;
+        let text = form.get("token").ok_or(TokenError::invalid_request("The parameter token is missing"))?.expose();
+        // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
+        match RefreshToken::parse(text) {
+            Some(token) => self.revoke_refresh(&token, client.as_ref()).await,
+            None => self.revoke_access(text, client.as_ref()).await,
+        }
+    }
+
+    async fn revoke_refresh(&self, token: &RefreshToken, client: Option<&Client>) -> Result<(), TokenError> {
+        let family = self.refresh.find(token).await.map_err(|error| store_unavailable(&error))?;
+        let Some(family) = family else { return Ok(()) };
+        check_client(client, family.client_id.as_deref())?;
+        self.refresh.revoke(token).await.map_err(|error| store_unavailable(&error))?;
+        log::audit("revoke", Some(&family.subject), family.client_id.as_deref());
+        Ok(())
+    }
+
+    async fn revoke_access(&self, text: &str, client: Option<&Client>) -> Result<(), TokenError> {
+        let Some(Ok(token)) = self.access.as_ref().map(|access| access.validate(text)) else { return Ok(()) };
+        check_client(client, token.client_id())?;
+        let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
+            return Err(TokenError::unsupported_token_type());
+        };
+        let left = token.expires_at().and_then(|end| end.duration_since(SystemTime::now()).ok());
+        // A little longer than the token lives: the guard may allow some leeway.
+        let ttl = left.unwrap_or(Duration::from_secs(86_400)) + Duration::from_secs(300);
+        deny_list.deny(id, ttl).await.map_err(|error| store_unavailable(&error))?;
+        log::audit("revoke", Some(token.subject()), token.client_id());
+        Ok(())
+    }
+}
+
+/// A client that identified itself may revoke its own tokens only (RFC 7009, section 2.1).
+fn check_client(client: Option<&Client>, owner: Option<&str>) -> Result<(), TokenError> {
+    match client {
+        Some(client) if owner != Some(client.id()) => {
+            Err(TokenError::invalid_grant("The token was not issued to this client"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn revoked() -> Response<Bytes> {
+    response::json(&json!({}))
+}

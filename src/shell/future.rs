@@ -1,0 +1,71 @@
+//! A response on its way, from the inner service or from us.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use pin_project_lite::pin_project;
+
+use super::body::ResponseBody;
+
+type Reply = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+pin_project! {
+    /// The response future of this crate's services: the inner service's, unboxed, or an endpoint's reply.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        kind: Kind<F>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<F> {
+        Inner { #[pin] future: F },
+        Reply { reply: Reply },
+        Ready { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(crate) fn inner(future: F) -> Self {
+        Self { kind: Kind::Inner { future } }
+    }
+
+    pub(crate) fn reply(reply: Reply) -> Self {
+        Self { kind: Kind::Reply { reply } }
+    }
+
+    pub(crate) fn ready(response: Response<Bytes>) -> Self {
+        Self { kind: Kind::Ready { response: Some(response) } }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProjection::Inner { future } => Poll::Ready(ready!(future.poll(cx)).map(|r| r.map(ResponseBody::inner))),
+            KindProjection::Reply { reply } => Poll::Ready(Ok(ready!(reply.as_mut().poll(cx)).map(ResponseBody::own))),
+            KindProjection::Ready { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
