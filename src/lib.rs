@@ -12,6 +12,7 @@ mod revocation;
 mod secret;
 mod shell;
 pub mod store;
+mod sync;
 mod timer;
 mod token;
 mod verifier;

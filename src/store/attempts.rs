@@ -24,6 +24,9 @@ pub struct AttemptLimit {
     pub window: Duration,
 }
 
+/// How long a place is kept for a check that is never settled.
+pub(super) const RESERVATION_LEASE: Duration = Duration::from_secs(30);
+
 /// Names one reservation; random, so that processes need not agree on it.
 pub type ReservationId = u64;
 

@@ -5,6 +5,7 @@
 
 mod attempts;
 mod deny_list;
+mod memory;
 mod refresh;
 
 use std::fmt;
@@ -12,7 +13,8 @@ use std::fmt;
 pub use self::{
     attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
     deny_list::DenyList,
-    refresh::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor},
+    memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
 };
 use crate::BoxError;
 
