@@ -21,16 +21,13 @@ pub use self::{
     attempts::AttemptLimits,
     bearer::{BearerLayer, BearerService},
     endpoint::{InvalidConfig, TokenEndpointLayer},
-    protocol::{
-        BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError,
-    },
+    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
+    protocol::{BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError},
     revocation::RevocationLayer,
     secret::Secret,
     shell::{EndpointService, Leaf, ResponseBody, ResponseFuture},
     store::StoreError,
-    token::{
-        AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator,
-    },
+    token::{AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator},
     verifier::{Identity, Login, Verdict, Verifier, VerifyError},
 };
 

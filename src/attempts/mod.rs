@@ -219,10 +219,8 @@ impl Attempt {
 
     /// The credentials were right.
     pub(crate) async fn succeeded(self) -> Result<(), TokenError> {
-        self.settle(|place| {
-            if place.cleared_by_success { AttemptOutcome::Succeeded } else { AttemptOutcome::Released }
-        })
-        .await
+        self.settle(|place| if place.cleared_by_success { AttemptOutcome::Succeeded } else { AttemptOutcome::Released })
+            .await
     }
 
     async fn settle(mut self, outcome: impl Fn(&Place) -> AttemptOutcome) -> Result<(), TokenError> {

@@ -66,6 +66,12 @@ pub(crate) fn check_realm(realm: &str) -> Result<(), InvalidConfig> {
 #[derive(Clone, Debug)]
 pub struct InvalidConfig(String);
 
+impl InvalidConfig {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use tower_layer::Layer;
 
-pub(crate) use self::config::{Common, check_realm};
 pub use self::config::InvalidConfig;
+pub(crate) use self::config::{Common, check_realm};
 use crate::{
     AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, Verifier,
     protocol::exchange::{self, ClientPolicy, Exchange},
@@ -123,10 +123,7 @@ impl TokenEndpointLayer {
     /// Renders errors in an API's own shape. Headers that an error must carry (`cache-control`, `pragma`,
     /// `retry-after`, `www-authenticate`) are added afterwards where they are missing.
     #[must_use]
-    pub fn with_error_response(
-        self,
-        render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
         self.edit(|endpoint| endpoint.common.render = Arc::new(render))
     }
 

@@ -1,1 +1,14 @@
+//! Passwords: users, Argon2id, and the threads that hash.
 
+mod argon;
+mod oneshot;
+mod pool;
+mod users;
+mod verifier;
+
+pub use self::{
+    argon::Argon2Params,
+    pool::{HashingPool, PoolStats},
+    users::{MemoryUsers, User, Users, UsersError},
+    verifier::PasswordVerifier,
+};

@@ -114,7 +114,9 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<&str, BearerError> {
     let token = token.trim_matches(' ');
     let body = token.trim_end_matches('=');
     let is_b64token = !body.is_empty()
-        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'));
+        && body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'));
     if is_b64token { Ok(token) } else { Err(BearerError::Malformed) }
 }
 

@@ -126,21 +126,16 @@ impl Exchange {
         };
         let issued = self.issue(&identity, client_id, &scope).await?;
         let refresh_token = match &self.refresh {
-            Some(refresh) => Some(
-                refresh.begin(&identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?,
-            ),
+            Some(refresh) => {
+                Some(refresh.begin(&identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?)
+            }
             None => None,
         };
         log::audit("login", Some(identity.subject()), client_id);
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 
-    async fn refresh(
-        &self,
-        parts: &Parts,
-        form: &Form,
-        refresh: &RefreshTokens,
-    ) -> Result<TokenResponse, TokenError> {
+    async fn refresh(&self, parts: &Parts, form: &Form, refresh: &RefreshTokens) -> Result<TokenResponse, TokenError> {
         let presented =
             form.get("refresh_token").ok_or(TokenError::invalid_request("The parameter refresh_token is missing"))?;
         if !is_visible_ascii(presented.expose()) {

@@ -69,12 +69,17 @@ pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), TokenError> {
         .ok()
         .and_then(|text| text.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
-    if is_form { Ok(()) } else { Err(TokenError::invalid_request("The body must be application/x-www-form-urlencoded")) }
+    if is_form {
+        Ok(())
+    } else {
+        Err(TokenError::invalid_request("The body must be application/x-www-form-urlencoded"))
+    }
 }
 
 /// `UNICODECHARNOCRLF` of RFC 6749, appendix A.
 pub(crate) fn is_credential_text(text: &str) -> bool {
-    text.chars().all(|c| matches!(c, '\t' | ' '..='~' | '\u{80}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..))
+    text.chars()
+        .all(|c| matches!(c, '\t' | ' '..='~' | '\u{80}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..))
 }
 
 /// `VSCHAR` of RFC 6749, appendix A.

@@ -43,7 +43,11 @@ pub(crate) fn render_error(error: &TokenError) -> Response<Bytes> {
 }
 
 /// Adds the headers that an error must carry, however it was rendered.
-pub(crate) fn complete_error(error: &TokenError, challenge: &HeaderValue, response: Response<Bytes>) -> Response<Bytes> {
+pub(crate) fn complete_error(
+    error: &TokenError,
+    challenge: &HeaderValue,
+    response: Response<Bytes>,
+) -> Response<Bytes> {
     let mut response = uncached(response);
     let headers = response.headers_mut();
     if let Some(seconds) = error.retry_after_seconds() {

@@ -1,6 +1,9 @@
 //! The revocation endpoint's decision (RFC 7009).
 
-use std::{sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{Response, request::Parts};

@@ -36,8 +36,7 @@ impl RevocationLayer {
     /// An endpoint at `/revoke` that ends the family of a refresh token.
     #[must_use]
     pub fn new(tokens: RefreshTokens) -> Self {
-        let revocation =
-            Revocation { refresh: tokens, policy: ClientPolicy::default(), access: None, deny_list: None };
+        let revocation = Revocation { refresh: tokens, policy: ClientPolicy::default(), access: None, deny_list: None };
         Self { endpoint: Arc::new(RevocationEndpoint { common: Common::new("/revoke"), revocation }) }
     }
 
@@ -86,10 +85,7 @@ impl RevocationLayer {
 
     /// Renders errors in an API's own shape.
     #[must_use]
-    pub fn with_error_response(
-        self,
-        render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
         self.edit(|endpoint| endpoint.common.render = Arc::new(render))
     }
 

@@ -60,7 +60,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProjection::Inner { future } => Poll::Ready(ready!(future.poll(cx)).map(|r| r.map(ResponseBody::inner))),
+            KindProjection::Inner { future } => {
+                Poll::Ready(ready!(future.poll(cx)).map(|r| r.map(ResponseBody::inner)))
+            }
             KindProjection::Reply { reply } => Poll::Ready(Ok(ready!(reply.as_mut().poll(cx)).map(ResponseBody::own))),
             KindProjection::Ready { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),

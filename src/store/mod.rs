@@ -6,10 +6,13 @@
 mod attempts;
 mod deny_list;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod refresh;
 
 use std::fmt;
 
+pub(crate) use self::{attempts::DynAttemptStore, deny_list::DynDenyList, refresh::DynRefreshStore};
 pub use self::{
     attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
     deny_list::DenyList,

@@ -13,5 +13,6 @@ mod refresh;
 mod shuttle_tests;
 
 #[cfg(feature = "redis")]
+#[cfg(feature = "redis")]
 pub(super) use self::deny_list::TokenDigest;
 pub use self::{attempts::MemoryAttemptStore, deny_list::MemoryDenyList, refresh::MemoryRefreshStore};

@@ -1,0 +1,163 @@
+//! Where users and their password hashes come from.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::argon::StoredHash;
+use crate::{BoxError, Identity, Scope};
+
+/// A user as a table knows them.
+#[derive(Clone)]
+pub struct User {
+    identity: Identity,
+    password_hash: Option<String>,
+    disabled: bool,
+}
+
+impl User {
+    /// A user who may log in as `identity` once a password hash is set.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, password_hash: None, disabled: false }
+    }
+
+    /// The password's hash as a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$...`.
+    #[must_use]
+    pub fn with_password_hash(mut self, phc: impl Into<String>) -> Self {
+        self.password_hash = Some(phc.into());
+        self
+    }
+
+    /// A disabled user is refused like a wrong password is.
+    #[must_use]
+    pub fn with_disabled(mut self, disabled: bool) -> Self {
+        self.disabled = disabled;
+        self
+    }
+
+    /// Who this is and what they may have.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The stored hash. Do not log or print what this returns.
+    #[must_use]
+    pub fn password_hash(&self) -> Option<&str> {
+        self.password_hash.as_deref()
+    }
+
+    pub(super) fn usable(self) -> Option<Self> {
+        (!self.disabled).then_some(self)
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("identity", &self.identity)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A table of users.
+pub trait Users: Send + Sync + 'static {
+    /// The user who logs in by this name, compared as the table does.
+    fn find(&self, username: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send;
+
+    /// The user whom tokens call `subject`; asked at each refresh. Unless implemented, a subject is a username.
+    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
+        self.find(subject)
+    }
+
+    /// Replaces the hash of `user` by one of the same password with today's parameters. Replace only if the stored
+    /// hash still is `user.password_hash()`: the password may have been changed meanwhile. The default keeps the old.
+    fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = (user, new);
+        std::future::ready(Ok(()))
+    }
+}
+
+impl<U: Users> Users for Arc<U> {
+    fn find(&self, username: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
+        U::find(self, username)
+    }
+
+    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
+        U::find_subject(self, subject)
+    }
+
+    fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        U::update_password_hash(self, user, new)
+    }
+}
+
+/// Users in memory, for tests, examples and small fixed sets. Clones share the table.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryUsers(Arc<RwLock<HashMap<String, User>>>);
+
+impl MemoryUsers {
+    /// Users by name, PHC string, and the scopes they may have.
+    ///
+    /// # Errors
+    /// For a hash that cannot be read or costs too much, a malformed scope, or a name that is there twice.
+    pub fn from_phc<'a>(users: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Result<Self, UsersError> {
+        let table = Self::default();
+        for (name, phc, scope) in users {
+            if StoredHash::parse(phc).is_none() {
+                return Err(UsersError(format!(
+                    "the password hash of {name:?} is no Argon2 PHC string with m up to 262144, t up to 10, p up to 16"
+                )));
+            }
+            let scope: Scope = scope.parse().map_err(|error| UsersError(format!("the scope of {name:?}: {error}")))?;
+            let user = User::new(Identity::new(name).with_scope(scope)).with_password_hash(phc);
+            if table.insert(name, user).is_some() {
+                return Err(UsersError(format!("the user {name:?} is there twice: remove one")));
+            }
+        }
+        Ok(table)
+    }
+
+    /// Adds or replaces a user, and returns the replaced one.
+    pub fn insert(&self, username: &str, user: User) -> Option<User> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(username.to_owned(), user)
+    }
+}
+
+impl Users for MemoryUsers {
+    async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(username).cloned())
+    }
+
+    async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(table.values().find(|user| user.identity.subject() == subject).cloned())
+    }
+
+    async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for stored in table.values_mut() {
+            if stored.identity.subject() == user.identity.subject() && stored.password_hash == user.password_hash {
+                stored.password_hash = Some(new.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A set of users that cannot work; the message names the user and the mend.
+#[derive(Clone, Debug)]
+pub struct UsersError(String);
+
+impl fmt::Display for UsersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsersError {}

@@ -1,0 +1,80 @@
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use redis::Script;
+
+use super::connection::{Connection, hex, millis, spawn};
+use crate::{
+    StoreError,
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
+};
+
+/// How long a reservation holds that nobody settles.
+const LEASE: &[u8] = b"30000";
+
+static RESERVE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("reserve.lua"))));
+static SETTLE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("settle.lua"))));
+
+/// Failed attempts in Redis: one sorted set for each key that failed of late.
+#[derive(Clone, Debug)]
+pub struct RedisAttemptStore {
+    connection: Arc<Connection>,
+    prefix: Arc<str>,
+}
+
+impl RedisAttemptStore {
+    pub(super) fn new(connection: Arc<Connection>, prefix: Arc<str>) -> Self {
+        Self { connection, prefix }
+    }
+
+    fn key(&self, key: AttemptKey) -> String {
+        format!("{}:a:{}", self.prefix, hex(&key.0))
+    }
+}
+
+impl AttemptStore for RedisAttemptStore {
+    async fn reserve(
+        &self,
+        key: AttemptKey,
+        id: ReservationId,
+        limit: AttemptLimit,
+    ) -> Result<Reservation, StoreError> {
+        let (id, failures) = (id.to_string(), limit.failures.to_string());
+        let window = millis(limit.window).to_string();
+        let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), LEASE];
+        let (code, wait): (u8, u64) = self.connection.run(&RESERVE, &self.key(key), &arguments).await?;
+        Ok(match code {
+            0 => Reservation::Reserved,
+            1 => Reservation::Busy,
+            _ => Reservation::Held { retry_after: Duration::from_millis(wait) },
+        })
+    }
+
+    async fn settle(
+        &self,
+        key: AttemptKey,
+        id: ReservationId,
+        limit: AttemptLimit,
+        outcome: AttemptOutcome,
+    ) -> Result<(), StoreError> {
+        let outcome: &[u8] = match outcome {
+            AttemptOutcome::Failed => b"failed",
+            AttemptOutcome::Succeeded => b"succeeded",
+            AttemptOutcome::Released => b"released",
+        };
+        let (id, window) = (id.to_string(), millis(limit.window).to_string());
+        let arguments = [id.as_bytes(), outcome, window.as_bytes(), LEASE];
+        self.connection.run::<u8>(&SETTLE, &self.key(key), &arguments).await.map(drop)
+    }
+
+    fn abandon(&self, key: AttemptKey, id: ReservationId) {
+        let store = self.clone();
+        // `Released` looks at no limit. Without a runtime, the lease ends the reservation.
+        let limit = AttemptLimit { failures: 0, window: Duration::ZERO };
+        spawn(async move { drop(store.settle(key, id, limit, AttemptOutcome::Released).await) });
+    }
+}

@@ -1,0 +1,194 @@
+//! One connection shared by the stores, given up and made anew within a time budget.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
+use tokio::time::{Instant, timeout_at};
+
+use crate::StoreError;
+
+/// How long calls fail at once after one failed: several calls of one request wait once, not each.
+const BREAKER: Duration = Duration::from_millis(250);
+/// How long the offset to the server's clock is trusted: clocks drift apart.
+const OFFSET_AGE: Duration = Duration::from_secs(30);
+/// Rounding and drift that a deadline may be off by.
+const SLACK_MS: u64 = 50;
+
+/// 100 years: beyond it, times in milliseconds would lose digits in Lua.
+const MAX_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(MAX_MS).min(MAX_MS)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[derive(Clone)]
+struct Link {
+    connection: MultiplexedConnection,
+    /// The server's clock at `learned`.
+    server_ms: u64,
+    learned: Instant,
+    number: u64,
+}
+
+#[derive(Default)]
+struct State {
+    link: Option<Link>,
+    closed_until: Option<Instant>,
+    links: u64,
+}
+
+pub(super) struct Connection {
+    pub(super) client: Client,
+    budget: Duration,
+    state: Mutex<State>,
+    /// Held by the one call that connects.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(client: Client, budget: Duration) -> Self {
+        Self { client, budget, state: Mutex::default(), connecting: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Runs a script that begins with `now.lua`; `arguments` follow the deadline.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<T, StoreError> {
+        let give_up = Instant::now() + self.budget;
+        let Ok(link) = timeout_at(give_up, self.link(give_up)).await else {
+            return Err(StoreError::new("no connection to Redis within the time budget"));
+        };
+        let mut link = link?;
+        let deadline = link.server_ms + millis(give_up.saturating_duration_since(link.learned));
+        let mut call = script.key(key);
+        call.arg(deadline).arg(millis(self.budget) + SLACK_MS);
+        for argument in arguments {
+            call.arg(*argument);
+        }
+        match timeout_at(give_up, call.invoke_async(&mut link.connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                // A full Redis or list says nothing against the connection; any other error may (a demoted primary).
+                if !matches!(error.code(), Some("OOM" | "FULL")) {
+                    self.drop_link(link.number, is_broken(&error));
+                }
+                Err(StoreError::new(error))
+            }
+            Err(_) => {
+                self.drop_link(link.number, true);
+                Err(StoreError::new("Redis did not answer within the time budget"))
+            }
+        }
+    }
+
+    async fn link(&self, give_up: Instant) -> Result<Link, StoreError> {
+        if let Some(link) = self.ready()? {
+            return Ok(link);
+        }
+        let _connecting = self.connecting.lock().await;
+        if let Some(link) = self.ready()? {
+            return Ok(link);
+        }
+        // Ended here, a moment before the caller's own time: the breaker must open while the others still wait.
+        let early = give_up - Duration::from_millis(5).min(self.budget / 10);
+        let old = self.state().link.take();
+        let made = timeout_at(early, self.connect(old.map(|link| link.connection))).await;
+        let mut state = self.state();
+        match made {
+            Ok(Ok((connection, server_ms))) => {
+                state.links += 1;
+                let link = Link { connection, server_ms, learned: Instant::now(), number: state.links };
+                state.link = Some(link.clone());
+                state.closed_until = None;
+                Ok(link)
+            }
+            failed => {
+                state.closed_until = Some(Instant::now() + BREAKER);
+                Err(match failed {
+                    Ok(Err(error)) => StoreError::new(error),
+                    _ => StoreError::new("no connection to Redis within the time budget"),
+                })
+            }
+        }
+    }
+
+    /// The connection, if it can be used as it is.
+    fn ready(&self) -> Result<Option<Link>, StoreError> {
+        let state = self.state();
+        if let Some(link) = state.link.as_ref().filter(|link| link.learned.elapsed() < OFFSET_AGE) {
+            return Ok(Some(link.clone()));
+        }
+        if state.closed_until.is_some_and(|until| Instant::now() < until) {
+            return Err(StoreError::new("Redis failed a moment ago and is not asked again yet"));
+        }
+        Ok(None)
+    }
+
+    async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<(MultiplexedConnection, u64), RedisError> {
+        let mut connection = match old {
+            Some(connection) => connection,
+            None => {
+                let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+                self.client.get_multiplexed_async_connection_with_config(&config).await?
+            }
+        };
+        let server_ms = server_ms(redis::cmd("TIME").query_async(&mut connection).await?);
+        Ok((connection, server_ms))
+    }
+
+    fn drop_link(&self, number: u64, open_breaker: bool) {
+        let mut state = self.state();
+        if state.link.as_ref().is_some_and(|link| link.number == number) {
+            state.link = None;
+            if open_breaker {
+                state.closed_until = Some(Instant::now() + BREAKER);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer to `TIME`: seconds and microseconds.
+pub(super) fn server_ms((seconds, micros): (u64, u64)) -> u64 {
+    seconds * 1000 + micros / 1000
+}
+
+fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
+}
+
+/// Runs `future` in the background where there is a runtime to do so.
+pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> bool {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            runtime.spawn(future);
+            true
+        }
+        Err(_) => false,
+    }
+}

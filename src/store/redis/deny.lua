@@ -1,0 +1,9 @@
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then
+  return redis.error_reply('FULL the deny list is full')
+end
+redis.call('ZADD', KEYS[1], 'GT', now + tonumber(ARGV[4]), ARGV[3])
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+redis.call('PEXPIRE', KEYS[1], math.max(1, tonumber(last[2]) - now))
+redis.call('PUBLISH', KEYS[1], ARGV[3] .. ARGV[4])
+return 1

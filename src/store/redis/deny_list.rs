@@ -1,0 +1,167 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, LazyLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt as _;
+use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use sha2::{Digest, Sha256};
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Connection, millis, server_ms, spawn};
+use crate::{StoreError, store::DenyList};
+
+static DENY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("deny.lua"))));
+
+/// How many tokens the list takes; beyond, `deny` fails.
+const MAX_ENTRIES: &[u8] = b"1000000";
+const RECONNECT: Duration = Duration::from_millis(250);
+/// After so long without a message the subscription is asked whether it still lives.
+const QUIET: Duration = Duration::from_millis(250);
+const ANSWER: Duration = Duration::from_millis(400);
+/// The whole list is read at once on connecting, which may take long.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
+type Digest32 = [u8; 32];
+
+/// Revoked access tokens in Redis, each process with a copy that it asks without waiting.
+///
+/// The copy follows the list in the background; while Redis is away, it knows what it knew. It takes 1,000,000 tokens
+/// that are not yet over; then `deny` fails.
+#[derive(Clone, Debug)]
+pub struct RedisDenyList {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Arc<Connection>,
+    key: String,
+    denied: RwLock<Denied>,
+    following: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Denied {
+    until: HashMap<Digest32, Instant>,
+    prune_at: usize,
+}
+
+impl RedisDenyList {
+    pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
+        let shared = Shared {
+            connection,
+            key: format!("{prefix}:deny"),
+            denied: RwLock::default(),
+            following: AtomicBool::new(false),
+        };
+        let list = Self { shared: Arc::new(shared) };
+        list.follow();
+        list
+    }
+
+    fn follow(&self) {
+        if !self.shared.following.swap(true, Ordering::AcqRel) {
+            let client = self.shared.connection.client.clone();
+            let spawned = spawn(follow(client, self.shared.key.clone(), Arc::downgrade(&self.shared)));
+            self.shared.following.store(spawned, Ordering::Release);
+        }
+    }
+}
+
+impl DenyList for RedisDenyList {
+    async fn deny(&self, token_id: &str, ttl: Duration) -> Result<(), StoreError> {
+        self.follow();
+        let digest = digest(token_id);
+        let ttl_ms = millis(ttl).to_string();
+        let arguments = [digest.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
+        self.shared.connection.run::<u8>(&DENY, &self.shared.key, &arguments).await?;
+        self.shared.insert(digest, millis(ttl));
+        Ok(())
+    }
+
+    fn is_denied(&self, token_id: &str) -> bool {
+        let denied = self.shared.denied.read().unwrap_or_else(PoisonError::into_inner);
+        denied.until.get(&digest(token_id)).is_some_and(|until| Instant::now() < *until)
+    }
+}
+
+impl Shared {
+    fn insert(&self, digest: Digest32, ttl_ms: u64) {
+        let now = Instant::now();
+        let until = now + Duration::from_millis(ttl_ms);
+        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+        if denied.until.len() >= denied.prune_at {
+            denied.until.retain(|_, until| now < *until);
+            denied.prune_at = (denied.until.len() * 2).max(1024);
+        }
+        let entry = denied.until.entry(digest).or_insert(until);
+        *entry = until.max(*entry);
+    }
+}
+
+fn digest(token_id: &str) -> Digest32 {
+    Sha256::digest(token_id).into()
+}
+
+async fn follow(client: Client, key: String, list: Weak<Shared>) {
+    while list.strong_count() > 0 {
+        // Every end is one that connecting anew mends.
+        drop(subscription(&client, &key, &list).await);
+        sleep(RECONNECT).await;
+    }
+}
+
+async fn subscription(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(), RedisError> {
+    let Ok(subscription) = timeout(ANSWER, client.get_async_pubsub()).await else { return Ok(()) };
+    let (mut sink, mut messages) = subscription?.split();
+    let Ok(subscribed) = timeout(ANSWER, sink.subscribe(key)).await else { return Ok(()) };
+    subscribed?;
+    // Only now, so that no token falls between the list and the messages.
+    let Ok(caught_up) = timeout(CATCH_UP, catch_up(client, key, list)).await else { return Ok(()) };
+    caught_up?;
+    loop {
+        match timeout(QUIET, messages.next()).await {
+            Ok(Some(message)) => {
+                let Some(list) = list.upgrade() else { return Ok(()) };
+                if let Some((digest, ttl_ms)) = read(message.get_payload_bytes()) {
+                    list.insert(digest, ttl_ms);
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(_) if list.strong_count() == 0 => return Ok(()),
+            Err(_) => {
+                let Ok(answer) = timeout(ANSWER, sink.ping::<redis::Value>()).await else { return Ok(()) };
+                answer?;
+            }
+        }
+    }
+}
+
+async fn catch_up(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(), RedisError> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut both = redis::pipe();
+    both.cmd("TIME").cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES");
+    let (time, entries): ((u64, u64), Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
+    let Some(list) = list.upgrade() else { return Ok(()) };
+    let now = server_ms(time);
+    for (member, until) in entries {
+        let left = (until as u64).saturating_sub(now);
+        if let Ok(digest) = member.try_into() {
+            list.insert(digest, left);
+        }
+    }
+    Ok(())
+}
+
+/// A message: 32 bytes of digest, then the lifetime in milliseconds as text.
+fn read(message: &[u8]) -> Option<(Digest32, u64)> {
+    let (digest, ttl_ms) = message.split_first_chunk::<32>()?;
+    Some((*digest, std::str::from_utf8(ttl_ms).ok()?.parse().ok()?))
+}

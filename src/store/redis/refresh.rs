@@ -1,0 +1,136 @@
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use redis::Script;
+use sha2::{Digest, Sha256};
+
+use super::connection::{Connection, hex, millis};
+use crate::{
+    StoreError,
+    store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
+};
+
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!($file))));
+    };
+}
+
+script!(INDEX, "index.lua");
+script!(INSERT, "insert.lua");
+script!(FIND, "find.lua");
+script!(ROTATE, "rotate.lua");
+script!(REVOKE, "revoke.lua");
+script!(MEMBERS, "members.lua");
+script!(FORGET, "forget.lua");
+
+/// How many index entries one script removes: Lua unpacks no list of any length.
+const FORGET_AT_ONCE: usize = 500;
+
+/// As `find.lua` answers: current, previous, sealed, its age, subject, client, scope, stamp, absolute and idle ttl.
+type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, u64, String, Option<String>, String, Option<String>, u64, u64);
+
+/// Refresh token families in Redis: a hash for each family, and for each subject an index of its families.
+#[derive(Clone, Debug)]
+pub struct RedisRefreshStore {
+    connection: Arc<Connection>,
+    prefix: Arc<str>,
+}
+
+impl RedisRefreshStore {
+    pub(super) fn new(connection: Arc<Connection>, prefix: Arc<str>) -> Self {
+        Self { connection, prefix }
+    }
+
+    fn family(&self, id: &str) -> String {
+        format!("{}:f:{id}", self.prefix)
+    }
+
+    fn subject(&self, subject: &str) -> String {
+        format!("{}:s:{}", self.prefix, hex(&Sha256::digest(subject)))
+    }
+}
+
+impl RefreshStore for RedisRefreshStore {
+    async fn insert(&self, id: FamilyId, family: Family) -> Result<(), StoreError> {
+        let id = hex(&id.0);
+        let absolute = millis(family.absolute_ttl).to_string();
+        let idle = millis(family.idle_ttl).to_string();
+        // First the index: a family that `revoke_subject` cannot find must never be.
+        let index = self.subject(&family.subject);
+        self.connection.run::<u8>(&INDEX, &index, &[id.as_bytes(), absolute.as_bytes()]).await?;
+        let mut fields: Vec<&[u8]> = vec![
+            absolute.as_bytes(),
+            idle.as_bytes(),
+            b"cur",
+            &family.current.0,
+            b"sub",
+            family.subject.as_bytes(),
+            b"scope",
+            family.scope.as_str().as_bytes(),
+        ];
+        if let Some(client_id) = &family.client_id {
+            fields.extend([b"cid".as_slice(), client_id.as_bytes()]);
+        }
+        if let Some(stamp) = &family.security_stamp {
+            fields.extend([b"stamp".as_slice(), stamp.as_bytes()]);
+        }
+        self.connection.run::<u8>(&INSERT, &self.family(&id), &fields).await.map(drop)
+    }
+
+    async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
+        let row: Option<Row> = self.connection.run(&FIND, &self.family(&hex(&id.0)), &[]).await?;
+        row.map(read).transpose()
+    }
+
+    async fn rotate(&self, id: FamilyId, presented: SecretHash, successor: Successor) -> Result<Rotation, StoreError> {
+        let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
+        let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments).await?;
+        Ok(match code {
+            2 => Rotation::Rotated,
+            1 => Rotation::Mismatch,
+            _ => Rotation::Gone,
+        })
+    }
+
+    async fn revoke(&self, id: FamilyId) -> Result<(), StoreError> {
+        self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[]).await.map(drop)
+    }
+
+    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
+        let index = self.subject(subject);
+        let members: Vec<String> = self.connection.run(&MEMBERS, &index, &[]).await?;
+        let mut ended: Vec<&[u8]> = Vec::new();
+        for id in &members {
+            // What is not there may be on its way by a login at this moment: its entry stays.
+            if self.connection.run::<u8>(&REVOKE, &self.family(id), &[]).await? == 1 {
+                ended.push(id.as_bytes());
+            }
+        }
+        for chunk in ended.chunks(FORGET_AT_ONCE) {
+            self.connection.run::<u64>(&FORGET, &index, chunk).await?;
+        }
+        Ok(ended.len() as u64)
+    }
+}
+
+fn read(row: Row) -> Result<Family, StoreError> {
+    let (current, previous, sealed, age, subject, client_id, scope, stamp, absolute, idle) = row;
+    let (absolute, idle) = (Duration::from_millis(absolute), Duration::from_millis(idle));
+    let mut family = Family::new(secret(current)?, subject, absolute, idle);
+    family.client_id = client_id;
+    family.scope = scope.parse().map_err(StoreError::new)?;
+    family.security_stamp = stamp;
+    family.previous = match previous {
+        Some(hash) => Some(Previous::new(secret(hash)?, sealed.unwrap_or_default(), Duration::from_millis(age))),
+        None => None,
+    };
+    Ok(family)
+}
+
+fn secret(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
+    bytes.try_into().map(SecretHash).map_err(|_| StoreError::new("a secret's hash in Redis has not 32 bytes"))
+}

@@ -1,0 +1,220 @@
+//! The stores in Redis, against a real redis-server.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[path = "support/redis.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::Redis;
+use tower_oauth2_password::store::{
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
+    Rotation, SecretHash, Successor, redis::RedisStores,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const ID: FamilyId = FamilyId([7; 16]);
+const KEY: AttemptKey = AttemptKey([9; 16]);
+
+fn stores(redis: &Redis) -> RedisStores {
+    RedisStores::open(&redis.url()).unwrap()
+}
+
+fn hash(byte: u8) -> SecretHash {
+    SecretHash([byte; 32])
+}
+
+fn next(byte: u8) -> Successor {
+    Successor::new(hash(byte))
+}
+
+async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !done().await {
+        assert!(begun.elapsed() < limit, "{what} took longer than {limit:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn families_are_kept_rotated_and_revoked() {
+    let redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    assert!(store.find(ID).await.unwrap().is_none());
+    assert_eq!(store.rotate(ID, hash(1), next(2)).await.unwrap(), Rotation::Gone);
+
+    let mut family = Family::new(hash(1), "alice", HOUR, HOUR / 2);
+    family.scope = "a b".parse().unwrap();
+    family.client_id = Some("web".into());
+    store.insert(ID, family).await.unwrap();
+    let found = store.find(ID).await.unwrap().unwrap();
+    assert!(found.current == hash(1) && found.subject == "alice" && found.scope.as_str() == "a b");
+    assert_eq!((found.client_id.as_deref(), found.security_stamp), (Some("web"), None));
+    assert!(found.previous.is_none() && found.idle_ttl == HOUR / 2);
+    assert!(found.absolute_ttl <= HOUR && found.absolute_ttl > HOUR - Duration::from_secs(5));
+
+    let sealed = vec![0, 255, 10, 13];
+    assert_eq!(store.rotate(ID, hash(1), next(2).with_sealed(sealed.clone())).await.unwrap(), Rotation::Rotated);
+    assert_eq!(store.rotate(ID, hash(1), next(3)).await.unwrap(), Rotation::Mismatch);
+    let found = store.find(ID).await.unwrap().unwrap();
+    let previous = found.previous.unwrap();
+    assert!(found.current == hash(2) && previous.secret == hash(1) && previous.sealed_successor == sealed);
+    assert!(previous.age < Duration::from_secs(5));
+
+    store.revoke(ID).await.unwrap();
+    store.revoke(ID).await.unwrap();
+    assert!(store.find(ID).await.unwrap().is_none());
+    assert_eq!(store.rotate(ID, hash(2), next(3)).await.unwrap(), Rotation::Gone);
+
+    for byte in 0..3 {
+        store.insert(FamilyId([byte; 16]), Family::new(hash(1), "bob", HOUR, HOUR)).await.unwrap();
+    }
+    store.insert(ID, Family::new(hash(1), "carol", HOUR, HOUR)).await.unwrap();
+    assert_eq!(store.revoke_subject("bob").await.unwrap(), 3);
+    assert_eq!(store.revoke_subject("bob").await.unwrap(), 0);
+    assert!(store.find(FamilyId([0; 16])).await.unwrap().is_none());
+    assert!(store.find(ID).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn families_end_by_themselves() {
+    let redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    let short = Duration::from_millis(300);
+    for (byte, absolute, idle) in [(1, short, HOUR), (2, HOUR, short)] {
+        let id = FamilyId([byte; 16]);
+        store.insert(id, Family::new(hash(1), "alice", absolute, idle)).await.unwrap();
+        assert!(store.find(id).await.unwrap().is_some());
+        assert_eq!(store.rotate(id, hash(1), next(2)).await.unwrap(), Rotation::Rotated);
+        within(Duration::from_secs(2), "the end", async || store.find(id).await.unwrap().is_none()).await;
+        assert_eq!(store.rotate(id, hash(2), next(3)).await.unwrap(), Rotation::Gone);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_rotations_at_once_one_wins() {
+    let redis = Redis::start();
+    // The race is about who wins, not about how fast a loaded machine is.
+    let patient = || stores(&redis).with_time_budget(Duration::from_millis(1900)).refresh_tokens();
+    let both = [patient(), patient()];
+    for round in 0..20 {
+        let id = FamilyId([round; 16]);
+        both[0].insert(id, Family::new(hash(1), "alice", HOUR, HOUR)).await.unwrap();
+        let calls: Vec<_> = (0..50u8)
+            .map(|n| {
+                let store = both[usize::from(n % 2)].clone();
+                tokio::spawn(async move { (n, store.rotate(id, hash(1), next(100 + n)).await.unwrap()) })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for call in calls {
+            let (n, rotation) = call.await.unwrap();
+            if rotation == Rotation::Rotated {
+                winners.push(n);
+            }
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert!(both[1].find(id).await.unwrap().unwrap().current == hash(100 + winners[0]));
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_held_to_the_limit() {
+    let redis = Redis::start();
+    let (one, other) = (stores(&redis).attempts(), stores(&redis).attempts());
+    let limit = AttemptLimit { failures: 2, window: HOUR };
+    assert_eq!(one.reserve(KEY, 1, limit).await.unwrap(), Reservation::Reserved);
+    assert_eq!(other.reserve(KEY, 2, limit).await.unwrap(), Reservation::Reserved);
+    assert_eq!(one.reserve(KEY, 3, limit).await.unwrap(), Reservation::Busy);
+    other.settle(KEY, 2, limit, AttemptOutcome::Released).await.unwrap();
+    assert_eq!(one.reserve(KEY, 3, limit).await.unwrap(), Reservation::Reserved);
+    one.settle(KEY, 1, limit, AttemptOutcome::Failed).await.unwrap();
+    one.settle(KEY, 3, limit, AttemptOutcome::Failed).await.unwrap();
+    let Reservation::Held { retry_after } = other.reserve(KEY, 4, limit).await.unwrap() else { panic!("not held") };
+    assert!(retry_after <= HOUR && retry_after > HOUR - Duration::from_secs(5));
+    assert_eq!(one.reserve(AttemptKey([1; 16]), 5, limit).await.unwrap(), Reservation::Reserved);
+    one.settle(KEY, 9, limit, AttemptOutcome::Succeeded).await.unwrap();
+    assert_eq!(one.reserve(KEY, 6, limit).await.unwrap(), Reservation::Reserved);
+    assert_eq!(one.reserve(KEY, 7, limit).await.unwrap(), Reservation::Reserved);
+    one.abandon(KEY, 6);
+    within(Duration::from_secs(1), "giving the place back", async || {
+        one.reserve(KEY, 8, limit).await.unwrap() == Reservation::Reserved
+    })
+    .await;
+
+    let short = AttemptLimit { failures: 1, window: Duration::from_millis(300) };
+    let key = AttemptKey([2; 16]);
+    one.settle(key, 1, short, AttemptOutcome::Failed).await.unwrap();
+    assert!(matches!(one.reserve(key, 2, short).await.unwrap(), Reservation::Held { .. }));
+    within(Duration::from_secs(2), "the window", async || {
+        one.reserve(key, 3, short).await.unwrap() == Reservation::Reserved
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_paused_redis_costs_the_budget_and_acts_on_nothing_late() {
+    let redis = Redis::start();
+    let stores = stores(&redis);
+    let store = stores.refresh_tokens();
+    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR)).await.unwrap();
+    // Loads the script, so that the call below is one command that waits in the socket.
+    assert_eq!(store.rotate(ID, hash(9), next(2)).await.unwrap(), Rotation::Mismatch);
+    redis.pause();
+    let begun = Instant::now();
+    assert!(store.rotate(ID, hash(1), next(2)).await.is_err());
+    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(
+        stores
+            .attempts()
+            .settle(KEY, 1, AttemptLimit { failures: 1, window: HOUR }, AttemptOutcome::Failed)
+            .await
+            .is_err()
+    );
+    assert!(store.find(ID).await.is_err());
+    assert!(begun.elapsed() < Duration::from_secs(1), "later calls wait again: {:?}", begun.elapsed());
+    redis.resume();
+    within(Duration::from_secs(2), "recovery", async || store.find(ID).await.is_ok()).await;
+    let found = store.find(ID).await.unwrap().unwrap();
+    assert!(found.current == hash(1), "a rotation that was given up took effect");
+}
+
+#[tokio::test]
+async fn a_killed_redis_fails_fast_and_a_new_one_is_found() {
+    let mut redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    store.find(ID).await.unwrap();
+    redis.kill9();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert!(store.find(ID).await.is_err());
+    }
+    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    redis.restart();
+    within(Duration::from_secs(2), "recovery", async || store.find(ID).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_denied_token_is_known_everywhere() {
+    let mut redis = Redis::start();
+    let (one, other) = (stores(&redis).deny_list(), stores(&redis).deny_list());
+    one.deny("first", HOUR).await.unwrap();
+    assert!(one.is_denied("first") && !one.is_denied("second"));
+    within(Duration::from_secs(1), "the message", async || other.is_denied("first")).await;
+    one.deny("second", HOUR).await.unwrap();
+    within(Duration::from_secs(1), "the message", async || other.is_denied("second")).await;
+
+    let late = stores(&redis).deny_list();
+    within(Duration::from_secs(1), "catching up", async || late.is_denied("first")).await;
+
+    redis.kill9();
+    assert!(one.deny("third", HOUR).await.is_err());
+    assert!(other.is_denied("first"), "an outage forgets nothing");
+    redis.restart();
+    within(Duration::from_secs(2), "recovery", async || one.deny("third", HOUR).await.is_ok()).await;
+    within(Duration::from_secs(1), "the message", async || other.is_denied("third")).await;
+
+    one.deny("brief", Duration::from_millis(200)).await.unwrap();
+    within(Duration::from_secs(1), "the end", async || !one.is_denied("brief")).await;
+}
