@@ -1,6 +1,8 @@
 //! The token endpoint as a tower layer.
 
 mod config;
+#[cfg(feature = "utoipa")]
+mod openapi;
 
 use std::{fmt, sync::Arc};
 
