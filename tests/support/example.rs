@@ -1,0 +1,106 @@
+//! An example of this package, as a process.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+pub struct Example {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+/// The example's binary; `cargo test` builds it before it runs any test.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let binary = test.parent().unwrap().parent().unwrap().join("examples").join(name);
+    assert!(
+        binary.exists(),
+        "{} is missing: run this test by cargo test, without --test, or cargo build --example {name} first",
+        binary.display()
+    );
+    binary
+}
+
+impl Example {
+    pub fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_with(name, variables).unwrap_or_else(|log| panic!("{name} did not start: {log}"))
+    }
+
+    /// Starts on a free port; what it wrote to stderr if it ends instead.
+    pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
+        let mut child = Command::new(binary(name))
+            .env("ADDR", "127.0.0.1:0")
+            .env("RUST_LOG", "trace")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (mut stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut piece) {
+                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..count]));
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            sender.send(line).unwrap();
+            std::io::copy(&mut stdout, &mut std::io::sink()).ok();
+        });
+        let line = receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_default();
+        let Some(address) = line.split("//").nth(1).and_then(|rest| rest.trim().parse().ok()) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            reader.join().unwrap();
+            return Err(log.lock().unwrap().clone());
+        };
+        Ok(Self { address, child, log })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Waits for the end; the exit code, if there is one within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,6 @@
+//! What the tests of several files need.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod example;
+pub mod http;
+pub mod redis;
