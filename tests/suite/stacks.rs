@@ -43,6 +43,7 @@ pub const HTTP: [Stack; 3] = [Stack::Axum, Stack::HyperHttp1, Stack::HyperHttp2]
 pub struct Site {
     pub address: SocketAddr,
     pub http: Http,
+    stack: Stack,
 }
 
 pub async fn start(stack: Stack, setup: &Setup) -> Site {
@@ -95,7 +96,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
             spawn(server.serve_with_incoming(incoming));
         }
     }
-    Site { address, http }
+    Site { address, http, stack }
 }
 
 fn spawn<T, E>(task: impl Future<Output = Result<T, E>> + Send + 'static)
@@ -139,6 +140,11 @@ pub fn fresh_address() -> String {
 }
 
 impl Site {
+    /// Whether `/guarded` is there.
+    pub fn is_http(&self) -> bool {
+        HTTP.contains(&self.stack)
+    }
+
     pub async fn send(&self, request: Request<TestBody>) -> Reply {
         send(self.address, self.http, request).await
     }

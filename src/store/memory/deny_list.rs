@@ -104,7 +104,7 @@ impl MemoryDenyList {
     }
 
     /// Remembers a token; says whether there was room.
-    pub(crate) fn insert(&self, token: TokenDigest, ttl: Duration, capacity: usize) -> bool {
+    fn insert(&self, token: TokenDigest, ttl: Duration, capacity: usize) -> bool {
         let mut table = write(&self.shared.table);
         let now = self.clock.now_nanos();
         table.sweep(now);
