@@ -14,6 +14,7 @@ mod oauth2_crate;
 mod promises;
 mod registry_clients;
 mod slow_clients;
+mod small_examples;
 #[path = "../support/mod.rs"]
 mod support;
 mod swagger_ui;
