@@ -1,4 +1,4 @@
-//! OAuth2 password login for any tower stack.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -6,6 +6,8 @@ mod attempts;
 mod bearer;
 mod endpoint;
 mod log;
+#[cfg(any(doc, doctest))]
+pub mod manual;
 mod password;
 mod protocol;
 mod revocation;
