@@ -119,6 +119,10 @@ impl Endpoint for RevocationEndpoint {
         self.common.body_limit
     }
 
+    fn required(&self) -> &'static [&'static str] {
+        revoke::REQUIRED
+    }
+
     fn not_in_query(&self) -> &'static [&'static str] {
         revoke::NOT_IN_QUERY
     }
