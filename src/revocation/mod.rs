@@ -138,3 +138,24 @@ impl Endpoint for RevocationEndpoint {
         self.common.render(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, header};
+    use http_body_util::{BodyExt, Full};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::store::MemoryRefreshStore;
+
+    #[tokio::test]
+    async fn what_was_not_read_is_told_as_missing() {
+        let layer = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()))
+            .with_error_response(|error| Response::new(Bytes::from(error.missing_parameters().join(" "))));
+        for content_type in ["application/json", "application/x-www-form-urlencoded"] {
+            let request = Request::post("/revoke").header(header::CONTENT_TYPE, content_type);
+            let response = layer.clone().into_service().oneshot(request.body(Full::<Bytes>::default()).unwrap()).await;
+            assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "token", "{content_type}");
+        }
+    }
+}
