@@ -24,7 +24,9 @@ pub use self::{
     bearer::{BearerLayer, BearerService},
     endpoint::{InvalidConfig, TokenEndpointLayer},
     password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
-    protocol::{BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError},
+    protocol::{
+        BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError, TokenResponse,
+    },
     revocation::RevocationLayer,
     secret::Secret,
     shell::{EndpointService, Leaf, ResponseBody, ResponseFuture},

@@ -21,13 +21,22 @@ pub struct Login {
     pub client_id: Option<String>,
     /// Where the login comes from, if [`AttemptLimits`](crate::AttemptLimits) knows.
     pub client_address: Option<IpAddr>,
+    /// The scope asked for, if any. A verifier need not look at it: what exceeds the scope of the [`Identity`] it
+    /// answers with is refused. One that grants by what was asked for finds it here.
+    pub scope: Option<Scope>,
 }
 
 impl Login {
     /// A login with a username and a password, and nothing else known.
     #[must_use]
     pub fn new(username: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self { username: username.into(), password: password.into(), client_id: None, client_address: None }
+        Self {
+            username: username.into(),
+            password: password.into(),
+            client_id: None,
+            client_address: None,
+            scope: None,
+        }
     }
 }
 

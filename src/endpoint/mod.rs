@@ -13,11 +13,16 @@ use tower_layer::Layer;
 pub use self::config::InvalidConfig;
 pub(crate) use self::config::{Common, check_realm};
 use crate::{
-    AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, Verifier,
-    protocol::exchange::{self, ClientPolicy, Exchange},
+    AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, TokenResponse, Verifier,
+    protocol::{
+        exchange::{self, ClientPolicy, Exchange},
+        response,
+    },
     shell::{Endpoint, EndpointService, Leaf},
     verifier::BoxFuture,
 };
+
+type Render = dyn Fn(&TokenResponse) -> Response<Bytes> + Send + Sync;
 
 /// Answers `POST /token` (RFC 6749, sections 4.3 and 6) and passes every other request on untouched. Cheap to clone.
 ///
@@ -44,6 +49,7 @@ pub struct TokenEndpointLayer {
 struct TokenEndpoint {
     common: Common,
     exchange: Exchange,
+    render: Arc<Render>,
 }
 
 impl TokenEndpointLayer {
@@ -57,7 +63,13 @@ impl TokenEndpointLayer {
             refresh: None,
             optional_grant_type: false,
         };
-        Self { endpoint: Arc::new(TokenEndpoint { common: Common::new("/token"), exchange }) }
+        Self {
+            endpoint: Arc::new(TokenEndpoint {
+                common: Common::new("/token"),
+                exchange,
+                render: Arc::new(TokenResponse::render),
+            }),
+        }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
@@ -122,6 +134,16 @@ impl TokenEndpointLayer {
         self.edit(|endpoint| endpoint.exchange.optional_grant_type = true)
     }
 
+    /// Renders tokens in an API's own shape, for clients that expect other members than those of RFC 6749,
+    /// section 5.1. `cache-control: no-store` and `pragma: no-cache` are added afterwards.
+    #[must_use]
+    pub fn with_token_response(
+        self,
+        render: impl Fn(&TokenResponse) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.edit(|endpoint| endpoint.render = Arc::new(render))
+    }
+
     /// Renders errors in an API's own shape. Headers that an error must carry (`cache-control`, `pragma`,
     /// `retry-after`, `www-authenticate`) are added afterwards where they are missing.
     #[must_use]
@@ -160,15 +182,72 @@ impl Endpoint for TokenEndpoint {
         self.common.body_limit
     }
 
+    fn required(&self) -> &'static [&'static str] {
+        self.exchange.required()
+    }
+
     fn not_in_query(&self) -> &'static [&'static str] {
         exchange::NOT_IN_QUERY
     }
 
     fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(self.exchange.decide(parts, body).await?.render()) })
+        Box::pin(async move { Ok(response::uncached((self.render)(&self.exchange.decide(parts, body).await?))) })
     }
 
     fn render(&self, error: &TokenError) -> Response<Bytes> {
         self.common.render(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, header};
+    use http_body_util::{BodyExt, Full};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{Identity, Jwt, Key, Login};
+
+    fn layer() -> TokenEndpointLayer {
+        let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+        TokenEndpointLayer::new(|login: Login| async move { Ok(Identity::new(login.username).into()) }, jwt)
+    }
+
+    fn request(uri: &str, content_type: &str) -> Request<Full<Bytes>> {
+        let body = Full::from("grant_type=password&username=alice&password=p");
+        Request::post(uri).header(header::CONTENT_TYPE, content_type).body(body).unwrap()
+    }
+
+    async fn body(layer: TokenEndpointLayer, request: Request<Full<Bytes>>) -> (http::HeaderMap, String) {
+        let (parts, body) = layer.into_service().oneshot(request).await.unwrap().into_parts();
+        (parts.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_token_is_rendered_as_told_and_never_cached() {
+        let layer = layer().with_token_response(|token| {
+            let [header, _, _] = token.access_token().expose().split('.').collect::<Vec<_>>()[..] else { panic!() };
+            assert!(!header.is_empty() && token.refresh_token().is_none());
+            Response::new(Bytes::from(format!("{} s, {:?}", token.expires_in().as_secs(), token.scope().as_str())))
+        });
+        let (headers, body) = body(layer, request("/token", "application/x-www-form-urlencoded")).await;
+        assert_eq!(body, "900 s, \"\"");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(headers[header::PRAGMA], "no-cache");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_read_is_told_as_missing() {
+        let form = "application/x-www-form-urlencoded";
+        for (uri, content_type, missing) in [
+            ("/token", "application/json", "username password"),
+            ("/token?password=p&x=1", form, "password"),
+            ("/token?pass%77ord=p&username=alice", form, "username password"),
+        ] {
+            let layer = layer()
+                .with_optional_grant_type()
+                .with_error_response(|error| Response::new(Bytes::from(error.missing_parameters().join(" "))));
+            assert_eq!(body(layer, request(uri, content_type)).await.1, missing, "{uri} {content_type}");
+        }
     }
 }

@@ -22,6 +22,15 @@ pub struct TokenError {
     description: Cow<'static, str>,
     retry_after: Option<Duration>,
     fields: Map<String, Value>,
+    cause: Cause,
+}
+
+/// What in the request was wrong, as far as a renderer may want to know.
+#[derive(Clone, Debug)]
+enum Cause {
+    Other,
+    Missing(Vec<&'static str>),
+    GrantType(Box<str>),
 }
 
 impl TokenError {
@@ -32,6 +41,7 @@ impl TokenError {
             description: Cow::Borrowed(description),
             retry_after: None,
             fields: Map::new(),
+            cause: Cause::Other,
         }
     }
 
@@ -39,6 +49,18 @@ impl TokenError {
     #[must_use]
     pub fn invalid_request(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
+    }
+
+    /// A request without parameters that it must have; the description names the first.
+    pub(crate) fn missing(parameters: Vec<&'static str>) -> Self {
+        let description = format!("The parameter {} is missing", parameters.first().copied().unwrap_or_default());
+        let error = Self { description: Cow::Owned(description), ..Self::invalid_request("") };
+        error.with_missing(parameters)
+    }
+
+    pub(crate) fn with_missing(mut self, parameters: Vec<&'static str>) -> Self {
+        self.cause = Cause::Missing(parameters);
+        self
     }
 
     /// A body over the limit: 413 `invalid_request`.
@@ -69,6 +91,11 @@ impl TokenError {
     #[must_use]
     pub fn unsupported_grant_type() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "The grant type is not supported")
+    }
+
+    pub(crate) fn with_grant_type(mut self, grant_type: &str) -> Self {
+        self.cause = Cause::GrantType(grant_type.into());
+        self
     }
 
     /// A token of a kind that cannot be revoked here: 400 `unsupported_token_type` (RFC 7009, section 2.2.1).
@@ -158,6 +185,25 @@ impl TokenError {
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64)
+    }
+
+    /// All the required parameters that the body does not have, where that is why a request was refused; a body that
+    /// is no form has none. A parameter that was refused in the query string is listed, too: it does not count there.
+    #[must_use]
+    pub fn missing_parameters(&self) -> &[&'static str] {
+        match &self.cause {
+            Cause::Missing(parameters) => parameters,
+            _ => &[],
+        }
+    }
+
+    /// The `grant_type` that was asked for, where it is not supported. It is the client's text: escape it.
+    #[must_use]
+    pub fn grant_type(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::GrantType(grant_type) => Some(grant_type),
+            _ => None,
+        }
     }
 
     /// The members beside `error` and `error_description`.

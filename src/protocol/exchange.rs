@@ -22,6 +22,8 @@ const PARAMETERS: &[&str] =
 /// Parameters that must not be in the query string.
 pub(crate) const NOT_IN_QUERY: &[&str] = &["username", "password", "client_secret", "refresh_token"];
 
+const REQUIRED: &[&str] = &["username", "password"];
+
 const WRONG_CREDENTIALS: &str = "Incorrect username or password";
 const BAD_REFRESH_TOKEN: &str = "The refresh token is not valid";
 
@@ -72,21 +74,26 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<TokenResponse, TokenError> {
         let form = Form::parse(body, PARAMETERS)?;
-        match form.get("grant_type").map(Secret::expose) {
-            Some("password") => self.password(parts, &form).await,
-            Some("refresh_token") => match &self.refresh {
-                Some(refresh) => self.refresh(parts, &form, refresh).await,
-                None => Err(TokenError::unsupported_grant_type()),
-            },
-            Some(_) => Err(TokenError::unsupported_grant_type()),
-            None if self.optional_grant_type => self.password(parts, &form).await,
-            None => Err(TokenError::invalid_request("The parameter grant_type is missing")),
+        match (form.get("grant_type").map(Secret::expose), &self.refresh) {
+            (Some("password"), _) => self.password(parts, &form).await,
+            (Some("refresh_token"), Some(refresh)) => self.refresh(parts, &form, refresh).await,
+            (Some(other), _) => Err(TokenError::unsupported_grant_type().with_grant_type(other)),
+            (None, _) if self.optional_grant_type => self.password(parts, &form).await,
+            (None, _) => Err(TokenError::missing(vec!["grant_type"])),
         }
     }
 
+    /// What is missing from a request without parameters.
+    pub(crate) fn required(&self) -> &'static [&'static str] {
+        if self.optional_grant_type { REQUIRED } else { &["grant_type"] }
+    }
+
     async fn password(&self, parts: &Parts, form: &Form) -> Result<TokenResponse, TokenError> {
-        let username = form.get("username").ok_or(TokenError::invalid_request("The parameter username is missing"))?;
-        let password = form.get("password").ok_or(TokenError::invalid_request("The parameter password is missing"))?;
+        let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
+            return Err(TokenError::missing(
+                REQUIRED.iter().copied().filter(|name| form.get(name).is_none()).collect(),
+            ));
+        };
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
@@ -104,6 +111,7 @@ impl Exchange {
         let mut login = Login::new(username.expose(), password.clone());
         login.client_id = client_id.map(str::to_owned);
         login.client_address = address;
+        login.scope = asked.clone();
         let identity = match self.verifier.verify(login).await {
             Ok(Verdict::Granted(identity)) => identity,
             Ok(Verdict::Denied) => {
@@ -136,8 +144,7 @@ impl Exchange {
     }
 
     async fn refresh(&self, parts: &Parts, form: &Form, refresh: &RefreshTokens) -> Result<TokenResponse, TokenError> {
-        let presented =
-            form.get("refresh_token").ok_or(TokenError::invalid_request("The parameter refresh_token is missing"))?;
+        let presented = form.get("refresh_token").ok_or_else(|| TokenError::missing(vec!["refresh_token"]))?;
         if !is_visible_ascii(presented.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in refresh_token"));
         }
@@ -240,4 +247,64 @@ fn verifier_error(error: VerifyError) -> TokenError {
 pub(crate) fn store_unavailable(error: &StoreError) -> TokenError {
     log::store_failed(error);
     TokenError::temporarily_unavailable(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Identity, Jwt, Key};
+
+    /// An endpoint that grants what was asked for.
+    fn exchange() -> Exchange {
+        let verifier = |login: Login| async move {
+            Ok(Identity::new(login.username).with_scope(login.scope.unwrap_or_default()).into())
+        };
+        Exchange {
+            verifier: Arc::new(verifier),
+            issuer: Arc::new(Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a")),
+            policy: ClientPolicy::default(),
+            refresh: None,
+            optional_grant_type: true,
+        }
+    }
+
+    async fn ask(exchange: &Exchange, body: &str) -> Result<TokenResponse, TokenError> {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        exchange.decide(&parts, body.as_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn all_missing_parameters_are_told_and_the_first_is_named() {
+        for (body, missing, description) in [
+            ("", &["username", "password"][..], "The parameter username is missing"),
+            ("username=&password=", &["username", "password"], "The parameter username is missing"),
+            ("grant_type=password&password=p", &["username"], "The parameter username is missing"),
+            ("username=alice", &["password"], "The parameter password is missing"),
+        ] {
+            let error = ask(&exchange(), body).await.unwrap_err();
+            assert_eq!((error.code(), error.status().as_u16()), ("invalid_request", 400), "{body}");
+            assert_eq!((error.missing_parameters(), error.description()), (missing, description), "{body}");
+        }
+        let strict = Exchange { optional_grant_type: false, ..exchange() };
+        let error = ask(&strict, "username=alice").await.unwrap_err();
+        assert_eq!(error.missing_parameters(), ["grant_type"]);
+        assert_eq!((strict.required(), exchange().required()), (&["grant_type"][..], &["username", "password"][..]));
+    }
+
+    #[tokio::test]
+    async fn a_grant_type_that_is_not_supported_is_told() {
+        for grant_type in ["Password", "refresh_token", "client_credentials"] {
+            let error = ask(&exchange(), &format!("grant_type={grant_type}&username=a&password=p")).await.unwrap_err();
+            assert_eq!((error.code(), error.grant_type()), ("unsupported_grant_type", Some(grant_type)));
+            assert!(error.missing_parameters().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_verifier_sees_the_scope_asked_for() {
+        for (body, scope) in [("scope=b+a", "b a"), ("scope=", ""), ("", "")] {
+            let response = ask(&exchange(), &format!("username=alice&password=p&{body}")).await.unwrap();
+            assert_eq!(response.scope().as_str(), scope, "{body}");
+        }
+    }
 }

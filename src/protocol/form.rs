@@ -54,11 +54,14 @@ pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<String>> {
 }
 
 /// Refuses what must not travel in the request URI (RFC 6749, section 2.3.1).
-pub(crate) fn check_query(query: Option<&str>, forbidden: &[&str]) -> Result<(), TokenError> {
-    let found = pieces(query.unwrap_or_default().as_bytes())
-        .filter_map(|(name, _)| decode(name))
-        .any(|name| forbidden.contains(&name.as_str()));
-    if found { Err(TokenError::invalid_request("Credentials must not be in the query string")) } else { Ok(()) }
+pub(crate) fn check_query(query: Option<&str>, forbidden: &[&'static str]) -> Result<(), TokenError> {
+    let names: Vec<_> = pieces(query.unwrap_or_default().as_bytes()).filter_map(|(name, _)| decode(name)).collect();
+    let found: Vec<_> =
+        forbidden.iter().copied().filter(|forbidden| names.iter().any(|name| name.as_str() == *forbidden)).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(TokenError::invalid_request("Credentials must not be in the query string").with_missing(found))
 }
 
 /// Refuses a body that is not declared as a form.

@@ -15,5 +15,6 @@ pub use self::{
     client::{Client, Clients, StaticClients},
     error::TokenError,
     refresh::RefreshTokens,
+    response::TokenResponse,
     scope::{InvalidScope, Scope},
 };

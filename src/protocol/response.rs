@@ -1,5 +1,7 @@
 //! Replies as HTTP: RFC 6749, sections 5.1 and 5.2.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{
     HeaderValue, Response,
@@ -10,15 +12,39 @@ use serde_json::{Map, Value};
 use super::{error::TokenError, scope::Scope};
 use crate::{IssuedToken, Secret};
 
-/// What a successful token request is answered with.
+/// What a successful token request is answered with (RFC 6749, section 5.1).
 #[derive(Debug)]
-pub(crate) struct TokenResponse {
+pub struct TokenResponse {
     pub(crate) issued: IssuedToken,
     pub(crate) scope: Scope,
     pub(crate) refresh_token: Option<Secret>,
 }
 
 impl TokenResponse {
+    /// The access token.
+    #[must_use]
+    pub fn access_token(&self) -> &Secret {
+        &self.issued.token
+    }
+
+    /// How long the access token is good.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.issued.expires_in
+    }
+
+    /// What was granted.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The refresh token, where the endpoint hands them out.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<&Secret> {
+        self.refresh_token.as_ref()
+    }
+
     pub(crate) fn render(&self) -> Response<Bytes> {
         let mut body = Map::new();
         body.insert("access_token".to_owned(), self.issued.token.expose().into());
@@ -28,7 +54,7 @@ impl TokenResponse {
             body.insert("refresh_token".to_owned(), refresh_token.expose().into());
         }
         body.insert("scope".to_owned(), self.scope.as_str().into());
-        uncached(json(&Value::Object(body)))
+        json(&Value::Object(body))
     }
 }
 
@@ -65,7 +91,8 @@ pub(crate) fn json(body: &Value) -> Response<Bytes> {
     response
 }
 
-fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
+/// Adds what a reply with a token in it must carry.
+pub(crate) fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response

@@ -23,6 +23,8 @@ const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_s
 /// Parameters that must not be in the query string.
 pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
 
+pub(crate) const REQUIRED: &[&str] = &["token"];
+
 /// Everything that a revocation request is decided by.
 #[derive(Clone)]
 pub(crate) struct Revocation {
@@ -36,7 +38,7 @@ impl Revocation {
     pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<(), TokenError> {
         let form = Form::parse(body, PARAMETERS)?;
         let client = self.policy.authenticate(parts, &form).await?;
-        let text = form.get("token").ok_or(TokenError::invalid_request("The parameter token is missing"))?.expose();
+        let text = form.get("token").ok_or_else(|| TokenError::missing(REQUIRED.to_vec()))?.expose();
         // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
         match RefreshToken::parse(text) {
             Some(token) => self.revoke_refresh(&token, client.as_ref()).await,

@@ -119,6 +119,10 @@ impl Endpoint for RevocationEndpoint {
         self.common.body_limit
     }
 
+    fn required(&self) -> &'static [&'static str] {
+        revoke::REQUIRED
+    }
+
     fn not_in_query(&self) -> &'static [&'static str] {
         revoke::NOT_IN_QUERY
     }
@@ -132,5 +136,26 @@ impl Endpoint for RevocationEndpoint {
 
     fn render(&self, error: &TokenError) -> Response<Bytes> {
         self.common.render(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, header};
+    use http_body_util::{BodyExt, Full};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::store::MemoryRefreshStore;
+
+    #[tokio::test]
+    async fn what_was_not_read_is_told_as_missing() {
+        let layer = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()))
+            .with_error_response(|error| Response::new(Bytes::from(error.missing_parameters().join(" "))));
+        for content_type in ["application/json", "application/x-www-form-urlencoded"] {
+            let request = Request::post("/revoke").header(header::CONTENT_TYPE, content_type);
+            let response = layer.clone().into_service().oneshot(request.body(Full::<Bytes>::default()).unwrap()).await;
+            assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "token", "{content_type}");
+        }
     }
 }

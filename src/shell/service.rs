@@ -25,6 +25,8 @@ use crate::{BoxError, TokenError, protocol::form, verifier::BoxFuture};
 pub(crate) trait Endpoint: Send + Sync + 'static {
     fn path(&self) -> &str;
     fn body_limit(&self) -> usize;
+    /// The parameters that a request without any lacks.
+    fn required(&self) -> &'static [&'static str];
     fn not_in_query(&self) -> &'static [&'static str];
     fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
     fn render(&self, error: &TokenError) -> Response<Bytes>;
@@ -39,7 +41,7 @@ where
     let decided = async {
         form::check_query(parts.uri.query(), endpoint.not_in_query())?;
         check_length(&parts.headers, endpoint.body_limit())?;
-        form::check_media_type(&parts.headers)?;
+        form::check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;
         let body = read(body, endpoint.body_limit()).await?;
         endpoint.decide(&parts, &body).await
     };

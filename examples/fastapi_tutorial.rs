@@ -1,0 +1,283 @@
+//! The server of FastAPI's tutorial page "OAuth2 scopes", with the same answers, in Rust.
+//!
+//! ```text
+//! cargo run --example fastapi_tutorial
+//! curl -d 'username=johndoe&password=secret' -d 'scope=me items' http://127.0.0.1:8000/token
+//! curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/users/me/items/
+//! ```
+//!
+//! Users: `johndoe` / `secret`, and `alice` / `secret2`, who is disabled. `ADDR` says where to listen and `SECRET_KEY`
+//! what to sign with, both as text. `src/manual/from_fastapi.md` has the two programs side by side.
+//!
+//! Nothing holds back who guesses passwords here, since nothing does in the tutorial: add `with_attempt_limits`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::{
+    env,
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{FromRequestParts, OriginalUri},
+    http::{
+        HeaderMap, HeaderValue, Response, StatusCode, Uri,
+        header::{ALLOW, CONTENT_TYPE, HOST, LOCATION, WWW_AUTHENTICATE},
+        request::Parts,
+    },
+    response::IntoResponse,
+    routing::{get, post_service},
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tower_oauth2_password::{
+    AccessToken, Argon2Params, BearerError, BearerLayer, BoxError, HashingPool, InvalidScope, InvalidToken,
+    IssuedToken, Login, MemoryUsers, PasswordVerifier, TokenEndpointLayer, TokenError, TokenIssuer, TokenRequest,
+    TokenResponse, TokenValidator, Verdict, Verifier, VerifyError,
+};
+
+/// For trying only: everyone can read it here.
+const DEFAULT_SECRET_KEY: &str = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
+const ACCESS_TOKEN_EXPIRES: Duration = Duration::from_secs(30 * 60);
+
+#[derive(Serialize)]
+struct User {
+    username: &'static str,
+    email: &'static str,
+    full_name: &'static str,
+    disabled: bool,
+    /// As `pwdlib` wrote it.
+    #[serde(skip)]
+    hashed_password: &'static str,
+}
+
+static USERS: [User; 2] = [
+    User {
+        username: "johndoe",
+        email: "johndoe@example.com",
+        full_name: "John Doe",
+        disabled: false,
+        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$rSQ0/bTdtmB5wnJb68hiSw$q7ol++FGkyxR8X/kyQjP8tlVxUAS5W2E/BFM2MFqMHU",
+    },
+    User {
+        username: "alice",
+        email: "alicechains@example.com",
+        full_name: "Alice Chains",
+        disabled: true,
+        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$3WIJJxXwx1kSEVysIULCEA$pL+s95N7xmevCfBNRZ8hxX1X84nsLLfFaPcp4/thNys",
+    },
+];
+
+fn find_user(username: &str) -> Option<&'static User> {
+    USERS.iter().find(|user| user.username == username)
+}
+
+/// The tutorial's `authenticate_user`. Every scope that is asked for is granted, known or not, as there.
+struct Accounts(PasswordVerifier<MemoryUsers>);
+
+impl Accounts {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        // In this table nobody is disabled: that is asked at the guarded routes, not at the login.
+        let users = MemoryUsers::from_phc(USERS.iter().map(|user| (user.username, user.hashed_password, "")))?;
+        // pwdlib's parameters, so that its hashes are not replaced by cheaper ones.
+        let pool = HashingPool::new().with_params(Argon2Params::new(65_536, 3, 4)?);
+        Ok(Self(PasswordVerifier::new(users).with_pool(pool)))
+    }
+}
+
+impl Verifier for Accounts {
+    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+        let asked = login.scope.clone().unwrap_or_default();
+        Ok(match self.0.verify(login).await? {
+            Verdict::Granted(identity) => identity.with_scope(asked).into(),
+            denied => denied,
+        })
+    }
+}
+
+/// Tokens as PyJWT makes and reads them: HS256, `typ` JWT, and no other claims than these.
+#[derive(Clone)]
+struct Tokens {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default)]
+    scope: String,
+    exp: Option<f64>,
+}
+
+impl Tokens {
+    fn new(secret: &[u8]) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        // PyJWT looks at `exp` where it is, and does not ask that it is. Ask, unless such tokens are about.
+        validation.required_spec_claims.clear();
+        Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret), validation }
+    }
+}
+
+impl TokenIssuer for Tokens {
+    async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
+        let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + ACCESS_TOKEN_EXPIRES;
+        let claims = json!({ "sub": request.subject, "scope": request.scope.as_str(), "exp": expires.as_secs() });
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.signing)?;
+        Ok(IssuedToken::new(token, ACCESS_TOKEN_EXPIRES))
+    }
+}
+
+impl TokenValidator for Tokens {
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        let token = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
+            .map_err(|_| InvalidToken::Malformed)?;
+        // A token outlives its user, so the user is looked up each time.
+        let user = find_user(&token.claims.sub).ok_or(InvalidToken::NotForThisServer)?;
+        let scope = token.claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
+        let access = AccessToken::new(user.username).with_scope(scope);
+        Ok(token.claims.exp.map_or(access.clone(), |exp| access.with_expires_at(exp as u64)))
+    }
+}
+
+/// `Security(get_current_user, scopes=[...])`.
+fn guard(tokens: &Tokens, scope: &str) -> Result<BearerLayer, InvalidScope> {
+    let challenge = if scope.is_empty() { "Bearer".to_owned() } else { format!("Bearer scope=\"{scope}\"") };
+    Ok(BearerLayer::new(tokens.clone()).with_required_scope(scope)?.with_error_response(move |error| {
+        let (challenge, detail) = match error {
+            BearerError::Missing => ("Bearer", "Not authenticated"),
+            BearerError::InsufficientScope(_) => (challenge.as_str(), "Not enough permissions"),
+            _ => (challenge.as_str(), "Could not validate credentials"),
+        };
+        let mut response = reply(StatusCode::UNAUTHORIZED, &json!({ "detail": detail }));
+        response.headers_mut().extend(HeaderValue::from_str(challenge).map(|value| (WWW_AUTHENTICATE, value)));
+        response
+    }))
+}
+
+/// `Depends(get_current_active_user)`.
+struct ActiveUser(&'static User);
+
+impl<S: Sync> FromRequestParts<S> for ActiveUser {
+    type Rejection = (StatusCode, Json<Value>);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let token = parts.extensions.get::<AccessToken>();
+        let user = token
+            .and_then(|token| find_user(token.subject()))
+            .ok_or((StatusCode::UNAUTHORIZED, Json(json!({ "detail": "Not authenticated" }))))?;
+        if user.disabled {
+            return Err((StatusCode::BAD_REQUEST, Json(json!({ "detail": "Inactive user" }))));
+        }
+        Ok(Self(user))
+    }
+}
+
+async fn read_users_me(ActiveUser(user): ActiveUser) -> Json<&'static User> {
+    Json(user)
+}
+
+async fn read_own_items(ActiveUser(user): ActiveUser) -> Json<Value> {
+    Json(json!([{ "item_id": "Foo", "owner": user.username }]))
+}
+
+async fn read_system_status() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `class Token`.
+fn render_token(token: &TokenResponse) -> Response<Bytes> {
+    reply(StatusCode::OK, &json!({ "access_token": token.access_token().expose(), "token_type": "bearer" }))
+}
+
+/// FastAPI's `{"detail": ...}`, with pydantic's list of faults where the form is not as it should be.
+fn render_token_error(error: &TokenError) -> Response<Bytes> {
+    let detail = if let Some(grant_type) = error.grant_type() {
+        json!([{
+            "type": "string_pattern_mismatch",
+            "loc": ["body", "grant_type"],
+            "msg": "String should match pattern '^password$'",
+            "input": grant_type,
+            "ctx": { "pattern": "^password$" },
+        }])
+    } else if !error.missing_parameters().is_empty() {
+        let fault = |name| json!({ "type": "missing", "loc": ["body", name], "msg": "Field required", "input": null });
+        error.missing_parameters().iter().map(fault).collect()
+    } else {
+        return reply(error.status(), &json!({ "detail": error.description() }));
+    };
+    reply(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": detail }))
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+const ROUTES: [&str; 4] = ["/token", "/users/me/", "/users/me/items/", "/status/"];
+
+/// Starlette sends a path that is wrong only in its last slash to the right one.
+async fn not_found(uri: Uri, headers: HeaderMap) -> axum::response::Response {
+    let path = uri.path();
+    let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
+    match headers.get(HOST).and_then(|host| host.to_str().ok()) {
+        Some(host) if ROUTES.contains(&other.as_str()) => {
+            let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+            (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, format!("http://{host}{other}{query}"))]).into_response()
+        }
+        _ => (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))).into_response(),
+    }
+}
+
+async fn method_not_allowed(OriginalUri(uri): OriginalUri) -> impl IntoResponse {
+    let allow = if uri.path() == "/token" { "POST" } else { "GET" };
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allow)], Json(json!({ "detail": "Method Not Allowed" })))
+}
+
+fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
+    let tokens = Tokens::new(secret);
+    let token = TokenEndpointLayer::new(Accounts::new()?, tokens.clone())
+        .with_optional_grant_type()
+        .with_client_credentials_ignored()
+        .with_token_response(render_token)
+        .with_error_response(render_token_error);
+    Ok(Router::new()
+        .route("/token", post_service(token.into_service()))
+        .route("/users/me/", get(read_users_me).route_layer(guard(&tokens, "me")?))
+        .route("/users/me/items/", get(read_own_items).route_layer(guard(&tokens, "items me")?))
+        .route("/status/", get(read_system_status).route_layer(guard(&tokens, "")?))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // With both backends compiled in, jsonwebtoken must be told which to take.
+    #[cfg(all(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+
+    let secret = env::var("SECRET_KEY").unwrap_or_else(|_| {
+        eprintln!("SECRET_KEY is not set: signing with a key that everyone knows, for trying only");
+        DEFAULT_SECRET_KEY.to_owned()
+    });
+    let address = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
+    let listener = tokio::net::TcpListener::bind(&address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app(secret.as_bytes())?).await?;
+    Ok(())
+}
