@@ -126,9 +126,8 @@ impl AttemptLimits {
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
         {
-            match attempt.reserve(key, limit, true).await? {
-                Reservation::Held { .. } => timer::sleep(delay).await,
-                _ => {}
+            if let Reservation::Held { .. } = attempt.reserve(key, limit, true).await? {
+                timer::sleep(delay).await;
             }
         }
         if let (Some(limit), Some(_)) = (self.address_alone, address) {

@@ -13,3 +13,6 @@ pub mod threats {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}
+
+#[doc = include_str!("from_fastapi.md")]
+pub mod from_fastapi {}

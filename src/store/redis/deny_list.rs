@@ -143,12 +143,15 @@ async fn subscription(client: &Client, key: &str, list: &Weak<Shared>) -> Result
     }
 }
 
+/// The answer to `TIME`: seconds and microseconds.
+type Time = (u64, u64);
+
 async fn catch_up(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(), RedisError> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut both = redis::pipe();
     both.cmd("TIME").cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES");
-    let (time, entries): ((u64, u64), Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
+    let (time, entries): (Time, Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
     let Some(list) = list.upgrade() else { return Ok(()) };
     let now = server_ms(time);
     for (member, until) in entries {
