@@ -22,7 +22,7 @@ mod verifier;
 pub use self::{
     attempts::AttemptLimits,
     bearer::{BearerLayer, BearerService},
-    endpoint::{InvalidConfig, TokenEndpointLayer},
+    endpoint::{InvalidConfig, OverTls, RequireHttps, TokenEndpointLayer},
     password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
     protocol::{
         BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError, TokenResponse,

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, uri::PathAndQuery};
 
+use super::RequireHttps;
 use crate::{
     TokenError,
     protocol::response::{complete_error, render_error},
@@ -17,6 +18,7 @@ pub(crate) struct Common {
     pub(crate) path: String,
     pub(crate) body_limit: usize,
     pub(crate) render: Arc<Render>,
+    pub(crate) https: Option<RequireHttps>,
     challenge: HeaderValue,
 }
 
@@ -26,6 +28,7 @@ impl Common {
             path: path.to_owned(),
             body_limit: 16_384,
             render: Arc::new(render_error),
+            https: None,
             challenge: HeaderValue::from_static("Basic realm=\"token\""),
         }
     }

@@ -1,6 +1,7 @@
 //! The token endpoint as a tower layer.
 
 mod config;
+mod https;
 #[cfg(feature = "utoipa")]
 mod openapi;
 
@@ -10,8 +11,11 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use tower_layer::Layer;
 
-pub use self::config::InvalidConfig;
 pub(crate) use self::config::{Common, check_realm};
+pub use self::{
+    config::InvalidConfig,
+    https::{OverTls, RequireHttps},
+};
 use crate::{
     AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, TokenResponse, Verifier,
     protocol::{
@@ -151,6 +155,12 @@ impl TokenEndpointLayer {
         self.edit(|endpoint| endpoint.common.render = Arc::new(render))
     }
 
+    /// Refuses requests that are not known to have come over TLS, before their body is read: 400 `invalid_request`.
+    #[must_use]
+    pub fn with_https_required(self, rule: RequireHttps) -> Self {
+        self.edit(|endpoint| endpoint.common.https = Some(rule))
+    }
+
     /// The same endpoint as a service of its own, for `Router::route_service("/token", ...)`: immune to what fallbacks,
     /// `route_layer`, `merge` and `nest` do to layers.
     #[must_use]
@@ -176,6 +186,10 @@ impl<S> Layer<S> for TokenEndpointLayer {
 impl Endpoint for TokenEndpoint {
     fn path(&self) -> &str {
         &self.common.path
+    }
+
+    fn https(&self) -> Option<&RequireHttps> {
+        self.common.https.as_ref()
     }
 
     fn body_limit(&self) -> usize {

@@ -7,7 +7,7 @@ use http::{Response, request::Parts};
 use tower_layer::Layer;
 
 use crate::{
-    AttemptLimits, Clients, RefreshTokens, TokenError, TokenValidator,
+    AttemptLimits, Clients, RefreshTokens, RequireHttps, TokenError, TokenValidator,
     endpoint::{Common, InvalidConfig},
     protocol::{
         exchange::ClientPolicy,
@@ -89,6 +89,12 @@ impl RevocationLayer {
         self.edit(|endpoint| endpoint.common.render = Arc::new(render))
     }
 
+    /// Refuses requests that are not known to have come over TLS, before their body is read: 400 `invalid_request`.
+    #[must_use]
+    pub fn with_https_required(self, rule: RequireHttps) -> Self {
+        self.edit(|endpoint| endpoint.common.https = Some(rule))
+    }
+
     /// The same endpoint as a service of its own, for `Router::route_service("/revoke", ...)`.
     #[must_use]
     pub fn into_service(self) -> Leaf {
@@ -113,6 +119,10 @@ impl<S> Layer<S> for RevocationLayer {
 impl Endpoint for RevocationEndpoint {
     fn path(&self) -> &str {
         &self.common.path
+    }
+
+    fn https(&self) -> Option<&RequireHttps> {
+        self.common.https.as_ref()
     }
 
     fn body_limit(&self) -> usize {

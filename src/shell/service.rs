@@ -19,11 +19,12 @@ use super::{
     future::ResponseFuture,
     read::{check_length, read},
 };
-use crate::{BoxError, TokenError, protocol::form, verifier::BoxFuture};
+use crate::{BoxError, RequireHttps, TokenError, protocol::form, verifier::BoxFuture};
 
 /// What an endpoint knows; the shell knows the rest.
 pub(crate) trait Endpoint: Send + Sync + 'static {
     fn path(&self) -> &str;
+    fn https(&self) -> Option<&RequireHttps>;
     fn body_limit(&self) -> usize;
     /// The parameters that a request without any lacks.
     fn required(&self) -> &'static [&'static str];
@@ -39,6 +40,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let decided = async {
+        endpoint.https().map_or(Ok(()), |rule| rule.check(&parts))?;
         form::check_query(parts.uri.query(), endpoint.not_in_query())?;
         check_length(&parts.headers, endpoint.body_limit())?;
         form::check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;

@@ -1,11 +1,16 @@
 //! The examples that newcomers copy do what their first lines say.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     client::{attempt, get, log_in},
-    support::example::Example,
+    support::example::{Example, binary},
 };
 
 #[tokio::test]
@@ -40,4 +45,31 @@ async fn tonic() {
     let mut request = check();
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+}
+
+#[test]
+fn https() {
+    let mut server = Command::new(binary("https")).env("ADDR", "127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let certificate = lines.next().unwrap().unwrap().replace("certificate: ", "");
+    let listening = lines.next().unwrap().unwrap();
+    let port = |after: &str| {
+        let rest = listening.split_once(after).unwrap().1;
+        rest.split([':', ' ']).nth(1).unwrap().to_owned()
+    };
+    let curl = |url: String, version: &str| {
+        let form = "grant_type=password&username=alice&password=wonderland123";
+        let arguments = ["-s", version, "--cacert", &certificate, "-d", form, &url];
+        let output = Command::new("curl").args(arguments).output().expect("apt-get install curl");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let secure = format!("https://localhost:{}/token", port("https://"));
+    for version in ["--http1.1", "--http2"] {
+        let reply = curl(secure.clone(), version);
+        assert!(reply.contains("access_token"), "{version}: {reply}");
+    }
+    let reply = curl(format!("http://127.0.0.1:{}/token", port("http://")), "--http1.1");
+    assert!(reply.contains("This endpoint answers over HTTPS only"), "{reply}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

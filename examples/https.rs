@@ -1,0 +1,76 @@
+//! HTTPS with rustls, and a login that is refused over anything else.
+//!
+//!     cargo run --example https
+//!     curl --cacert CERTIFICATE -d 'grant_type=password&username=alice&password=wonderland123' https://localhost:8443/token
+//!
+//! CERTIFICATE is the file that it prints: made at start, for trying only. The same site is also served without TLS, on
+//! the port that it prints second, where a login answers 400.
+
+use std::{env, sync::Arc};
+
+use axum::{Extension, Router, routing::get};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+};
+use tower_oauth2_password::{
+    AccessToken, BearerLayer, BoxError, Jwt, Key, MemoryUsers, OverTls, PasswordVerifier, RequireHttps,
+    TokenEndpointLayer,
+};
+
+const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
+
+async fn me(Extension(token): Extension<AccessToken>) -> String {
+    token.subject().to_owned()
+}
+
+fn tls() -> Result<TlsAcceptor, BoxError> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let file = env::temp_dir().join(format!("tower-oauth2-password-{}.pem", std::process::id()));
+    std::fs::write(&file, made.cert.pem())?;
+    println!("certificate: {}", file.display());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.into()], key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    let jwt = Jwt::new(Key::hs256(secret)?, "https://localhost:8443", "api");
+    let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
+    let app = Router::new()
+        .route("/users/me", get(me))
+        .route_layer(BearerLayer::new(jwt.clone()))
+        .layer(TokenEndpointLayer::new(PasswordVerifier::new(users), jwt).with_https_required(RequireHttps::new()));
+
+    let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8443")).await?;
+    let plain = TcpListener::bind("127.0.0.1:0").await?;
+    let tls = tls()?;
+    println!(
+        "listening on https://{} and, to show the refusal, http://{}",
+        listener.local_addr()?,
+        plain.local_addr()?
+    );
+
+    let plain_app = app.clone();
+    tokio::spawn(async { axum::serve(plain, plain_app).await });
+    // Only what came through the acceptor is marked.
+    let app = app.layer(Extension(OverTls));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let (tls, service) = (tls.clone(), TowerToHyperService::new(app.clone()));
+        tokio::spawn(async move {
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
