@@ -5,6 +5,7 @@
 mod attempts;
 mod bearer;
 mod endpoint;
+mod join;
 mod log;
 #[cfg(any(doc, doctest))]
 pub mod manual;

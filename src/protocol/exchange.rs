@@ -13,8 +13,8 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    AttemptLimits, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, log, token::DynIssuer,
-    verifier::DynVerifier,
+    AttemptLimits, Identity, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, join::join, log,
+    token::DynIssuer, verifier::DynVerifier,
 };
 
 const PARAMETERS: &[&str] =
@@ -123,19 +123,33 @@ impl Exchange {
             }
             Err(error) => return Err(verifier_error(error)),
         };
-        if let Some(attempt) = attempt {
-            attempt.succeeded().await?;
-        }
+        let counted = async {
+            match attempt {
+                Some(attempt) => attempt.succeeded().await,
+                None => Ok(()),
+            }
+        };
+        // At once: with a store over the network this is one round trip less.
+        let (counted, response) = join(counted, self.begin(&identity, client_id, asked)).await;
+        counted?;
+        response
+    }
 
+    async fn begin(
+        &self,
+        identity: &Identity,
+        client_id: Option<&str>,
+        asked: Option<Scope>,
+    ) -> Result<TokenResponse, TokenError> {
         let scope = match asked {
             None => identity.scope().clone(),
             Some(asked) if asked.is_subset_of(identity.scope()) => asked,
             Some(_) => return Err(TokenError::invalid_scope("The scope is not allowed for this user")),
         };
-        let issued = self.issue(&identity, client_id, &scope).await?;
+        let issued = self.issue(identity, client_id, &scope).await?;
         let refresh_token = match &self.refresh {
             Some(refresh) => {
-                Some(refresh.begin(&identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?)
+                Some(refresh.begin(identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?)
             }
             None => None,
         };
@@ -207,7 +221,7 @@ impl Exchange {
 
     async fn issue(
         &self,
-        identity: &crate::Identity,
+        identity: &Identity,
         client_id: Option<&str>,
         scope: &Scope,
     ) -> Result<crate::IssuedToken, TokenError> {
