@@ -6,9 +6,10 @@ mod attempts;
 mod bearer;
 mod endpoint;
 mod join;
-mod log;
+
 #[cfg(any(doc, doctest))]
 pub mod manual;
+mod observe;
 mod password;
 mod protocol;
 mod revocation;

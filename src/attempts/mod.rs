@@ -241,6 +241,6 @@ impl Drop for Attempt {
 }
 
 fn unavailable(error: &StoreError) -> TokenError {
-    crate::log::store_failed(error);
+    crate::observe::store_failed(error);
     TokenError::temporarily_unavailable(Duration::from_secs(1))
 }

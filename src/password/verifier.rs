@@ -36,7 +36,7 @@ impl<U: Users> PasswordVerifier<U> {
         if let Ok(new) = self.pool.hash(login.password.clone()).await
             && let Err(error) = self.users.update_password_hash(user, &new).await
         {
-            crate::log::verifier_failed(&VerifyError::Unavailable(error));
+            crate::observe::verifier_failed(&VerifyError::Unavailable(error));
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    AttemptLimits, Identity, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, join::join, log,
+    AttemptLimits, Identity, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, join::join, observe,
     token::DynIssuer, verifier::DynVerifier,
 };
 
@@ -104,7 +104,7 @@ impl Exchange {
         let address = self.policy.address(parts);
         let attempt = match &self.policy.attempts {
             Some(attempts) => Some(attempts.login(username.expose(), address).await.inspect_err(|error| {
-                log::audit(if error.status() == 429 { "held" } else { "shed" }, Some(username.expose()), client_id);
+                observe::audit(if error.status() == 429 { "held" } else { "shed" }, Some(username.expose()), client_id);
             })?),
             None => None,
         };
@@ -115,7 +115,7 @@ impl Exchange {
         let identity = match self.verifier.verify(login).await {
             Ok(Verdict::Granted(identity)) => identity,
             Ok(Verdict::Denied) => {
-                log::audit("denied", Some(username.expose()), client_id);
+                observe::audit("denied", Some(username.expose()), client_id);
                 if let Some(attempt) = attempt {
                     attempt.failed().await?;
                 }
@@ -153,7 +153,7 @@ impl Exchange {
             }
             None => None,
         };
-        log::audit("login", Some(identity.subject()), client_id);
+        observe::audit("login", Some(identity.subject()), client_id);
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 
@@ -200,7 +200,7 @@ impl Exchange {
                 None => return Err(self.reused(refresh, &token, &family.subject, client_id).await),
             },
         };
-        log::audit("refresh", Some(identity.subject()), client_id);
+        observe::audit("refresh", Some(identity.subject()), client_id);
         Ok(TokenResponse { issued, scope, refresh_token: Some(refresh_token) })
     }
 
@@ -212,7 +212,7 @@ impl Exchange {
         subject: &str,
         client_id: Option<&str>,
     ) -> TokenError {
-        log::audit("reuse", Some(subject), client_id);
+        observe::audit("reuse", Some(subject), client_id);
         match refresh.revoke(token).await {
             Ok(()) => TokenError::invalid_grant(BAD_REFRESH_TOKEN),
             Err(error) => store_unavailable(&error),
@@ -230,7 +230,7 @@ impl Exchange {
         request.scope = scope.clone();
         request.claims = identity.claims().clone();
         self.issuer.issue(request).await.map_err(|error| {
-            log::issuer_failed(&error);
+            observe::issuer_failed(&error);
             TokenError::temporarily_unavailable(Duration::from_secs(1))
         })
     }
@@ -252,14 +252,14 @@ fn verifier_error(error: VerifyError) -> TokenError {
         VerifyError::Refused(error) => error,
         VerifyError::Overloaded { retry_after } => TokenError::temporarily_unavailable(retry_after),
         VerifyError::Unavailable(_) => {
-            log::verifier_failed(&error);
+            observe::verifier_failed(&error);
             TokenError::temporarily_unavailable(Duration::from_secs(1))
         }
     }
 }
 
 pub(crate) fn store_unavailable(error: &StoreError) -> TokenError {
-    log::store_failed(error);
+    observe::store_failed(error);
     TokenError::temporarily_unavailable(Duration::from_secs(1))
 }
 

@@ -17,7 +17,7 @@ use super::{
     refresh::{RefreshToken, RefreshTokens},
     response,
 };
-use crate::{TokenValidator, log, store::DynDenyList};
+use crate::{TokenValidator, observe, store::DynDenyList};
 
 const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
 /// Parameters that must not be in the query string.
@@ -51,7 +51,7 @@ impl Revocation {
         let Some(family) = family else { return Ok(()) };
         check_client(client, family.client_id.as_deref())?;
         self.refresh.revoke(token).await.map_err(|error| store_unavailable(&error))?;
-        log::audit("revoke", Some(&family.subject), family.client_id.as_deref());
+        observe::audit("revoke", Some(&family.subject), family.client_id.as_deref());
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Revocation {
         // A little longer than the token lives: the guard may allow some leeway.
         let ttl = left.unwrap_or(Duration::from_secs(86_400)) + Duration::from_secs(300);
         deny_list.deny(id, ttl).await.map_err(|error| store_unavailable(&error))?;
-        log::audit("revoke", Some(token.subject()), token.client_id());
+        observe::audit("revoke", Some(token.subject()), token.client_id());
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use super::{
     future::ResponseFuture,
     read::{check_length, read},
 };
-use crate::{BoxError, RequireHttps, TokenError, protocol::form, verifier::BoxFuture};
+use crate::{BoxError, RequireHttps, TokenError, observe, protocol::form, verifier::BoxFuture};
 
 /// What an endpoint knows; the shell knows the rest.
 pub(crate) trait Endpoint: Send + Sync + 'static {
@@ -47,9 +47,13 @@ where
         let body = read(body, endpoint.body_limit()).await?;
         endpoint.decide(&parts, &body).await
     };
-    match decided.await {
-        Ok(response) => response,
+    match observe::in_span(endpoint.path(), decided).await {
+        Ok(response) => {
+            observe::answered(endpoint.path(), "ok");
+            response
+        }
         Err(error) => {
+            observe::answered(endpoint.path(), error.code());
             let mut response = endpoint.render(&error);
             // The rest of the body is not read, so the connection cannot serve another request.
             if error.status() == 413 && parts.version <= Version::HTTP_11 {

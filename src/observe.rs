@@ -1,0 +1,87 @@
+//! What the operator should know and the client must not: causes, audit events, counts; never credentials or tokens.
+
+use std::{error::Error, future::Future, time::Duration};
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(feature = "tracing")]
+fn warn(what: &str, error: &(dyn Error + 'static)) {
+    tracing::warn!(cause = chain(error), "{what}");
+}
+
+#[cfg(not(feature = "tracing"))]
+fn warn(_: &str, error: &(dyn Error + 'static)) {
+    let _ = (chain as fn(_) -> _, error);
+}
+
+pub(crate) fn store_failed(error: &crate::StoreError) {
+    warn("a store failed", error);
+}
+
+pub(crate) fn verifier_failed(error: &crate::VerifyError) {
+    warn("the verifier failed", error);
+}
+
+pub(crate) fn issuer_failed(error: &crate::BoxError) {
+    warn("no access token could be issued", error.as_ref());
+}
+
+/// One audit line: what was decided, for whom, for which client.
+pub(crate) fn audit(event: &'static str, subject: Option<&str>, client_id: Option<&str>) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id);
+    #[cfg(feature = "metrics")]
+    metrics::counter!("oauth2_events_total", "event" => event).increment(1);
+    let _ = (event, subject, client_id);
+}
+
+/// The span in which an endpoint answers one request.
+#[cfg(feature = "tracing")]
+pub(crate) fn in_span<F: Future>(path: &str, answer: F) -> impl Future<Output = F::Output> {
+    tracing::Instrument::instrument(answer, tracing::info_span!("oauth2_endpoint", path))
+}
+
+/// Without `tracing` there is no span.
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn in_span<F: Future>(_: &str, answer: F) -> impl Future<Output = F::Output> {
+    answer
+}
+
+/// One answer of an endpoint: `ok`, or the error's code.
+pub(crate) fn answered(path: &str, outcome: &str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("oauth2_answers_total", "path" => path.to_owned(), "outcome" => outcome.to_owned()).increment(1);
+    let _ = (path, outcome);
+}
+
+/// One password that was hashed: how long it waited, and how long it took.
+pub(crate) fn hashed(waited: Duration, took: Duration) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::histogram!("oauth2_password_queue_seconds").record(waited);
+        metrics::histogram!("oauth2_password_hash_seconds").record(took);
+    }
+    let _ = (waited, took);
+}
+
+/// How many passwords wait to be hashed.
+pub(crate) fn queued(passwords: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("oauth2_password_queue_length").set(passwords as f64);
+    let _ = passwords;
+}
+
+/// One password that was not hashed, for want of room.
+pub(crate) fn shed() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("oauth2_password_shed_total").increment(1);
+}
