@@ -140,6 +140,8 @@ fn fill(
     let Some(params) = params.argon2(output.len()) else { return false };
     let needed = params.block_count();
     if memory.len() < needed {
+        // `resize` alone may take twice what is needed.
+        memory.reserve_exact(needed - memory.len());
         memory.resize(needed, Block::new());
     }
     Argon2::new(algorithm, version, params)
