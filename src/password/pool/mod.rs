@@ -211,6 +211,12 @@ impl HashingPool {
         .await
     }
 
+    /// What all that wait now are expected to cost.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn waiting_work(&self) -> u64 {
+        self.shared.get().map_or(0, |Running(shared)| lock(&shared.state).queue.work())
+    }
+
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: u64,

@@ -54,6 +54,11 @@ impl<J> Queue<J> {
         self.jobs.len()
     }
 
+    #[cfg(all(test, shuttle))]
+    pub(super) fn work(&self) -> u64 {
+        self.work
+    }
+
     /// Takes a job in, or tells how long its caller should wait.
     pub(super) fn admit(
         &mut self,
