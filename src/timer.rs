@@ -151,6 +151,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn sleepers_wake_in_order_of_their_deadlines() {
@@ -182,7 +183,7 @@ mod tests {
         let other = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&other);
         tokio::spawn(async move { counted.fetch_add(1, Ordering::Relaxed) });
-        TIMER.sleep(HOUR).await;
+        assert!(tokio::time::timeout(PATIENCE, TIMER.sleep(HOUR)).await.is_ok(), "the sleep hangs");
         assert_eq!(other.load(Ordering::Relaxed), 1);
         assert!(TIMER.lock().sleepers.is_empty());
     }
@@ -212,8 +213,10 @@ mod tests {
         let mut broken = sleep(Duration::from_millis(5));
         let waker = Waker::from(Arc::new(Panics));
         assert!(Pin::new(&mut broken).poll(&mut Context::from_waker(&waker)).is_pending());
-        sleep(Duration::from_millis(10)).await;
-        sleep(Duration::from_millis(10)).await;
+        for _ in 0..2 {
+            let other = sleep(Duration::from_millis(10));
+            assert!(tokio::time::timeout(PATIENCE, other).await.is_ok(), "the timer's thread has ended");
+        }
     }
 
     #[test]
@@ -231,6 +234,10 @@ mod tests {
         let waker = Waker::from(Arc::new(Owner { _sleep: inner }));
         assert!(Pin::new(&mut outer).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        assert!(Pin::new(&mut outer).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let (done, polled) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            done.send(Pin::new(&mut outer).poll(&mut Context::from_waker(Waker::noop())).is_pending()).ok();
+        });
+        assert_eq!(polled.recv_timeout(PATIENCE), Ok(true), "the poll hangs");
     }
 }

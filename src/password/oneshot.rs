@@ -154,6 +154,11 @@ mod tests {
         drop(held);
         drop((owner, waker));
         // The channel now holds the last waker, which owns the receiver.
-        sender.send(7);
+        let (done, sent) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            sender.send(7);
+            done.send(()).ok();
+        });
+        assert!(sent.recv_timeout(std::time::Duration::from_secs(10)).is_ok(), "the sender hangs");
     }
 }

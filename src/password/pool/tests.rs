@@ -26,15 +26,15 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn retry_after<T>(answer: Result<T, VerifyError>) -> Duration {
-    match answer {
+async fn retry_after<T>(answer: impl Future<Output = Result<T, VerifyError>>) -> Duration {
+    match tokio::time::timeout(PATIENCE, answer).await.expect("not refused") {
         Err(VerifyError::Overloaded { retry_after }) => retry_after,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("not refused"),
     }
 }
 
-/// Keeps one thread of a pool busy until it is dropped.
+/// Keeps one thread of a pool busy until it is stopped or dropped.
 struct Busy {
     done: tokio::task::JoinHandle<Result<(), VerifyError>>,
     release: mpsc::Sender<()>,
@@ -68,7 +68,7 @@ async fn what_would_wait_too_long_is_refused() {
     let mut waiting = pin!(pool.run(64, None, |_| "done"));
     assert!(poll(waiting.as_mut()).is_pending());
     let started = Instant::now();
-    assert!(retry_after(pool.run(64, None, |_| ()).await) >= Duration::from_secs(1));
+    assert!(retry_after(pool.run(64, None, |_| ())).await >= Duration::from_secs(1));
     assert!(started.elapsed() >= REFUSAL_HELD, "a refusal is held");
     assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 1 });
     busy.stop().await;
@@ -88,7 +88,7 @@ async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
     assert_eq!((pool.stats().queued, pool.stats().shed), (2, 0));
     let mut other = pin!(pool.run(1, address(2), |_| ()));
     assert!(poll(other.as_mut()).is_pending());
-    retry_after(pool.run(1, address(1), |_| ()).await);
+    retry_after(pool.run(1, address(1), |_| ())).await;
     assert_eq!((pool.stats().queued, pool.stats().shed), (3, 1));
     busy.stop().await;
     for job in [greedy as Pin<&mut dyn Future<Output = _>>, alone, other] {
@@ -148,15 +148,16 @@ async fn a_job_that_waited_too_long_is_refused_when_its_turn_comes() {
     assert!(poll(waiting.as_mut()).is_pending());
     tokio::time::sleep(Duration::from_millis(1_010)).await;
     busy.stop().await;
-    assert_eq!(retry_after(waiting.await), Duration::from_secs(1));
+    assert_eq!(retry_after(waiting).await, Duration::from_secs(1));
     assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, shed: 1, queued: 0 });
 }
 
 #[tokio::test]
 async fn a_job_that_panics_fails_alone() {
     let pool = pool();
-    let failed = tokio::time::timeout(PATIENCE, pool.run(1, None, |_| panic!("on purpose"))).await.unwrap();
-    let Err(VerifyError::Unavailable(cause)) = failed.map(|()| ()) else { panic!("not unavailable") };
+    let failed: Result<(), _> =
+        tokio::time::timeout(PATIENCE, pool.run(1, None, |_| panic!("on purpose"))).await.unwrap();
+    let Err(VerifyError::Unavailable(cause)) = failed else { panic!("not unavailable") };
     assert!(cause.to_string().contains("thread failed"), "{cause}");
     let alive = tokio::time::timeout(PATIENCE, pool.run(1, None, |_| "alive")).await.unwrap();
     assert_eq!(alive.unwrap(), "alive");
@@ -167,8 +168,7 @@ async fn a_job_that_panics_fails_alone() {
 async fn without_a_thread_all_are_refused_and_none_hangs() {
     let mut pool = pool();
     pool.settings.threads = 0;
-    let refused = tokio::time::timeout(PATIENCE, pool.hash(Secret::from("wonderland123"))).await.unwrap();
-    assert_eq!(retry_after(refused), Duration::from_secs(1));
+    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"))).await, Duration::from_secs(1));
     assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 0 });
 }
 
