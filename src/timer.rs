@@ -2,22 +2,28 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
 /// A future that is ready after `wait`.
 pub(crate) fn sleep(wait: Duration) -> Sleep {
-    Sleep { deadline: Instant::now() + wait, entry: None }
+    Timer::shared().sleep(wait)
 }
 
 #[derive(Debug)]
 pub(crate) struct Sleep {
+    timer: &'static Timer,
     deadline: Instant,
     entry: Option<u64>,
+    yielded: bool,
 }
 
 impl Future for Sleep {
@@ -27,8 +33,18 @@ impl Future for Sleep {
         if Instant::now() >= self.deadline {
             return Poll::Ready(());
         }
-        let timer = Timer::shared();
+        let timer = self.timer;
         let mut state = timer.lock();
+        state.has_thread = state.has_thread || (timer.spawn)(timer);
+        if !state.has_thread {
+            drop(state);
+            // Nobody would wake this: too early is better than never. Others run first, as who sleeps expects.
+            if mem::replace(&mut self.yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let id = match self.entry {
             Some(id) => id,
             None => {
@@ -39,8 +55,10 @@ impl Future for Sleep {
             }
         };
         let first = state.sleepers.first_key_value().is_none_or(|(&(at, _), _)| self.deadline < at);
-        state.sleepers.insert((self.deadline, id), cx.waker().clone());
+        let before = state.sleepers.insert((self.deadline, id), cx.waker().clone());
+        // A waker runs code of the caller's when it is dropped: never under the lock.
         drop(state);
+        drop(before);
         if first {
             timer.changed.notify_one();
         }
@@ -51,7 +69,8 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.entry {
-            Timer::shared().lock().sleepers.remove(&(self.deadline, id));
+            let waker = self.timer.lock().sleepers.remove(&(self.deadline, id));
+            drop(waker);
         }
     }
 }
@@ -60,23 +79,35 @@ impl Drop for Sleep {
 struct State {
     sleepers: BTreeMap<(Instant, u64), Waker>,
     next_id: u64,
+    has_thread: bool,
 }
 
 struct Timer {
     state: Mutex<State>,
     changed: Condvar,
+    spawn: fn(&'static Timer) -> bool,
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Timer")
+    }
 }
 
 impl Timer {
-    fn shared() -> &'static Arc<Timer> {
-        static TIMER: OnceLock<Arc<Timer>> = OnceLock::new();
-        TIMER.get_or_init(|| {
-            let timer = Arc::new(Timer { state: Mutex::default(), changed: Condvar::new() });
-            let worker = Arc::clone(&timer);
-            let spawned = std::thread::Builder::new().name("oauth2-timer".to_owned()).spawn(move || worker.run());
-            drop(spawned);
-            timer
-        })
+    const fn new(spawn: fn(&'static Timer) -> bool) -> Self {
+        let state = State { sleepers: BTreeMap::new(), next_id: 0, has_thread: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), spawn }
+    }
+
+    fn shared() -> &'static Timer {
+        static TIMER: Timer =
+            Timer::new(|timer| thread::Builder::new().name("oauth2-timer".to_owned()).spawn(|| timer.run()).is_ok());
+        &TIMER
+    }
+
+    fn sleep(&'static self, wait: Duration) -> Sleep {
+        Sleep { timer: self, deadline: Instant::now() + wait, entry: None, yielded: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,10 +119,13 @@ impl Timer {
         loop {
             let now = Instant::now();
             let later = state.sleepers.split_off(&(now, u64::MAX));
-            let due = std::mem::replace(&mut state.sleepers, later);
+            let due = mem::replace(&mut state.sleepers, later);
             if !due.is_empty() {
                 drop(state);
-                due.into_values().for_each(Waker::wake);
+                for waker in due.into_values() {
+                    // A waker that panics must not stop the others.
+                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                }
                 state = self.lock();
                 continue;
             }
@@ -106,7 +140,18 @@ impl Timer {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn sleepers_wake_in_order_of_their_deadlines() {
@@ -126,10 +171,73 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_sleep_leaves_nothing_behind() {
-        let long = Duration::from_secs(3_600);
-        let polled = tokio::time::timeout(Duration::from_millis(5), sleep(long)).await;
+        static TIMER: Timer = Timer::new(|_| true);
+        let polled = tokio::time::timeout(Duration::from_millis(5), TIMER.sleep(HOUR)).await;
         assert!(polled.is_err());
-        let horizon = Instant::now() + long / 2;
-        assert!(Timer::shared().lock().sleepers.keys().all(|&(at, _)| at < horizon));
+        assert!(TIMER.lock().sleepers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn without_a_thread_a_sleep_yields_and_ends() {
+        static TIMER: Timer = Timer::new(|_| false);
+        let other = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&other);
+        tokio::spawn(async move { counted.fetch_add(1, Ordering::Relaxed) });
+        assert!(tokio::time::timeout(PATIENCE, TIMER.sleep(HOUR)).await.is_ok(), "the sleep hangs");
+        assert_eq!(other.load(Ordering::Relaxed), 1);
+        assert!(TIMER.lock().sleepers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_thread_is_tried_again_at_the_next_poll() {
+        static TRIES: AtomicUsize = AtomicUsize::new(0);
+        static TIMER: Timer = Timer::new(|timer| {
+            TRIES.fetch_add(1, Ordering::Relaxed) == 1 && thread::Builder::new().spawn(|| timer.run()).is_ok()
+        });
+        let started = Instant::now();
+        for milliseconds in [20, 10] {
+            TIMER.sleep(Duration::from_millis(milliseconds)).await;
+        }
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        assert_eq!(TRIES.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_waker_that_panics_stops_no_other() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("a waker's own fault");
+            }
+        }
+        let mut broken = sleep(Duration::from_millis(5));
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(Pin::new(&mut broken).poll(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..2 {
+            let other = sleep(Duration::from_millis(10));
+            assert!(tokio::time::timeout(PATIENCE, other).await.is_ok(), "the timer's thread has ended");
+        }
+    }
+
+    #[test]
+    fn a_waker_may_own_a_sleep() {
+        static TIMER: Timer = Timer::new(|_| true);
+        struct Owner {
+            _sleep: Sleep,
+        }
+        impl Wake for Owner {
+            fn wake(self: Arc<Self>) {}
+        }
+        let mut inner = TIMER.sleep(HOUR);
+        assert!(Pin::new(&mut inner).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let mut outer = TIMER.sleep(HOUR);
+        let waker = Waker::from(Arc::new(Owner { _sleep: inner }));
+        assert!(Pin::new(&mut outer).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        let (done, polled) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            done.send(Pin::new(&mut outer).poll(&mut Context::from_waker(Waker::noop())).is_pending()).ok();
+        });
+        assert_eq!(polled.recv_timeout(PATIENCE), Ok(true), "the poll hangs");
     }
 }

@@ -140,9 +140,202 @@ fn fill(
     let Some(params) = params.argon2(output.len()) else { return false };
     let needed = params.block_count();
     if memory.len() < needed {
+        // `resize` alone may take twice what is needed.
+        memory.reserve_exact(needed - memory.len());
         memory.resize(needed, Block::new());
     }
     Argon2::new(algorithm, version, params)
         .hash_password_into_with_memory(password.as_bytes(), salt, output, memory.as_mut_slice())
         .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::strategy::Strategy;
+
+    use super::*;
+
+    // Made with Python's argon2-cffi 25.1.
+    const PWDLIB_DEFAULT: &str =
+        "$argon2id$v=19$m=65536,t=3,p=4$MDEyMzQ1Njc4OWFiY2RlZg$ibH4/qK6H3d2oHMJgAIZAnWxerGKTK8SPWiCIiVoBqU";
+    const ARGON2I: &str =
+        "$argon2i$v=19$m=64,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$FDaAI3gDEYWN+w3qxq8EDtVFmkwRKbtrXuj2hpKD9fQ";
+    const ARGON2D: &str =
+        "$argon2d$v=19$m=64,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$o0/d65sx1aIZVJ3MeEN+PD5N7dkP8+mYuNSTyh7p5m0";
+    const FIRST_VERSION: &str =
+        "$argon2i$v=16$m=64,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$FatBJ/VSP5VkirDeKqUQUhCdh5cqaZfAwXUnQPcpF5I";
+    const FIRST_VERSION_UNSAID: &str =
+        "$argon2i$m=64,t=3,p=1$MDEyMzQ1Njc4OWFiY2RlZg$FatBJ/VSP5VkirDeKqUQUhCdh5cqaZfAwXUnQPcpF5I";
+    const FIRST_VERSION_ID: &str =
+        "$argon2id$v=16$m=64,t=3,p=2$MDEyMzQ1Njc4OWFiY2RlZg$RIUEWx5qeIpFLyRycIT83V57UKz1ArjowLDnF+d3SUg";
+    const ONE_PASS: &str =
+        "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k";
+    const SHORTEST_SALT: &str = "$argon2id$v=19$m=64,t=2,p=1$OCBieXRlcy4$F/OKmCgxk0Bkn2w/iPBwbg";
+    const MEMORY_NOT_OF_FOUR_LANES: &str =
+        "$argon2id$v=19$m=71,t=2,p=3$MDEyMzQ1Njc4OWFiY2RlZg$b/l7HFcHvNl6mBo7uaVMnLiDMPf3kVkhR1xhJQufukI";
+    const LONG: &str = "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY$\
+        Vsm8w18UG6vAysTOtukRlWnaHWCQZdxww6XZglKvNc2HiKrbp3SLt2WJE9k/4LzbmCbWEkKKa+HBfi1f/LSFCA";
+    const MOST_PASSES_AND_LANES: &str =
+        "$argon2id$v=19$m=128,t=10,p=16$MDEyMzQ1Njc4OWFiY2RlZg$/w6oHzyNfFjmPutewsSQIsaP71J2apUQun34iCuDMJg";
+    const TOO_MANY_PASSES: &str =
+        "$argon2id$v=19$m=64,t=11,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Q+BtWHbnNlqLBJ4Vg9fouDVyVVZl59F5WzPbMUufGDE";
+    const TOO_MANY_LANES: &str =
+        "$argon2id$v=19$m=136,t=1,p=17$MDEyMzQ1Njc4OWFiY2RlZg$jtnpXFEBRYskvaVW4xyEFzx1w/EGiEIZJcRU+Fdz0e4";
+    const TOO_SHORT_OUTPUT: &str = "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$2pFui8u3G88";
+    // Its password is "Grüße, мир 🌍".
+    const BEYOND_ASCII: &str =
+        "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$hp7EXbcYW24Ciuldu11cHw+z9Qln/DwoNX8HYJrh2Yg";
+
+    fn verify(phc: &str, password: &str) -> bool {
+        StoredHash::parse(phc).expect(phc).verify(password, &mut Vec::new())
+    }
+
+    fn small() -> Argon2Params {
+        Argon2Params::new(64, 2, 1).unwrap()
+    }
+
+    #[test]
+    fn hashes_of_other_programs_verify() {
+        for phc in [
+            PWDLIB_DEFAULT,
+            ARGON2I,
+            ARGON2D,
+            FIRST_VERSION,
+            FIRST_VERSION_UNSAID,
+            FIRST_VERSION_ID,
+            ONE_PASS,
+            SHORTEST_SALT,
+            MEMORY_NOT_OF_FOUR_LANES,
+            LONG,
+            MOST_PASSES_AND_LANES,
+        ] {
+            assert!(verify(phc, "wonderland123"), "{phc}");
+            assert!(!verify(phc, "wonderland124"), "{phc}");
+            assert!(!verify(phc, ""), "{phc}");
+        }
+        assert!(verify(BEYOND_ASCII, "Grüße, мир 🌍"));
+    }
+
+    #[test]
+    fn memory_that_another_hash_used_changes_nothing() {
+        let mut memory = Vec::new();
+        for phc in [LONG, MOST_PASSES_AND_LANES, ONE_PASS, MEMORY_NOT_OF_FOUR_LANES, ARGON2D, ARGON2I, LONG] {
+            assert!(StoredHash::parse(phc).unwrap().verify("wonderland123", &mut memory), "{phc}");
+        }
+    }
+
+    #[test]
+    fn what_costs_too_much_is_refused() {
+        let with = |cost: &str| {
+            format!("$argon2id$v=19${cost}$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k")
+        };
+        assert!(StoredHash::parse(&with("m=262144,t=1,p=1")).is_some());
+        assert!(StoredHash::parse(&with("m=262145,t=1,p=1")).is_none());
+        assert!(StoredHash::parse(&with("m=4194304,t=1,p=1")).is_none(), "4 GiB");
+        assert!(StoredHash::parse(&with("m=4294967295,t=1,p=1")).is_none());
+        assert!(StoredHash::parse(&with("m=4294967296,t=1,p=1")).is_none());
+        assert!(StoredHash::parse(TOO_MANY_PASSES).is_none());
+        assert!(StoredHash::parse(&with("m=64,t=4294967295,p=1")).is_none());
+        assert!(StoredHash::parse(TOO_MANY_LANES).is_none());
+    }
+
+    #[test]
+    fn what_argon2_cannot_check_is_refused() {
+        const SALT: &str = "MDEyMzQ1Njc4OWFiY2RlZg";
+        const HASH: &str = "4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k";
+        for phc in [
+            "",
+            "wonderland123",
+            "$2b$12$KIXQ4lQe0gN1bPzGkCy5o.6jFsgTgvW0cL7kJtqVqQyYt1F1l0p7e",
+            "$pbkdf2-sha256$i=600000$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k",
+            TOO_SHORT_OUTPUT,
+            &format!("$argon2id$v=19$m=64,t=1,p=1${SALT}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1${SALT}$"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1$${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1$c2hvcnRlcg${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1,keyid=c2VjcmV0${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1,data=c2VjcmV0${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=7,t=1,p=1${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=0,p=1${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=0${SALT}${HASH}"),
+            &format!("$argon2id$v=20$m=64,t=1,p=1${SALT}${HASH}"),
+            &format!("$argon2x$v=19$m=64,t=1,p=1${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}$more"),
+            &format!(" $argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}"),
+            &format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}\n"),
+        ] {
+            assert!(StoredHash::parse(phc).is_none(), "{phc}");
+        }
+        assert!(StoredHash::parse(&format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}")).is_some());
+    }
+
+    #[test]
+    fn only_the_kind_of_hash_that_is_made_now_is_current() {
+        let outdated = |phc: &str, current| StoredHash::parse(phc).unwrap().is_outdated(current);
+        let params = |m, t, p| Argon2Params::new(m, t, p).unwrap();
+        assert!(!outdated(BEYOND_ASCII, small()));
+        assert!(!outdated(LONG, small()), "a longer salt and output than needed are well");
+        for other in [params(65, 2, 1), params(64, 3, 1), params(64, 2, 2)] {
+            assert!(outdated(BEYOND_ASCII, other));
+        }
+        assert!(outdated(ARGON2I, params(64, 3, 1)));
+        assert!(outdated(ARGON2D, params(64, 3, 1)));
+        assert!(outdated(FIRST_VERSION_ID, params(64, 3, 2)));
+        assert!(outdated(SHORTEST_SALT, small()));
+    }
+
+    #[test]
+    fn a_new_hash_is_read_back_with_its_parameters() {
+        let mut memory = Vec::new();
+        let phc = hash(small(), "wonderland123", &mut memory).unwrap();
+        assert!(phc.starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{phc}");
+        let stored = StoredHash::parse(&phc).unwrap();
+        assert_eq!(stored.params, small());
+        assert!(!stored.is_outdated(small()));
+        assert!(stored.verify("wonderland123", &mut memory));
+        assert!(!stored.verify("Wonderland123", &mut memory));
+        assert_ne!(hash(small(), "wonderland123", &mut memory).unwrap(), phc, "the salt is random");
+    }
+
+    #[test]
+    fn parameters_are_checked_when_they_are_set() {
+        assert_eq!(Argon2Params::new(19_456, 2, 1).unwrap(), Argon2Params::default());
+        for (m, t, p) in [(8, 1, 1), (128, 1, 16), (262_144, 10, 16)] {
+            assert!(Argon2Params::new(m, t, p).is_ok(), "m={m}, t={t}, p={p}");
+        }
+        for (m, t, p) in [(7, 1, 1), (127, 1, 16), (262_145, 1, 1), (64, 0, 1), (64, 11, 1), (64, 1, 0), (256, 1, 17)] {
+            let error = Argon2Params::new(m, t, p).unwrap_err().to_string();
+            assert!(error.contains(&format!("m={m} KiB, t={t}, p={p}")), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".*") {
+            let _ = StoredHash::parse(&text);
+        }
+
+        #[test]
+        fn what_looks_like_a_hash_is_read_or_refused(
+            text in r"\$argon2(i|d|id|x)?(\$v=[0-9a]{0,11})?(\$([mtp]|keyid|data|x)=[0-9A-Za-z+/]{0,11}(,[mtp]=[0-9]{0,11}){0,3})?(\$[0-9A-Za-z+/=]{0,90}){0,3}"
+        ) {
+            if let Some(stored) = StoredHash::parse(&text) {
+                proptest::prop_assert!(stored.params.within_caps());
+            }
+        }
+
+        #[test]
+        fn a_readable_hash_is_checked_whatever_it_costs(
+            (p, m) in (1..=16_u32).prop_flat_map(|p| (proptest::strategy::Just(p), 8 * p..300)),
+            t in 1..=2_u32,
+            salt in "[A-Za-z0-9]{11}[AQgw]|[A-Za-z0-9]{16}|[A-Za-z0-9]{64}",
+            output in "[A-Za-z0-9]{16}|[A-Za-z0-9]{44}|[A-Za-z0-9]{84}",
+        ) {
+            let text = format!("$argon2id$v=19$m={m},t={t},p={p}${salt}${output}");
+            let stored = StoredHash::parse(&text).expect(&text);
+            let mut memory = Vec::new();
+            proptest::prop_assert!(!stored.verify("wonderland123", &mut memory));
+            proptest::prop_assert!(memory[0].as_ref().iter().any(|&word| word != 0), "nothing was hashed");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 mod argon;
 mod oneshot;
 mod pool;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 mod users;
 mod verifier;
 

@@ -161,3 +161,49 @@ impl fmt::Display for UsersError {
 }
 
 impl std::error::Error for UsersError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHC: &str = "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k";
+
+    #[test]
+    fn a_table_that_cannot_work_is_refused_with_the_name_and_never_the_hash() {
+        let large = PHC.replace("m=64", "m=4194304");
+        for (users, said) in [
+            (vec![("alice", "wonderland123", "")], "the password hash of \"alice\""),
+            (vec![("alice", PHC, ""), ("bob", &large, "")], "the password hash of \"bob\""),
+            (vec![("alice", PHC, "a\"b")], "the scope of \"alice\""),
+            (vec![("alice", PHC, ""), ("alice", PHC, "")], "\"alice\" is there twice"),
+        ] {
+            let error = MemoryUsers::from_phc(users).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+            assert!(!error.contains("wonderland123") && !error.contains("MDEy"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn users_are_found_by_name_and_by_subject() {
+        let users = MemoryUsers::from_phc([("alice", PHC, "items:read")]).unwrap();
+        assert!(users.insert("bob", User::new(Identity::new("id-of-bob"))).is_none());
+        let subject_of = |found: Result<Option<User>, BoxError>| Some(found.unwrap()?.identity().subject().to_owned());
+        assert_eq!(subject_of(users.find("alice").await).as_deref(), Some("alice"));
+        assert_eq!(subject_of(users.find("bob").await).as_deref(), Some("id-of-bob"));
+        assert_eq!(subject_of(users.find("id-of-bob").await), None);
+        assert_eq!(subject_of(users.find_subject("id-of-bob").await).as_deref(), Some("id-of-bob"));
+        assert_eq!(subject_of(users.find_subject("bob").await), None);
+        assert_eq!(subject_of(users.find("ALICE").await), None, "names are compared as they are");
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_changed_meanwhile_is_kept() {
+        let users = MemoryUsers::default();
+        let seen = User::new(Identity::new("alice")).with_password_hash("seen");
+        users.insert("alice", seen.clone());
+        users.insert("alice", User::new(Identity::new("alice")).with_password_hash("changed by its owner"));
+        users.update_password_hash(&seen, "of the old password").await.unwrap();
+        let now = users.find("alice").await.unwrap().unwrap();
+        assert_eq!(now.password_hash(), Some("changed by its owner"));
+    }
+}

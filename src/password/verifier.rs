@@ -65,3 +65,7 @@ impl<U: Users> Verifier for PasswordVerifier<U> {
         Ok(user.and_then(User::usable).map_or(Verdict::Denied, |user| user.identity().clone().into()))
     }
 }
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;

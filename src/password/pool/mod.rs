@@ -1,12 +1,15 @@
 //! A few threads that hash passwords, each with memory of its own that it keeps.
 
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{HashMap, VecDeque},
     fmt,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,26 +17,51 @@ use std::{
 
 use argon2::Block;
 
+use self::queue::{Next, Queue};
 use super::{
     argon::{self, Argon2Params, StoredHash},
     oneshot,
 };
-use crate::{Secret, VerifyError, timer};
+use crate::{
+    Secret, VerifyError,
+    sync::{Condvar, Mutex, lock, thread, wait},
+    timer,
+};
 
 /// How long a refusal is held, so that clients that come back at once do not take the cores from the hashes.
 const REFUSAL_HELD: Duration = Duration::from_millis(250);
 /// How many refusals are held at once; more are told at once.
 const MOST_HELD: u64 = 4_096;
-/// What one KiB filled is guessed to take before the first hash was timed.
-const FIRST_GUESS_NANOS: f64 = 500.0;
 
-type Job = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
+/// What waits for a thread.
+trait Job: Send {
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+    fn run(self: Box<Self>, memory: &mut Vec<Block>, hashed: &AtomicU64);
+    fn refuse(self: Box<Self>, retry_after: Duration);
+}
 
-struct Queued {
-    job: Job,
-    is_abandoned: Box<dyn Fn() -> bool + Send>,
-    work: u64,
-    address: Option<IpAddr>,
+struct Task<F, T> {
+    hash: F,
+    answer: oneshot::Sender<Result<T, VerifyError>>,
+}
+
+impl<F: FnOnce(&mut Vec<Block>) -> T + Send, T: Send> Job for Task<F, T> {
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_abandoned()
+    }
+
+    fn run(self: Box<Self>, memory: &mut Vec<Block>, hashed: &AtomicU64) {
+        let Self { hash, answer } = *self;
+        let result = hash(memory);
+        // Counted before the answer, so that who got the answer sees it counted.
+        hashed.fetch_add(1, Ordering::Relaxed);
+        answer.send(Ok(result));
+    }
+
+    fn refuse(self: Box<Self>, retry_after: Duration) {
+        self.answer.send(Err(VerifyError::Overloaded { retry_after }));
+    }
 }
 
 /// Hashes passwords on own threads, as many as cores, with a bound on the expected wait. Cheap to clone; clones share
@@ -41,11 +69,12 @@ struct Queued {
 ///
 /// Memory is threads × the cost of a hash, whatever the load. A job that would wait longer than the limit (1 s unless
 /// set) is refused with [`VerifyError::Overloaded`]; so is one of an address that already holds a quarter of the queue
-/// while others wait, too. A job whose caller has gone is skipped.
+/// while others wait, too, or three quarters of it alone. A job that has waited twice the limit all the same is refused
+/// then. A job whose caller has gone is skipped.
 #[derive(Clone)]
 pub struct HashingPool {
     settings: Settings,
-    shared: Arc<OnceLock<Arc<Shared>>>,
+    shared: Arc<OnceLock<Running>>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,9 +84,19 @@ struct Settings {
     params: Argon2Params,
 }
 
+/// The threads end when the last clone of their pool has gone.
+struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.0.state).closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
 struct Shared {
     settings: Settings,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     changed: Condvar,
     held: AtomicU64,
     hashed: AtomicU64,
@@ -65,12 +104,9 @@ struct Shared {
     shed: AtomicU64,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Queued>,
-    work: u64,
-    work_of: HashMap<Option<IpAddr>, u64>,
-    nanos_per_work: Option<f64>,
+struct State {
+    queue: Queue<Box<dyn Job>>,
+    threads: usize,
     closed: bool,
 }
 
@@ -82,7 +118,7 @@ pub struct PoolStats {
     pub hashed: u64,
     /// Jobs that were dropped since their caller had gone.
     pub skipped: u64,
-    /// Jobs that were refused since there was no room.
+    /// Jobs that were refused since there was no room, or since they had waited too long.
     pub shed: u64,
     /// Jobs that wait now.
     pub queued: usize,
@@ -136,11 +172,11 @@ impl HashingPool {
     /// What the pool has done so far.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.shared.get().map_or_else(PoolStats::default, |shared| PoolStats {
+        self.shared.get().map_or_else(PoolStats::default, |Running(shared)| PoolStats {
             hashed: shared.hashed.load(Ordering::Relaxed),
             skipped: shared.skipped.load(Ordering::Relaxed),
             shed: shared.shed.load(Ordering::Relaxed),
-            queued: shared.lock().jobs.len(),
+            queued: lock(&shared.state).queue.len(),
         })
     }
 
@@ -175,36 +211,25 @@ impl HashingPool {
         .await
     }
 
-    async fn run<T: Send + 'static>(
+    /// What all that wait now are expected to cost.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn waiting_work(&self) -> u64 {
+        self.shared.get().map_or(0, |Running(shared)| lock(&shared.state).queue.work())
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: u64,
         address: Option<IpAddr>,
-        job: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+        hash: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     ) -> Result<T, VerifyError> {
-        let shared = Arc::clone(self.shared.get_or_init(|| Shared::start(self.settings)));
-        let (sender, receiver) = oneshot::channel();
-        let sender = Arc::new(Mutex::new(Some(sender)));
-        let watched = Arc::clone(&sender);
-        let queued = Queued {
-            is_abandoned: Box::new(move || {
-                let sender = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                sender.as_ref().is_none_or(oneshot::Sender::is_abandoned)
-            }),
-            job: Box::new(move |memory| {
-                let sender = sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let result = job(memory);
-                if let Some(sender) = sender {
-                    sender.send(result);
-                }
-            }),
-            work,
-            address,
-        };
-        if let Err(retry_after) = shared.admit(queued) {
-            shared.refuse().await;
+        let Running(shared) = self.shared.get_or_init(|| Running(Arc::new(Shared::new(self.settings))));
+        let (answer, receiver) = oneshot::channel();
+        if let Err(retry_after) = shared.admit(Box::new(Task { hash, answer }), work, address) {
+            shared.hold_refusal().await;
             return Err(VerifyError::Overloaded { retry_after });
         }
-        receiver.await.ok_or_else(|| VerifyError::unavailable("a hashing thread failed"))
+        receiver.await.unwrap_or_else(|| Err(VerifyError::unavailable("a hashing thread failed")))
     }
 }
 
@@ -219,56 +244,43 @@ impl fmt::Debug for HashingPool {
 }
 
 impl Shared {
-    fn start(settings: Settings) -> Arc<Self> {
-        let shared = Arc::new(Self {
+    fn new(settings: Settings) -> Self {
+        let state = State { queue: Queue::new(settings.queue_wait), threads: 0, closed: false };
+        Self {
             settings,
-            queue: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             held: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-        });
-        let mut started = 0;
-        for number in 0..settings.threads {
-            let worker = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name(format!("argon2-{number}"));
-            if thread.spawn(move || worker.work()).is_ok() {
-                started += 1;
+        }
+    }
+
+    fn admit(self: &Arc<Self>, job: Box<dyn Job>, work: u64, address: Option<IpAddr>) -> Result<(), Duration> {
+        let mut state = lock(&self.state);
+        // A thread that the system refused before is tried again.
+        while state.threads < self.settings.threads && self.spawn(state.threads) {
+            state.threads += 1;
+        }
+        let threads = state.threads;
+        let admitted = state.queue.admit(job, work, address, threads, Instant::now());
+        drop(state);
+        match admitted {
+            Ok(()) => self.changed.notify_one(),
+            Err(_) => {
+                self.shed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        // Without a thread nobody would take a job: refuse all rather than let callers hang.
-        shared.lock().closed = started == 0;
-        shared
+        admitted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spawn(self: &Arc<Self>, number: usize) -> bool {
+        let worker = Arc::clone(self);
+        thread::Builder::new().name(format!("argon2-{number}")).spawn(move || worker.work()).is_ok()
     }
 
-    fn admit(&self, queued: Queued) -> Result<(), Duration> {
-        let mut queue = self.lock();
-        let nanos = queue.nanos_per_work.unwrap_or(FIRST_GUESS_NANOS) / self.settings.threads as f64;
-        let wait_of = |work: u64| Duration::from_nanos((work as f64 * nanos) as u64);
-        let own = queue.work_of.get(&queued.address).copied().unwrap_or_default();
-        let others_wait = queue.work > own;
-        let too_long = wait_of(queue.work) > self.settings.queue_wait;
-        let too_greedy = others_wait && wait_of(own) > self.settings.queue_wait / 4;
-        if queue.closed || too_long || too_greedy {
-            let wait = wait_of(queue.work);
-            drop(queue);
-            self.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(wait.max(Duration::from_secs(1)));
-        }
-        queue.work += queued.work;
-        *queue.work_of.entry(queued.address).or_default() += queued.work;
-        queue.jobs.push_back(queued);
-        drop(queue);
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    async fn refuse(&self) {
+    async fn hold_refusal(&self) {
         struct Held<'a>(&'a AtomicU64);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
@@ -282,44 +294,42 @@ impl Shared {
     }
 
     fn work(&self) {
+        let usual = self.settings.params.blocks();
         let mut memory = Vec::new();
-        loop {
-            let queued = self.next();
-            if (queued.is_abandoned)() {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            let started = Instant::now();
-            let outcome = catch_unwind(AssertUnwindSafe(|| (queued.job)(&mut memory)));
-            self.hashed.fetch_add(1, Ordering::Relaxed);
-            if outcome.is_err() {
-                memory = Vec::new();
-            }
-            let usual = self.settings.params.blocks();
+        while let Some(next) = self.next() {
+            // Neither a job nor a caller's waker that panics ends the thread; each hash overwrites the memory.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.handle(next, &mut memory)));
             if memory.len() > usual {
                 memory.truncate(usual);
                 memory.shrink_to_fit();
             }
-            let measured = started.elapsed().as_nanos() as f64 / queued.work.max(1) as f64;
-            let mut queue = self.lock();
-            queue.nanos_per_work = Some(queue.nanos_per_work.map_or(measured, |mean| mean + (measured - mean) / 8.0));
         }
     }
 
-    fn next(&self) -> Queued {
-        let mut queue = self.lock();
+    fn next(&self) -> Option<Next<Box<dyn Job>>> {
+        let mut state = lock(&self.state);
         loop {
-            if let Some(queued) = queue.jobs.pop_front() {
-                queue.work = queue.work.saturating_sub(queued.work);
-                if let Some(own) = queue.work_of.get_mut(&queued.address) {
-                    *own = own.saturating_sub(queued.work);
-                    if *own == 0 {
-                        queue.work_of.remove(&queued.address);
-                    }
-                }
-                return queued;
+            let threads = state.threads;
+            if let Some(next) = state.queue.next(threads, Instant::now()) {
+                return Some(next);
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return None;
+            }
+            state = wait(&self.changed, state);
+        }
+    }
+
+    fn handle(&self, next: Next<Box<dyn Job>>, memory: &mut Vec<Block>) {
+        if next.job.is_abandoned() {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(retry_after) = next.late {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            next.job.refuse(retry_after);
+        } else {
+            let started = Instant::now();
+            next.job.run(memory, &self.hashed);
+            lock(&self.state).queue.learn(next.work, started.elapsed());
         }
     }
 }

@@ -1,0 +1,247 @@
+//! Who may wait for a hashing thread, and who is next.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// What one KiB filled is guessed to take before the first hash was timed.
+const FIRST_GUESS_NANOS: f64 = 500.0;
+/// How much each new timing makes the earlier ones count less.
+const FADING: f64 = 7.0 / 8.0;
+/// The shortest time after which a refused client is told to come back, and a waiting job may be late.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Jobs in the order in which they came, admitted by the wait that is expected.
+pub(super) struct Queue<J> {
+    longest_wait: Duration,
+    jobs: VecDeque<Waiting<J>>,
+    work: u64,
+    work_of: HashMap<Option<IpAddr>, u64>,
+    timed_nanos: f64,
+    timed_work: f64,
+}
+
+struct Waiting<J> {
+    job: J,
+    work: u64,
+    address: Option<IpAddr>,
+    since: Instant,
+}
+
+/// The job whose turn it is.
+pub(super) struct Next<J> {
+    pub(super) job: J,
+    pub(super) work: u64,
+    /// When the job waited too long to be done: when its caller should come back.
+    pub(super) late: Option<Duration>,
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new(longest_wait: Duration) -> Self {
+        Self {
+            longest_wait,
+            jobs: VecDeque::new(),
+            work: 0,
+            work_of: HashMap::new(),
+            timed_nanos: 0.0,
+            timed_work: 0.0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    #[cfg(all(test, shuttle))]
+    pub(super) fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Takes a job in, or tells how long its caller should wait.
+    pub(super) fn admit(
+        &mut self,
+        job: J,
+        work: u64,
+        address: Option<IpAddr>,
+        threads: usize,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let own = self.work_of.get(&address).copied().unwrap_or_default();
+        let share = if self.work > own {
+            self.longest_wait / 4
+        } else if address.is_some() {
+            // Who comes first must leave room for another to wait at all.
+            self.longest_wait / 4 * 3
+        } else {
+            self.longest_wait
+        };
+        let all = self.wait_of(self.work, threads);
+        if threads == 0 || all > self.longest_wait || self.wait_of(own, threads) > share {
+            return Err(all.max(SECOND));
+        }
+        self.work += work;
+        *self.work_of.entry(address).or_default() += work;
+        self.jobs.push_back(Waiting { job, work, address, since: now });
+        Ok(())
+    }
+
+    pub(super) fn next(&mut self, threads: usize, now: Instant) -> Option<Next<J>> {
+        let Waiting { job, work, address, since } = self.jobs.pop_front()?;
+        self.work = self.work.saturating_sub(work);
+        if let Some(own) = self.work_of.get_mut(&address) {
+            *own = own.saturating_sub(work);
+            if *own == 0 {
+                self.work_of.remove(&address);
+            }
+        }
+        // What was expected too short is noticed here, so that nobody waits long for an answer.
+        let patience = (self.longest_wait * 2).max(SECOND);
+        let late = now.saturating_duration_since(since) > patience;
+        Some(Next { job, work, late: late.then(|| self.wait_of(self.work, threads).max(SECOND)) })
+    }
+
+    /// Learns from a job that was done how long others will take.
+    pub(super) fn learn(&mut self, work: u64, took: Duration) {
+        self.timed_nanos = self.timed_nanos * FADING + took.as_nanos() as f64;
+        self.timed_work = self.timed_work * FADING + work as f64;
+    }
+
+    fn wait_of(&self, work: u64, threads: usize) -> Duration {
+        let nanos = if self.timed_work > 0.0 { self.timed_nanos / self.timed_work } else { FIRST_GUESS_NANOS };
+        Duration::from_nanos((work as f64 * nanos / threads.max(1) as f64) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    /// Work that takes 10 ms as it is guessed at first.
+    const TEN_MS: u64 = 20_000;
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn admitted(queue: &mut Queue<u8>, address: Option<IpAddr>, threads: usize) -> usize {
+        let now = Instant::now();
+        (0..10_000).take_while(|_| queue.admit(0, TEN_MS, address, threads, now).is_ok()).count()
+    }
+
+    fn drain(queue: &mut Queue<u8>) {
+        while queue.next(1, Instant::now()).is_some() {}
+        assert_eq!((queue.len(), queue.work, queue.work_of.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn as_many_are_admitted_as_can_be_done_in_time() {
+        let mut queue = Queue::new(SECOND);
+        assert_eq!(admitted(&mut queue, None, 1), 101);
+        drain(&mut queue);
+        assert_eq!(admitted(&mut queue, None, 4), 401);
+        drain(&mut queue);
+        queue.learn(TEN_MS, 50 * MILLISECOND);
+        assert_eq!(admitted(&mut queue, None, 1), 21);
+        drain(&mut queue);
+        assert_eq!(admitted(&mut queue, None, 0), 0, "nobody would do it");
+    }
+
+    #[test]
+    fn who_is_refused_is_told_how_long_all_others_take_but_a_second_at_least() {
+        let mut queue = Queue::new(3 * SECOND);
+        admitted(&mut queue, None, 1);
+        assert_eq!(queue.admit(0, TEN_MS, None, 1, Instant::now()), Err(3_010 * MILLISECOND));
+        let mut queue = Queue::new(Duration::ZERO);
+        assert_eq!(admitted(&mut queue, None, 1), 1, "one may always wait");
+        assert_eq!(queue.admit(0, TEN_MS, None, 1, Instant::now()), Err(SECOND));
+    }
+
+    #[test]
+    fn one_address_gets_a_quarter_while_others_wait() {
+        let mut queue = Queue::new(SECOND);
+        assert!(queue.admit(0, TEN_MS, address(1), 1, Instant::now()).is_ok());
+        assert_eq!(admitted(&mut queue, address(2), 1), 26);
+        assert_eq!(admitted(&mut queue, address(2), 1), 0);
+        assert_eq!(admitted(&mut queue, address(3), 1), 26, "others still may");
+        while queue.work_of.len() > 1 {
+            queue.next(1, Instant::now());
+        }
+        assert_eq!(admitted(&mut queue, address(3), 1), 50, "more than a quarter once nobody else waits");
+    }
+
+    #[test]
+    fn an_address_alone_leaves_room_for_others() {
+        let mut queue = Queue::new(SECOND);
+        assert_eq!(admitted(&mut queue, address(1), 1), 76);
+        assert_eq!(admitted(&mut queue, address(2), 1), 25, "until the whole queue is full");
+        drain(&mut queue);
+    }
+
+    #[test]
+    fn jobs_are_done_in_the_order_in_which_they_came() {
+        let mut queue = Queue::new(SECOND);
+        let now = Instant::now();
+        for job in 0..20 {
+            queue.admit(job, u64::from(job), address(job % 3), 2, now).unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.next(2, now)).map(|next| next.job).collect();
+        assert_eq!(order, (0..20).collect::<Vec<_>>());
+        drain(&mut queue);
+    }
+
+    #[test]
+    fn a_job_that_waited_twice_the_limit_is_late() {
+        for (limit, patience) in [(SECOND, 2 * SECOND), (3 * SECOND, 6 * SECOND), (Duration::ZERO, SECOND)] {
+            let mut queue = Queue::new(limit);
+            let now = Instant::now();
+            for waited in [patience, patience + MILLISECOND] {
+                queue.admit(0, TEN_MS, None, 1, now).unwrap();
+                let late = queue.next(1, now + waited).unwrap().late;
+                assert_eq!(late, (waited > patience).then_some(SECOND), "{limit:?} {waited:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_jobs_do_not_tell_what_large_ones_take() {
+        let mut queue = Queue::<u8>::new(SECOND);
+        queue.learn(1_000_000, SECOND);
+        // The overhead of a small job is ten times its work.
+        queue.learn(10, Duration::from_micros(100));
+        let expected = queue.wait_of(1_000_000, 1);
+        assert!(expected < SECOND * 11 / 10, "{expected:?}");
+        for _ in 0..100 {
+            queue.learn(1_000_000, 2 * SECOND);
+        }
+        let expected = queue.wait_of(1_000_000, 1);
+        assert!(expected > SECOND * 19 / 10, "{expected:?}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_admitted_is_given_out_once_and_nothing_remains(
+            steps in proptest::collection::vec((0..4_u8, 0..1_000_000_u64, 0..3_u8, 0..4_usize), 0..200)
+        ) {
+            let mut queue = Queue::new(SECOND);
+            let now = Instant::now();
+            let mut expected = VecDeque::new();
+            for (job, (step, work, from, threads)) in steps.into_iter().enumerate() {
+                match step {
+                    0 => proptest::prop_assert_eq!(queue.next(threads, now).map(|next| next.job), expected.pop_front()),
+                    1 => queue.learn(work, Duration::from_micros(work)),
+                    _ => {
+                        let from = (from > 0).then_some(IpAddr::from([192, 0, 2, from]));
+                        if queue.admit(job, work, from, threads, now).is_ok() {
+                            expected.push_back(job);
+                        }
+                    }
+                }
+                proptest::prop_assert_eq!(queue.work, queue.jobs.iter().map(|waiting| waiting.work).sum::<u64>());
+                proptest::prop_assert_eq!(queue.work, queue.work_of.values().sum::<u64>());
+            }
+        }
+    }
+}

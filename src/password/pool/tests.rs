@@ -1,0 +1,274 @@
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::mpsc,
+    task::{Context, Poll, Waker},
+};
+
+use super::*;
+
+/// Runs on every machine well within this; only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn small() -> Argon2Params {
+    Argon2Params::new(64, 1, 1).unwrap()
+}
+
+fn pool() -> HashingPool {
+    HashingPool::new().with_threads(1).with_params(small())
+}
+
+fn address(last: u8) -> Option<IpAddr> {
+    Some(IpAddr::from([192, 0, 2, last]))
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+async fn retry_after<T>(answer: impl Future<Output = Result<T, VerifyError>>) -> Duration {
+    match tokio::time::timeout(PATIENCE, answer).await.expect("not refused") {
+        Err(VerifyError::Overloaded { retry_after }) => retry_after,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+/// Keeps one thread of a pool busy until it is stopped or dropped.
+struct Busy {
+    done: tokio::task::JoinHandle<Result<(), VerifyError>>,
+    release: mpsc::Sender<()>,
+}
+
+impl Busy {
+    async fn start(pool: &HashingPool) -> Self {
+        let ((release, released), (start, started)) = (mpsc::channel::<()>(), tokio::sync::oneshot::channel());
+        let pool = pool.clone();
+        let done = tokio::spawn(async move {
+            let job = move |_: &mut Vec<Block>| {
+                start.send(()).unwrap();
+                let _ = released.recv();
+            };
+            pool.run(1, None, job).await
+        });
+        started.await.unwrap();
+        Self { done, release }
+    }
+
+    async fn stop(self) {
+        drop(self.release);
+        self.done.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_would_wait_too_long_is_refused() {
+    let pool = pool().with_queue_wait(Duration::ZERO);
+    let busy = Busy::start(&pool).await;
+    let mut waiting = pin!(pool.run(64, None, |_| "done"));
+    assert!(poll(waiting.as_mut()).is_pending());
+    let started = Instant::now();
+    assert!(retry_after(pool.run(64, None, |_| ())).await >= Duration::from_secs(1));
+    assert!(started.elapsed() >= REFUSAL_HELD, "a refusal is held");
+    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 1 });
+    busy.stop().await;
+    assert_eq!(waiting.await.unwrap(), "done");
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, shed: 1, queued: 0 });
+}
+
+#[tokio::test]
+async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
+    let pool = pool().with_queue_wait(Duration::from_secs(1));
+    let busy = Busy::start(&pool).await;
+    // As guessed before the first hash was timed: 0.3 s.
+    let third = 600_000;
+    let mut greedy = pin!(pool.run(third, address(1), |_| ()));
+    let mut alone = pin!(pool.run(1, address(1), |_| ()));
+    assert!(poll(greedy.as_mut()).is_pending() && poll(alone.as_mut()).is_pending());
+    assert_eq!((pool.stats().queued, pool.stats().shed), (2, 0));
+    let mut other = pin!(pool.run(1, address(2), |_| ()));
+    assert!(poll(other.as_mut()).is_pending());
+    retry_after(pool.run(1, address(1), |_| ())).await;
+    assert_eq!((pool.stats().queued, pool.stats().shed), (3, 1));
+    busy.stop().await;
+    for job in [greedy as Pin<&mut dyn Future<Output = _>>, alone, other] {
+        job.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_refusals_is_held() {
+    let shared = Shared::new(pool().settings);
+    let more = 5;
+    let mut refusals: Vec<_> = (0..MOST_HELD + more).map(|_| Box::pin(shared.hold_refusal())).collect();
+    let told_at_once = refusals.iter_mut().filter_map(|refusal| match poll(refusal.as_mut()) {
+        Poll::Ready(()) => Some(()),
+        Poll::Pending => None,
+    });
+    assert_eq!(told_at_once.count() as u64, more);
+    drop(refusals);
+    assert_eq!(shared.held.load(Ordering::Relaxed), 0);
+    assert!(poll(pin!(shared.hold_refusal())).is_pending(), "there is room again");
+}
+
+#[tokio::test]
+async fn a_job_whose_caller_has_gone_is_skipped() {
+    let pool = pool();
+    let busy = Busy::start(&pool).await;
+    let (ran, runs) = mpsc::channel();
+    {
+        let mut gone = pin!(pool.run(1, None, move |_| ran.send(())));
+        assert!(poll(gone.as_mut()).is_pending());
+    }
+    busy.stop().await;
+    pool.run(1, None, |_| ()).await.unwrap();
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 1, shed: 0, queued: 0 });
+    assert!(runs.recv().is_err(), "it did not run");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_while_its_job_runs_leaves_it_running() {
+    let pool = pool();
+    let Busy { done, release } = Busy::start(&pool).await;
+    done.abort();
+    assert!(done.await.unwrap_err().is_cancelled());
+    let mut next = pin!(pool.run(1, None, |_| ()));
+    assert!(poll(next.as_mut()).is_pending());
+    assert_eq!((pool.stats().hashed, pool.stats().queued), (0, 1), "the thread is not free yet");
+    drop(release);
+    next.await.unwrap();
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, shed: 0, queued: 0 });
+}
+
+#[tokio::test]
+async fn a_job_that_waited_too_long_is_refused_when_its_turn_comes() {
+    let pool = pool().with_queue_wait(Duration::ZERO);
+    let busy = Busy::start(&pool).await;
+    let mut waiting = pin!(pool.run(1, None, |_| ()));
+    assert!(poll(waiting.as_mut()).is_pending());
+    tokio::time::sleep(Duration::from_millis(1_010)).await;
+    busy.stop().await;
+    assert_eq!(retry_after(waiting).await, Duration::from_secs(1));
+    assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, shed: 1, queued: 0 });
+}
+
+#[tokio::test]
+async fn a_job_that_panics_fails_alone() {
+    let pool = pool();
+    let failed: Result<(), _> =
+        tokio::time::timeout(PATIENCE, pool.run(1, None, |_| panic!("on purpose"))).await.unwrap();
+    let Err(VerifyError::Unavailable(cause)) = failed else { panic!("not unavailable") };
+    assert!(cause.to_string().contains("thread failed"), "{cause}");
+    let alive = tokio::time::timeout(PATIENCE, pool.run(1, None, |_| "alive")).await.unwrap();
+    assert_eq!(alive.unwrap(), "alive");
+    assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, shed: 0, queued: 0 });
+}
+
+#[tokio::test]
+async fn without_a_thread_all_are_refused_and_none_hangs() {
+    let mut pool = pool();
+    pool.settings.threads = 0;
+    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"))).await, Duration::from_secs(1));
+    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 0 });
+}
+
+#[tokio::test]
+async fn jobs_run_in_the_order_in_which_they_came() {
+    let pool = pool();
+    let busy = Busy::start(&pool).await;
+    let (ran, order) = mpsc::channel();
+    let mut jobs: Vec<_> = (0..10)
+        .map(|number| {
+            let ran = ran.clone();
+            Box::pin(pool.run(1, address(number % 3), move |_| ran.send(number)))
+        })
+        .collect();
+    assert!(jobs.iter_mut().all(|job| poll(job.as_mut()).is_pending()));
+    busy.stop().await;
+    for job in jobs {
+        job.await.unwrap().unwrap();
+    }
+    assert_eq!(order.try_iter().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn memory_is_kept_between_jobs_and_given_back_after_a_large_one() {
+    let pool = pool();
+    let look = || pool.run(1, None, |memory| (memory.as_ptr() as usize, memory.len(), memory.capacity()));
+    let secret = || Secret::from("wonderland123");
+    pool.hash(secret()).await.unwrap();
+    let first = look().await.unwrap();
+    assert_eq!((first.1, first.2), (64, 64));
+    pool.hash(secret()).await.unwrap();
+    assert_eq!(look().await.unwrap(), first, "the same memory");
+
+    let large = Argon2Params::new(100, 1, 1).unwrap();
+    let grown = pool.run(1, None, move |memory| {
+        argon::spend(large, "wonderland123", memory);
+        (memory.len(), memory.capacity())
+    });
+    assert_eq!(grown.await.unwrap(), (100, 100), "no more than needed");
+    let (_, len, capacity) = look().await.unwrap();
+    assert_eq!((len, capacity), (64, 64));
+}
+
+#[tokio::test]
+async fn clones_share_threads_and_an_edited_pool_has_its_own() {
+    let pool = pool();
+    pool.clone().hash(Secret::from("wonderland123")).await.unwrap();
+    assert_eq!(pool.stats().hashed, 1);
+    assert_eq!(pool.clone().with_threads(0).stats().hashed, 0);
+    assert_eq!(pool.with_threads(0).settings.threads, 1);
+}
+
+#[tokio::test]
+async fn threads_end_with_the_last_clone() {
+    let pool = pool().with_threads(2);
+    let other = pool.clone();
+    pool.hash(Secret::from("wonderland123")).await.unwrap();
+    let shared = Arc::downgrade(&pool.shared.get().unwrap().0);
+    drop(pool);
+    other.hash(Secret::from("wonderland123")).await.unwrap();
+    drop(other);
+    let started = Instant::now();
+    while shared.strong_count() > 0 {
+        assert!(started.elapsed() < PATIENCE, "{} threads run still", shared.strong_count());
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_counted_once() {
+    let pool = pool().with_threads(2).with_queue_wait(Duration::from_micros(20));
+    let jobs = (0..200_u8).map(|number| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            let job = pool.run(200, address(number % 5), |memory| argon::spend(small(), "wonderland123", memory));
+            if number % 3 == 0 {
+                // Leaves after the first look, whether the job waits, runs, was refused or is done.
+                let mut job = pin!(job);
+                return poll(job.as_mut()).map(|answer| answer.is_ok());
+            }
+            Poll::Ready(job.await.is_ok())
+        })
+    });
+    let (mut answered, mut refused, mut left) = (0, 0, 0);
+    for job in jobs.collect::<Vec<_>>() {
+        match job.await.unwrap() {
+            Poll::Ready(true) => answered += 1,
+            Poll::Ready(false) => refused += 1,
+            Poll::Pending => left += 1,
+        }
+    }
+    // Refused ones that leave while they are held count as shed; what is queued still is skipped soon.
+    let started = Instant::now();
+    let sum = |stats: PoolStats| stats.hashed + stats.skipped + stats.shed;
+    while sum(pool.stats()) < 200 {
+        assert!(started.elapsed() < PATIENCE, "{:?}", pool.stats());
+        tokio::task::yield_now().await;
+    }
+    let stats = pool.stats();
+    assert_eq!(sum(stats), 200, "{stats:?}");
+    assert!(stats.hashed >= answered && stats.shed >= refused && answered + refused + left == 200, "{stats:?}");
+    assert_eq!(stats.queued, 0);
+}

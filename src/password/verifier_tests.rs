@@ -1,0 +1,225 @@
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use super::*;
+use crate::{Argon2Params, BoxError, Identity, MemoryUsers, Scope};
+
+const PASSWORD: &str = "wonderland123";
+
+fn small() -> Argon2Params {
+    Argon2Params::new(64, 1, 1).unwrap()
+}
+
+fn pool() -> HashingPool {
+    HashingPool::new().with_threads(1).with_params(small())
+}
+
+async fn phc(params: Argon2Params) -> String {
+    HashingPool::new().with_threads(1).with_params(params).hash(PASSWORD.into()).await.unwrap()
+}
+
+fn alice() -> User {
+    User::new(Identity::new("id-of-alice").with_scope("items:read".parse().unwrap()))
+}
+
+#[derive(Debug)]
+struct Away;
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("db.internal:5432 refused the connection")
+    }
+}
+
+impl Error for Away {}
+
+/// One user, `alice`, and what was asked of the table.
+#[derive(Clone, Default)]
+struct Table {
+    alice: Option<User>,
+    is_away: bool,
+    cannot_write: bool,
+    written: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Table {
+    fn of(user: User) -> Self {
+        Self { alice: Some(user), ..Self::default() }
+    }
+
+    fn written(&self) -> Vec<(String, String)> {
+        self.written.lock().unwrap().clone()
+    }
+}
+
+impl Users for Table {
+    async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+        if self.is_away { Err(Away.into()) } else { Ok(self.alice.clone().filter(|_| username == "alice")) }
+    }
+
+    async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+        if self.is_away {
+            return Err(Away.into());
+        }
+        Ok(self.alice.clone().filter(|user| user.identity().subject() == subject))
+    }
+
+    async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
+        self.written.lock().unwrap().push((user.password_hash().unwrap().to_owned(), new.to_owned()));
+        if self.cannot_write { Err(Away.into()) } else { Ok(()) }
+    }
+}
+
+fn granted(verdict: Verdict) -> Option<(String, Scope)> {
+    match verdict {
+        Verdict::Granted(identity) => Some((identity.subject().to_owned(), identity.scope().clone())),
+        Verdict::Denied => None,
+    }
+}
+
+/// The verdict, and how many hashes it took.
+async fn attempt(table: &Table, username: &str, password: &str) -> (bool, u64) {
+    let pool = pool();
+    let verifier = PasswordVerifier::new(table.clone()).with_pool(pool.clone());
+    let verdict = verifier.verify(Login::new(username, password)).await.unwrap();
+    (granted(verdict).is_some(), pool.stats().hashed)
+}
+
+#[tokio::test]
+async fn every_attempt_spends_exactly_one_hash() {
+    let hash = phc(small()).await;
+    let table = Table::of(alice().with_password_hash(&hash));
+    let long = "x".repeat(10_240);
+    assert_eq!(attempt(&table, "alice", PASSWORD).await, (true, 1));
+    for (username, password) in [
+        ("alice", "Wonderland123"),
+        ("alice", ""),
+        ("alice", "wonderland123\0"),
+        ("alice", "wonderland123\0more"),
+        ("alice", "wonderland123 "),
+        ("alice", &long),
+        ("Alice", PASSWORD),
+        ("mallory", PASSWORD),
+        ("mallory", ""),
+        ("mallory", "\0"),
+        ("mallory", &long),
+        ("", ""),
+    ] {
+        assert_eq!(attempt(&table, username, password).await, (false, 1), "{username:?} {password:?}");
+    }
+    let too_large = hash.replace("m=64,", "m=4194304,");
+    assert_ne!(too_large, hash);
+    for (case, user) in [
+        ("disabled", alice().with_password_hash(&hash).with_disabled(true)),
+        ("no password set", alice()),
+        ("empty hash", alice().with_password_hash("")),
+        ("no PHC string", alice().with_password_hash(PASSWORD)),
+        ("bcrypt", alice().with_password_hash("$2b$12$KIXQ4lQe0gN1bPzGkCy5o.6jFsgTgvW0cL7kJtqVqQyYt1F1l0p7e")),
+        ("asks for 4 GiB", alice().with_password_hash(too_large)),
+    ] {
+        let table = Table::of(user);
+        for password in [PASSWORD, "wrong", ""] {
+            assert_eq!(attempt(&table, "alice", password).await, (false, 1), "{case}, {password:?}");
+        }
+        assert!(table.written().is_empty(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_password_or_one_with_nul_is_never_right() {
+    for password in ["", "\0", "won\0derland"] {
+        let hash = pool().hash(password.into()).await.unwrap();
+        assert_eq!(attempt(&Table::of(alice().with_password_hash(hash)), "alice", password).await, (false, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_right_password_grants_what_the_table_says() {
+    let hash = phc(small()).await;
+    let verifier = PasswordVerifier::new(Table::of(alice().with_password_hash(hash))).with_pool(pool());
+    let verdict = verifier.verify(Login::new("alice", PASSWORD)).await.unwrap();
+    assert_eq!(granted(verdict), Some(("id-of-alice".to_owned(), "items:read".parse().unwrap())));
+}
+
+#[tokio::test]
+async fn an_outdated_hash_is_replaced_exactly_when_the_password_was_right() {
+    let old = phc(Argon2Params::new(8, 1, 1).unwrap()).await;
+    let table = Table::of(alice().with_password_hash(&old));
+    for wrong in ["wrong", "", "wonderland123\0"] {
+        assert_eq!(attempt(&table, "alice", wrong).await, (false, 1));
+        assert!(table.written().is_empty(), "{wrong:?}");
+    }
+    assert_eq!(attempt(&table, "alice", PASSWORD).await, (true, 2));
+    let written = table.written();
+    let [(before, new)] = written.as_slice() else { panic!("{} writes", written.len()) };
+    assert_eq!(*before, old);
+    let renewed = Table::of(alice().with_password_hash(new));
+    assert_eq!(attempt(&renewed, "alice", PASSWORD).await, (true, 1));
+    assert!(renewed.written().is_empty(), "a current hash stays");
+}
+
+#[tokio::test]
+async fn a_hash_that_cannot_be_written_denies_nobody() {
+    let old = phc(Argon2Params::new(8, 1, 1).unwrap()).await;
+    let table = Table { cannot_write: true, ..Table::of(alice().with_password_hash(old)) };
+    assert_eq!(attempt(&table, "alice", PASSWORD).await, (true, 2));
+    assert_eq!(table.written().len(), 1);
+}
+
+#[tokio::test]
+async fn memory_users_keep_the_replaced_hash() {
+    let old = phc(Argon2Params::new(8, 1, 1).unwrap()).await;
+    let users = MemoryUsers::from_phc([("alice", old.as_str(), "items:read"), ("bob", old.as_str(), "")]).unwrap();
+    let pool = pool();
+    let verifier = PasswordVerifier::new(users.clone()).with_pool(pool.clone());
+    for hashed in [2, 3] {
+        assert!(granted(verifier.verify(Login::new("alice", PASSWORD)).await.unwrap()).is_some());
+        assert_eq!(pool.stats().hashed, hashed);
+    }
+    let hash_of = async |name| users.find(name).await.unwrap().unwrap().password_hash().unwrap().to_owned();
+    assert_ne!(hash_of("alice").await, old);
+    assert_eq!(hash_of("bob").await, old);
+}
+
+#[tokio::test]
+async fn a_backend_error_is_told_in_the_source_chain_only() {
+    let table = Table { is_away: true, ..Table::default() };
+    let verifier = PasswordVerifier::new(table).with_pool(pool());
+    let by_login = verifier.verify(Login::new("alice", PASSWORD)).await.unwrap_err();
+    let by_subject = verifier.verify_subject("id-of-alice").await.unwrap_err();
+    for error in [by_login, by_subject] {
+        assert!(matches!(error, VerifyError::Unavailable(_)), "{error:?}");
+        assert!(!error.to_string().contains("db.internal"), "{error}");
+        assert!(error.source().unwrap().is::<Away>());
+    }
+}
+
+#[tokio::test]
+async fn a_subject_is_welcome_while_its_user_is_enabled() {
+    let ask = async |user: User, subject: &str| {
+        let pool = pool();
+        let verifier = PasswordVerifier::new(Table::of(user)).with_pool(pool.clone());
+        let verdict = verifier.verify_subject(subject).await.unwrap();
+        assert_eq!(pool.stats().hashed, 0);
+        granted(verdict)
+    };
+    let welcome = Some(("id-of-alice".to_owned(), "items:read".parse().unwrap()));
+    assert_eq!(ask(alice().with_password_hash("any"), "id-of-alice").await, welcome);
+    assert_eq!(ask(alice(), "id-of-alice").await, welcome, "who logs in elsewhere needs no password here");
+    assert_eq!(ask(alice().with_disabled(true), "id-of-alice").await, None);
+    assert_eq!(ask(alice(), "alice").await, None, "a username is no subject");
+    assert_eq!(ask(alice(), "").await, None);
+}
+
+#[tokio::test]
+async fn nothing_that_is_printed_shows_a_hash_or_a_password() {
+    let hash = phc(small()).await;
+    let user = alice().with_password_hash(&hash);
+    let users = MemoryUsers::from_phc([("alice", hash.as_str(), "")]).unwrap();
+    let verifier = PasswordVerifier::new(users).with_pool(pool());
+    let printed = format!("{user:?} {verifier:?} {:?}", Login::new("alice", PASSWORD));
+    assert!(!printed.contains("argon2id") && !printed.contains(PASSWORD), "{printed}");
+}
