@@ -16,3 +16,6 @@ pub mod defaults {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("observing.md")]
+pub mod observing {}

@@ -73,3 +73,24 @@ fn https() {
     server.kill().unwrap();
     server.wait().unwrap();
 }
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn prometheus() {
+    let server = Example::start("prometheus", &[]);
+    log_in(&server).await;
+    assert_eq!(attempt(&server, "alice", "wrong").await.status, 400);
+    let metrics = get(&server, "/metrics", "").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for line in [
+        "oauth2_events_total{event=\"login\"} 1",
+        "oauth2_events_total{event=\"denied\"} 1",
+        "oauth2_answers_total{path=\"/token\",outcome=\"ok\"} 1",
+        "oauth2_answers_total{path=\"/token\",outcome=\"invalid_grant\"} 1",
+        "oauth2_password_hash_seconds_count 2",
+        "oauth2_password_queue_seconds_count 2",
+        "oauth2_password_queue_length 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

@@ -23,7 +23,7 @@ use super::{
     oneshot,
 };
 use crate::{
-    Secret, VerifyError,
+    Secret, VerifyError, observe,
     sync::{Condvar, Mutex, lock, thread, wait},
     timer,
 };
@@ -265,11 +265,13 @@ impl Shared {
         }
         let threads = state.threads;
         let admitted = state.queue.admit(job, work, address, threads, Instant::now());
+        observe::queued(state.queue.len());
         drop(state);
         match admitted {
             Ok(()) => self.changed.notify_one(),
             Err(_) => {
                 self.shed.fetch_add(1, Ordering::Relaxed);
+                observe::shed();
             }
         }
         admitted
@@ -311,6 +313,7 @@ impl Shared {
         loop {
             let threads = state.threads;
             if let Some(next) = state.queue.next(threads, Instant::now()) {
+                observe::queued(state.queue.len());
                 return Some(next);
             }
             if state.closed {
@@ -325,11 +328,14 @@ impl Shared {
             self.skipped.fetch_add(1, Ordering::Relaxed);
         } else if let Some(retry_after) = next.late {
             self.shed.fetch_add(1, Ordering::Relaxed);
+            observe::shed();
             next.job.refuse(retry_after);
         } else {
             let started = Instant::now();
             next.job.run(memory, &self.hashed);
-            lock(&self.state).queue.learn(next.work, started.elapsed());
+            let took = started.elapsed();
+            observe::hashed(next.waited, took);
+            lock(&self.state).queue.learn(next.work, took);
         }
     }
 }

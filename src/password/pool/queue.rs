@@ -34,6 +34,7 @@ struct Waiting<J> {
 pub(super) struct Next<J> {
     pub(super) job: J,
     pub(super) work: u64,
+    pub(super) waited: Duration,
     /// When the job waited too long to be done: when its caller should come back.
     pub(super) late: Option<Duration>,
 }
@@ -98,8 +99,9 @@ impl<J> Queue<J> {
         }
         // What was expected too short is noticed here, so that nobody waits long for an answer.
         let patience = (self.longest_wait * 2).max(SECOND);
-        let late = now.saturating_duration_since(since) > patience;
-        Some(Next { job, work, late: late.then(|| self.wait_of(self.work, threads).max(SECOND)) })
+        let waited = now.saturating_duration_since(since);
+        let late = waited > patience;
+        Some(Next { job, work, waited, late: late.then(|| self.wait_of(self.work, threads).max(SECOND)) })
     }
 
     /// Learns from a job that was done how long others will take.
