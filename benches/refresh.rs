@@ -81,7 +81,7 @@ async fn bare(connection: &MultiplexedConnection, tasks: usize) -> f64 {
     let state = |task| (connection.clone(), format!("bare:{task}"));
     let once = |(mut connection, key): (MultiplexedConnection, String)| async move {
         let _: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(&mut connection).await.unwrap();
-        let _: () = redis::cmd("SET").arg(&key).arg([7; 96].as_slice()).query_async(&mut connection).await.unwrap();
+        let _: () = redis::cmd("SET").arg(&key).arg([7_u8; 96].as_slice()).query_async(&mut connection).await.unwrap();
         ((connection, key), true)
     };
     rate(tasks, ROUND, state, once).await
