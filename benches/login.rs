@@ -83,6 +83,21 @@ fn hashes(threads: usize, length: Duration) -> f64 {
     done as f64 / started.elapsed().as_secs_f64()
 }
 
+/// Seconds of all cores that this process has used so far, in hundredths.
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
+}
+
+/// What `run` says it did a second, and the milliseconds of CPU for each.
+fn with_cpu(run: impl FnOnce() -> f64) -> [f64; 2] {
+    let (started, before) = (Instant::now(), cpu());
+    let rate = run();
+    [rate, 1e3 * (cpu() - before) / (rate * started.elapsed().as_secs_f64())]
+}
+
 fn throughput(runtime: &Runtime, endpoint: &Leaf, cores: usize) -> f64 {
     let refused = Arc::new(AtomicU64::new(0));
     let logins = |tasks| {
@@ -106,24 +121,27 @@ fn throughput(runtime: &Runtime, endpoint: &Leaf, cores: usize) -> f64 {
     let round = |number: usize| {
         let mut values = Vec::new();
         for tasks in TASKS {
-            // By turns the bare hash first and last.
-            let (bare, with) = if number.is_multiple_of(2) {
-                let bare = hashes(threads(tasks), ROUND);
-                (bare, logins(tasks))
+            let bare = || with_cpu(|| hashes(threads(tasks), ROUND));
+            let with = || with_cpu(|| logins(tasks));
+            // By turns, so that what drifts favours neither.
+            let ([bare, bare_cpu], [with, with_cpu]) = if number.is_multiple_of(2) {
+                let bare = bare();
+                (bare, with())
             } else {
-                let with = logins(tasks);
-                (hashes(threads(tasks), ROUND), with)
+                let with = with();
+                (bare(), with)
             };
-            values.extend([bare, with, 100.0 * with / bare]);
+            values.extend([bare, with, 100.0 * with / bare, bare_cpu, with_cpu, 100.0 * bare_cpu / with_cpu]);
         }
         values
     };
     let rounds: Vec<_> = (0..ROUNDS).map(round).collect();
     let medians = medians(&rounds);
-    println!("{:<28} {:>10} {:>10} {:>8}", "", "hashes/s", "logins/s", "%");
-    for (row, tasks) in medians.chunks(3).zip(TASKS) {
+    let heads = ["hashes/s", "logins/s", "%", "ms CPU/hash", "ms CPU/login", "%"];
+    println!("{:<26}{}", "", heads.map(|head| format!("{head:>13}")).concat());
+    for (row, tasks) in medians.chunks(heads.len()).zip(TASKS) {
         let label = format!("{tasks} tasks, {} hash threads", threads(tasks));
-        println!("{label:<28} {:>10.1} {:>10.1} {:>8.1}", row[0], row[1], row[2]);
+        println!("{label:<26}{}", row.iter().map(|value| format!("{value:>13.1}")).collect::<String>());
     }
     println!("503s: {}", refused.load(Ordering::Relaxed));
     medians[0]

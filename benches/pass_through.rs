@@ -24,10 +24,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
-use http_body_util::Empty;
+use http_body_util::{Either, Empty, Full};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use support::median;
+use tower::util::MapResponseLayer;
 use tower_layer::Layer;
 use tower_oauth2_password::{
     AccessToken, BearerLayer, Identity, Jwt, Key, Login, RefreshTokens, RevocationLayer, TokenEndpointLayer,
@@ -178,19 +179,23 @@ fn cases() -> Vec<Case> {
     let any = BearerLayer::new(move |_: &str| Ok(known.clone()));
     let guard = BearerLayer::new(jwt);
 
+    // Any layer that may answer in the inner service's place has to wrap its responses.
+    let either = MapResponseLayer::new(|response: Response<Body>| response.map(Either::<Body, Full<Bytes>>::Left));
+
     let get = || request(Method::GET, "/users/me", None);
     let post = || request(Method::POST, "/items", None);
     let guarded = || request(Method::GET, "/users/me", Some(&token));
     vec![
         case("GET /users/me, bare", 0, Inner, get()),
+        case("  tower's MapResponse, body Either", 0, either.layer(Inner), get()),
         case("  TokenEndpointLayer", 0, endpoint.layer(Inner), get()),
         case("  and RevocationLayer", 0, revocation.layer(endpoint.layer(Inner)), get()),
-        case("POST /items, bare", 3, Inner, post()),
-        case("  TokenEndpointLayer", 3, endpoint.layer(Inner), post()),
-        case("GET with a bearer token, bare", 5, Inner, guarded()),
-        case("  BearerLayer, any token is good", 5, any.layer(Inner), guarded()),
-        case("  hand-written jsonwebtoken::decode", 5, Handwritten::new(), guarded()),
-        case("  BearerLayer with Jwt, HS256", 5, guard.layer(Inner), guarded()),
+        case("POST /items, bare", 4, Inner, post()),
+        case("  TokenEndpointLayer", 4, endpoint.layer(Inner), post()),
+        case("GET with a bearer token, bare", 6, Inner, guarded()),
+        case("  BearerLayer, any token is good", 6, any.layer(Inner), guarded()),
+        case("  hand-written jsonwebtoken::decode", 6, Handwritten::new(), guarded()),
+        case("  BearerLayer with Jwt, HS256", 6, guard.layer(Inner), guarded()),
     ]
 }
 
