@@ -34,7 +34,7 @@ use tower_oauth2_password::{
 const USERS: usize = 64;
 const AT_ONCE: usize = 512;
 const TASKS: [usize; 3] = [1, 16, 64];
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(800);
 const LIMIT_ROUNDS: usize = 51;
 const LIMIT_LOGINS: u32 = 1_000;
