@@ -24,7 +24,8 @@ where
 {
     let mut body = pin!(body);
     // Room for all of it at once: a buffer that grows would leave copies of the password behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.min(16_384)));
+    let room = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(16_384);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room.min(limit)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(error.into()))?;
         let Ok(mut data) = frame.into_data() else { continue };

@@ -64,6 +64,17 @@ where
     }
 }
 
+/// Out of the way of the requests that pass.
+#[cold]
+fn reply<B, F>(endpoint: &Arc<dyn Endpoint>, request: Request<B>) -> ResponseFuture<F>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    ResponseFuture::reply(Box::pin(answer(Arc::clone(endpoint), request)))
+}
+
 /// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer) and
 /// [`RevocationLayer`](crate::RevocationLayer) make: `POST` to the endpoint's path is answered here, every other
 /// request reaches the inner service untouched.
@@ -103,12 +114,12 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if request.method() == Method::POST && request.uri().path() == self.endpoint.path() {
-            ResponseFuture::reply(Box::pin(answer(Arc::clone(&self.endpoint), request)))
-        } else {
-            ResponseFuture::inner(self.inner.call(request))
+            return reply(&self.endpoint, request);
         }
+        ResponseFuture::inner(self.inner.call(request))
     }
 }
 
@@ -147,7 +158,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if request.method() == Method::POST {
-            return ResponseFuture::reply(Box::pin(answer(Arc::clone(&self.endpoint), request)));
+            return reply(&self.endpoint, request);
         }
         let mut response = Response::new(Full::default());
         *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;

@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod fastapi;
 mod logs;
 mod oauth2_crate;
 mod promises;

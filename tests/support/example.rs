@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -15,16 +15,36 @@ pub struct Example {
     log: Arc<Mutex<String>>,
 }
 
-/// The example's binary; `cargo test` builds it before it runs any test.
+const FEATURES: [(&str, bool); 7] = [
+    ("aws_lc_rs", cfg!(feature = "aws_lc_rs")),
+    ("rust_crypto", cfg!(feature = "rust_crypto")),
+    ("redis", cfg!(feature = "redis")),
+    ("tracing", cfg!(feature = "tracing")),
+    ("metrics", cfg!(feature = "metrics")),
+    ("utoipa", cfg!(feature = "utoipa")),
+    ("testkit", cfg!(feature = "testkit")),
+];
+
+/// The example's binary, built with this test's features: `cargo test --test NAME` alone would leave an old one.
 pub fn binary(name: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let test = std::env::current_exe().unwrap();
-    let binary = test.parent().unwrap().parent().unwrap().join("examples").join(name);
-    assert!(
-        binary.exists(),
-        "{} is missing: run this test by cargo test, without --test, or cargo build --example {name} first",
-        binary.display()
-    );
-    binary
+    let profile = test.parent().unwrap().parent().unwrap();
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.iter().any(|other| other == name) {
+        let features: Vec<_> = FEATURES.iter().filter(|(_, on)| *on).map(|(feature, _)| *feature).collect();
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "--no-default-features", "--features", &features.join(","), "--example", name])
+            .args(if profile.ends_with("release") { &["--release"][..] } else { &[] })
+            .arg("--target-dir")
+            .arg(profile.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        built.push(name.to_owned());
+    }
+    profile.join("examples").join(name)
 }
 
 impl Example {

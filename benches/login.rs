@@ -1,0 +1,233 @@
+//! Logins beside bare Argon2 hashes, what attempt limits add, and the memory that many logins at once take.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use http::StatusCode;
+use support::{form, medians, rate, send};
+use tokio::{runtime::Runtime, task::JoinSet};
+use tower_oauth2_password::{
+    AttemptLimits, HashingPool, Identity, Jwt, Key, Leaf, Login, MemoryUsers, PasswordVerifier, Secret,
+    TokenEndpointLayer, Verdict,
+    store::{AttemptLimit, MemoryAttemptStore},
+};
+
+const USERS: usize = 64;
+const AT_ONCE: usize = 512;
+const TASKS: [usize; 3] = [1, 16, 64];
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_millis(800);
+const LIMIT_ROUNDS: usize = 51;
+const LIMIT_LOGINS: u32 = 1_000;
+
+fn jwt() -> Jwt {
+    Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api")
+}
+
+fn name(user: usize) -> String {
+    format!("user{}", user % USERS)
+}
+
+fn login(user: usize) -> String {
+    format!("grant_type=password&username={}&password=wonderland{}", name(user), user % USERS)
+}
+
+async fn users(pool: &HashingPool) -> MemoryUsers {
+    let mut rows = Vec::new();
+    for user in 0..USERS {
+        let phc = pool.hash(Secret::new(format!("wonderland{user}"))).await.unwrap();
+        assert!(phc.contains("$m=19456,t=2,p=1$"), "the parameters differ from those of the bare hash: {phc}");
+        rows.push((name(user), phc));
+    }
+    MemoryUsers::from_phc(rows.iter().map(|(name, phc)| (name.as_str(), phc.as_str(), "items:read"))).unwrap()
+}
+
+/// Bare hashes a second on so many threads, each with memory of its own that it keeps.
+fn hashes(threads: usize, length: Duration) -> f64 {
+    let params = Params::new(19_456, 2, 1, None).unwrap();
+    let started = Instant::now();
+    let hash_on_one = || {
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+        let mut memory = vec![Block::new(); params.block_count()];
+        let (mut output, mut done) = ([0; 32], 0_u64);
+        while started.elapsed() < length {
+            let memory = memory.as_mut_slice();
+            argon2.hash_password_into_with_memory(b"wonderland0", &[7; 16], &mut output, memory).unwrap();
+            done += 1;
+        }
+        done
+    };
+    let done: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(hash_on_one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    done as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Seconds of all cores that this process has used so far, in hundredths.
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
+}
+
+/// What `run` says it did a second, and the milliseconds of CPU for each.
+fn with_cpu(run: impl FnOnce() -> f64) -> [f64; 2] {
+    let (started, before) = (Instant::now(), cpu());
+    let rate = run();
+    [rate, 1e3 * (cpu() - before) / (rate * started.elapsed().as_secs_f64())]
+}
+
+fn throughput(runtime: &Runtime, endpoint: &Leaf, cores: usize) -> f64 {
+    let refused = Arc::new(AtomicU64::new(0));
+    let logins = |tasks| {
+        let state = |task| (endpoint.clone(), login(task));
+        let refused = Arc::clone(&refused);
+        let once = move |(mut endpoint, body): (Leaf, String)| {
+            let refused = Arc::clone(&refused);
+            async move {
+                let status = send(&mut endpoint, form(body.clone())).await.status();
+                match status {
+                    StatusCode::OK => {}
+                    StatusCode::SERVICE_UNAVAILABLE => _ = refused.fetch_add(1, Ordering::Relaxed),
+                    _ => panic!("{status}"),
+                }
+                ((endpoint, body), status == StatusCode::OK)
+            }
+        };
+        runtime.block_on(rate(tasks, ROUND, state, once))
+    };
+    let threads = |tasks: usize| tasks.min(cores);
+    let round = |number: usize| {
+        let mut values = Vec::new();
+        for tasks in TASKS {
+            let bare = || with_cpu(|| hashes(threads(tasks), ROUND));
+            let with = || with_cpu(|| logins(tasks));
+            // By turns, so that what drifts favours neither.
+            let ([bare, bare_cpu], [with, with_cpu]) = if number.is_multiple_of(2) {
+                let bare = bare();
+                (bare, with())
+            } else {
+                let with = with();
+                (bare(), with)
+            };
+            values.extend([bare, with, 100.0 * with / bare, bare_cpu, with_cpu, 100.0 * bare_cpu / with_cpu]);
+        }
+        values
+    };
+    let rounds: Vec<_> = (0..ROUNDS).map(round).collect();
+    let medians = medians(&rounds);
+    let heads = ["hashes/s", "logins/s", "%", "ms CPU/hash", "ms CPU/login", "%"];
+    println!("{:<26}{}", "", heads.map(|head| format!("{head:>13}")).concat());
+    for (row, tasks) in medians.chunks(heads.len()).zip(TASKS) {
+        let label = format!("{tasks} tasks, {} hash threads", threads(tasks));
+        println!("{label:<26}{}", row.iter().map(|value| format!("{value:>13.1}")).collect::<String>());
+    }
+    println!("503s: {}", refused.load(Ordering::Relaxed));
+    medians[0]
+}
+
+fn attempt_limits(hashes_per_second: f64) {
+    let layer = || {
+        TokenEndpointLayer::new(|login: Login| async move { Ok(Verdict::from(Identity::new(login.username))) }, jwt())
+    };
+    let limits = || AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let wide = AttemptLimit { failures: 1_000, window: Duration::from_secs(60) };
+    let all = limits().with_address_limit(wide).with_account_slowdown(wide, Duration::from_secs(1));
+    let mut endpoints = [
+        ("none", layer().into_service()),
+        ("account and address", layer().with_attempt_limits(limits()).into_service()),
+        ("all three", layer().with_attempt_limits(all).into_service()),
+    ];
+    let bodies: Vec<_> = (0..USERS).map(login).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut round = || {
+        let nanos = endpoints.iter_mut().map(|(_, endpoint)| {
+            let started = Instant::now();
+            runtime.block_on(async {
+                for body in bodies.iter().cycle().take(LIMIT_LOGINS as usize) {
+                    assert_eq!(send(endpoint, form(body.clone())).await.status(), StatusCode::OK);
+                }
+            });
+            started.elapsed().as_nanos() as f64 / f64::from(LIMIT_LOGINS)
+        });
+        let [none, one, all]: [f64; 3] = nanos.collect::<Vec<_>>().try_into().unwrap();
+        vec![none, one, all, 0.0, one - none, all - none]
+    };
+    round();
+    let medians = medians(&(0..LIMIT_ROUNDS).map(|_| round()).collect::<Vec<_>>());
+    let hash = 1e9 / hashes_per_second;
+    println!("{:<28} {:>10} {:>10} {:>12}", "attempt limits, no hash", "ns/login", "more", "% of a hash");
+    for (row, (name, _)) in endpoints.iter().enumerate() {
+        let more = medians[row + 3];
+        println!("{name:<28} {:>10.0} {more:>10.0} {:>12.4}", medians[row], 100.0 * more / hash);
+    }
+}
+
+/// The peak of resident memory so far, in MiB.
+fn peak() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let row = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    row.and_then(|row| row.trim().strip_suffix(" kB")?.parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
+}
+
+/// First of all, since the peak never falls again.
+fn memory(runtime: &Runtime, cores: usize) -> MemoryUsers {
+    let start = peak();
+    // All are to wait at once, none to be refused.
+    let pool = HashingPool::new().with_queue_wait(Duration::from_secs(600));
+    let users = runtime.block_on(users(&pool));
+    let warm = peak();
+    let verifier = PasswordVerifier::new(users.clone()).with_pool(pool.clone());
+    let endpoint = TokenEndpointLayer::new(verifier, jwt()).into_service();
+    let waiting = runtime.block_on(async {
+        let mut logins = JoinSet::new();
+        for user in 0..AT_ONCE {
+            let mut endpoint = endpoint.clone();
+            logins.spawn(async move { send(&mut endpoint, form(login(user))).await.status() });
+        }
+        let mut waiting = 0;
+        while let Some(status) = logins.join_next().await {
+            assert_eq!(status.unwrap(), StatusCode::OK);
+            waiting = waiting.max(pool.stats().queued);
+        }
+        waiting
+    });
+    println!("{:<28} {:>10}", "peak memory", "MiB");
+    println!("{:<28} {start:>10.1}", "at start");
+    println!("{:<28} {warm:>10.1}", format!("after hashes, {cores} threads"));
+    println!("{:<28} {:>10.1}   {waiting} in the queue", format!("after {AT_ONCE} logins at once"), peak());
+    println!("{:<28} {:>10.1}", "a hash's own, times logins", 19.0 * AT_ONCE as f64);
+    users
+}
+
+fn main() {
+    let runtime = Runtime::new().unwrap();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let users = memory(&runtime, cores);
+    println!();
+    let endpoint = TokenEndpointLayer::new(PasswordVerifier::new(users), jwt()).into_service();
+    let hashes_of_one_thread = throughput(&runtime, &endpoint, cores);
+    println!();
+    attempt_limits(hashes_of_one_thread);
+}
