@@ -19,3 +19,6 @@ pub mod from_fastapi {}
 
 #[doc = include_str!("observing.md")]
 pub mod observing {}
+
+#[doc = include_str!("comparison.md")]
+pub mod comparison {}
