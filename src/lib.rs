@@ -27,7 +27,10 @@ pub use self::{
     secret::Secret,
     shell::{EndpointService, Leaf, ResponseBody, ResponseFuture},
     store::StoreError,
-    token::{AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator},
+    token::{
+        AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,
+        TokenValidator, VerificationKey,
+    },
     verifier::{Identity, Login, Verdict, Verifier, VerifyError},
 };
 
