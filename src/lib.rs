@@ -5,7 +5,9 @@
 mod attempts;
 mod bearer;
 mod endpoint;
+mod introspection;
 mod log;
+mod metadata;
 mod password;
 mod protocol;
 mod revocation;
@@ -21,6 +23,8 @@ pub use self::{
     attempts::AttemptLimits,
     bearer::{BearerLayer, BearerService},
     endpoint::{InvalidConfig, TokenEndpointLayer},
+    introspection::IntrospectionLayer,
+    metadata::{AuthorizationServerMetadata, JsonDocument},
     password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
     protocol::{BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError},
     revocation::RevocationLayer,

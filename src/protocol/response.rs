@@ -65,7 +65,8 @@ pub(crate) fn json(body: &Value) -> Response<Bytes> {
     response
 }
 
-fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
+/// Adds what a reply with a token in it must carry.
+pub(crate) fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response

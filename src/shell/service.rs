@@ -56,8 +56,8 @@ where
     }
 }
 
-/// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer) and
-/// [`RevocationLayer`](crate::RevocationLayer) make: `POST` to the endpoint's path is answered here, every other
+/// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer), [`RevocationLayer`](crate::RevocationLayer) and
+/// [`IntrospectionLayer`](crate::IntrospectionLayer) make: `POST` to the endpoint's path is answered here, every other
 /// request reaches the inner service untouched.
 ///
 /// For a request that is answered here, the inner service is not called after its `poll_ready`; what it reserved there
