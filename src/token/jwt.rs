@@ -171,7 +171,7 @@ impl TokenValidator for Jwt {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "aws_lc_rs", feature = "rust_crypto")))]
 mod tests {
     use super::*;
 

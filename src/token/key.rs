@@ -205,3 +205,50 @@ impl fmt::Display for KeyError {
 }
 
 impl std::error::Error for KeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &[u8] = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+
+    #[cfg(not(any(feature = "aws_lc_rs", feature = "rust_crypto")))]
+    #[test]
+    fn without_a_backend_every_constructor_says_so() {
+        let no_backend = Some(KeyError::NoBackend);
+        assert_eq!(Key::hs256([7; 32]).err(), no_backend);
+        for key in [Key::eddsa_pem, Key::es256_pem, Key::rs256_pem] {
+            assert_eq!(key(ED25519).err(), no_backend);
+        }
+        for key in [VerificationKey::eddsa_pem, VerificationKey::es256_pem, VerificationKey::rs256_pem] {
+            assert_eq!(key(ED25519).err(), no_backend);
+        }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn with_a_backend_or_both_keys_work() {
+        for key in [Key::hs256([7; 32]).unwrap(), Key::eddsa_pem(ED25519).unwrap()] {
+            let mut signature = key.sign(b"message").unwrap();
+            assert!(key.verification_key().verify(b"message", &signature));
+            assert!(!key.verification_key().verify(b"messagf", &signature));
+            signature[0] ^= 1;
+            assert!(!key.verification_key().verify(b"message", &signature));
+            for wrong in [vec![], vec![0; 64], vec![0; 1_000]] {
+                assert!(!key.verification_key().verify(b"message", &wrong));
+            }
+        }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn debug_output_holds_no_key() {
+        let key = Key::hs256("a secret that nobody may ever see").unwrap();
+        let shown = format!("{key:?} {:?}", key.verification_key());
+        assert!(!shown.contains("secret") && !shown.contains("97, 32, 115"), "{shown}");
+        assert!(shown.contains(key.id()) && shown.contains("HS256"), "{shown}");
+    }
+}
