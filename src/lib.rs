@@ -5,10 +5,11 @@
 mod attempts;
 mod bearer;
 mod endpoint;
+mod introspection;
 mod join;
-
 #[cfg(any(doc, doctest))]
 pub mod manual;
+mod metadata;
 mod observe;
 mod password;
 mod protocol;
@@ -24,16 +25,21 @@ mod verifier;
 pub use self::{
     attempts::AttemptLimits,
     bearer::{BearerLayer, BearerService},
-    endpoint::{InvalidConfig, OverTls, RequireHttps, TokenEndpointLayer},
+    endpoint::TokenEndpointLayer,
+    introspection::IntrospectionLayer,
+    metadata::{AuthorizationServerMetadata, JsonDocument},
     password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
     protocol::{
         BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError, TokenResponse,
     },
     revocation::RevocationLayer,
     secret::Secret,
-    shell::{EndpointService, Leaf, ResponseBody, ResponseFuture},
+    shell::{EndpointService, InvalidConfig, Leaf, OverTls, RequireHttps, ResponseBody, ResponseFuture},
     store::StoreError,
-    token::{AccessToken, InvalidToken, IssuedToken, Jwt, Key, KeyError, TokenIssuer, TokenRequest, TokenValidator},
+    token::{
+        AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,
+        TokenValidator, VerificationKey,
+    },
     verifier::{Identity, Login, Verdict, Verifier, VerifyError},
 };
 

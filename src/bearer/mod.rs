@@ -13,9 +13,8 @@ use tower_service::Service;
 
 use crate::{
     AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator,
-    endpoint::{InvalidConfig, check_realm},
     protocol::bearer,
-    shell::{ResponseBody, ResponseFuture},
+    shell::{InvalidConfig, ResponseBody, ResponseFuture, check_realm},
     store::{DenyList, DynDenyList},
 };
 

@@ -1,28 +1,20 @@
 //! The token endpoint as a tower layer.
 
-mod config;
-mod https;
 #[cfg(feature = "utoipa")]
 mod openapi;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
-use tower_layer::Layer;
 
-pub(crate) use self::config::{Common, check_realm};
-pub use self::{
-    config::InvalidConfig,
-    https::{OverTls, RequireHttps},
-};
 use crate::{
     AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, TokenResponse, Verifier,
     protocol::{
         exchange::{self, ClientPolicy, Exchange},
         response,
     },
-    shell::{Endpoint, EndpointService, Leaf},
+    shell::{Common, Endpoint, endpoint_layer},
     verifier::BoxFuture,
 };
 
@@ -76,35 +68,6 @@ impl TokenEndpointLayer {
         }
     }
 
-    fn edit(mut self, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
-        change(Arc::make_mut(&mut self.endpoint));
-        self
-    }
-
-    /// The path, compared to the request's exactly, without decoding.
-    ///
-    /// # Errors
-    /// When it does not begin with `/`, or holds what no request path can hold.
-    pub fn with_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
-        Arc::make_mut(&mut self.endpoint).common.set_path(path)?;
-        Ok(self)
-    }
-
-    /// The `realm` of the Basic challenge: `token` unless set.
-    ///
-    /// # Errors
-    /// When it holds anything but printable ASCII without `"` and `\`.
-    pub fn with_realm(mut self, realm: &str) -> Result<Self, InvalidConfig> {
-        Arc::make_mut(&mut self.endpoint).common.set_realm(realm)?;
-        Ok(self)
-    }
-
-    /// The largest body that is read, in bytes: 16,384 unless set.
-    #[must_use]
-    pub fn with_body_limit(self, bytes: usize) -> Self {
-        self.edit(|endpoint| endpoint.common.body_limit = bytes)
-    }
-
     /// Registers clients. None is needed to log in, but one that identifies itself must do so rightly; without this,
     /// every client that identifies itself is refused.
     #[must_use]
@@ -147,53 +110,13 @@ impl TokenEndpointLayer {
     ) -> Self {
         self.edit(|endpoint| endpoint.render = Arc::new(render))
     }
-
-    /// Renders errors in an API's own shape. Headers that an error must carry (`cache-control`, `pragma`,
-    /// `retry-after`, `www-authenticate`) are added afterwards where they are missing.
-    #[must_use]
-    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        self.edit(|endpoint| endpoint.common.render = Arc::new(render))
-    }
-
-    /// Refuses requests that are not known to have come over TLS, before their body is read: 400 `invalid_request`.
-    #[must_use]
-    pub fn with_https_required(self, rule: RequireHttps) -> Self {
-        self.edit(|endpoint| endpoint.common.https = Some(rule))
-    }
-
-    /// The same endpoint as a service of its own, for `Router::route_service("/token", ...)`: immune to what fallbacks,
-    /// `route_layer`, `merge` and `nest` do to layers.
-    #[must_use]
-    pub fn into_service(self) -> Leaf {
-        Leaf::new(self.endpoint)
-    }
 }
 
-impl fmt::Debug for TokenEndpointLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenEndpointLayer").field("path", &self.endpoint.common.path).finish_non_exhaustive()
-    }
-}
-
-impl<S> Layer<S> for TokenEndpointLayer {
-    type Service = EndpointService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        EndpointService::new(inner, Arc::clone(&self.endpoint) as _)
-    }
-}
+endpoint_layer!(TokenEndpointLayer, TokenEndpoint);
 
 impl Endpoint for TokenEndpoint {
-    fn path(&self) -> &str {
-        &self.common.path
-    }
-
-    fn https(&self) -> Option<&RequireHttps> {
-        self.common.https.as_ref()
-    }
-
-    fn body_limit(&self) -> usize {
-        self.common.body_limit
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn required(&self) -> &'static [&'static str] {
@@ -206,10 +129,6 @@ impl Endpoint for TokenEndpoint {
 
     fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move { Ok(response::uncached((self.render)(&self.exchange.decide(parts, body).await?))) })
-    }
-
-    fn render(&self, error: &TokenError) -> Response<Bytes> {
-        self.common.render(error)
     }
 }
 

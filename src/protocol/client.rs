@@ -36,6 +36,10 @@ impl Client {
         &self.id
     }
 
+    pub(crate) fn is_confidential(&self) -> bool {
+        self.secret.is_some()
+    }
+
     fn accepts(&self, presented: Option<&Secret>) -> bool {
         match (self.secret, presented) {
             (Some(expected), Some(presented)) => {

@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod error;
 pub(crate) mod exchange;
 pub(crate) mod form;
+pub(crate) mod introspect;
 pub(crate) mod refresh;
 pub(crate) mod response;
 pub(crate) mod revoke;

@@ -1,19 +1,17 @@
 //! The revocation endpoint as a tower layer.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
-use tower_layer::Layer;
 
 use crate::{
-    AttemptLimits, Clients, RefreshTokens, RequireHttps, TokenError, TokenValidator,
-    endpoint::{Common, InvalidConfig},
+    AttemptLimits, Clients, RefreshTokens, TokenError, TokenValidator,
     protocol::{
         exchange::ClientPolicy,
         revoke::{self, Revocation},
     },
-    shell::{Endpoint, EndpointService, Leaf},
+    shell::{Common, Endpoint, endpoint_layer},
     store::DenyList,
     verifier::BoxFuture,
 };
@@ -38,20 +36,6 @@ impl RevocationLayer {
     pub fn new(tokens: RefreshTokens) -> Self {
         let revocation = Revocation { refresh: tokens, policy: ClientPolicy::default(), access: None, deny_list: None };
         Self { endpoint: Arc::new(RevocationEndpoint { common: Common::new("/revoke"), revocation }) }
-    }
-
-    fn edit(mut self, change: impl FnOnce(&mut RevocationEndpoint)) -> Self {
-        change(Arc::make_mut(&mut self.endpoint));
-        self
-    }
-
-    /// The path, compared to the request's exactly, without decoding.
-    ///
-    /// # Errors
-    /// When it does not begin with `/`, or holds what no request path can hold.
-    pub fn with_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
-        Arc::make_mut(&mut self.endpoint).common.set_path(path)?;
-        Ok(self)
     }
 
     /// Also revokes access tokens: those that `validator` finds good are put on `deny_list`, which the guard must be
@@ -82,51 +66,13 @@ impl RevocationLayer {
     pub fn with_attempt_limits(self, limits: AttemptLimits) -> Self {
         self.edit(|endpoint| endpoint.revocation.policy.attempts = Some(limits))
     }
-
-    /// Renders errors in an API's own shape.
-    #[must_use]
-    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        self.edit(|endpoint| endpoint.common.render = Arc::new(render))
-    }
-
-    /// Refuses requests that are not known to have come over TLS, before their body is read: 400 `invalid_request`.
-    #[must_use]
-    pub fn with_https_required(self, rule: RequireHttps) -> Self {
-        self.edit(|endpoint| endpoint.common.https = Some(rule))
-    }
-
-    /// The same endpoint as a service of its own, for `Router::route_service("/revoke", ...)`.
-    #[must_use]
-    pub fn into_service(self) -> Leaf {
-        Leaf::new(self.endpoint)
-    }
 }
 
-impl fmt::Debug for RevocationLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RevocationLayer").field("path", &self.endpoint.common.path).finish_non_exhaustive()
-    }
-}
-
-impl<S> Layer<S> for RevocationLayer {
-    type Service = EndpointService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        EndpointService::new(inner, Arc::clone(&self.endpoint) as _)
-    }
-}
+endpoint_layer!(RevocationLayer, RevocationEndpoint);
 
 impl Endpoint for RevocationEndpoint {
-    fn path(&self) -> &str {
-        &self.common.path
-    }
-
-    fn https(&self) -> Option<&RequireHttps> {
-        self.common.https.as_ref()
-    }
-
-    fn body_limit(&self) -> usize {
-        self.common.body_limit
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn required(&self) -> &'static [&'static str] {
@@ -142,10 +88,6 @@ impl Endpoint for RevocationEndpoint {
             self.revocation.decide(parts, body).await?;
             Ok(revoke::revoked())
         })
-    }
-
-    fn render(&self, error: &TokenError) -> Response<Bytes> {
-        self.common.render(error)
     }
 }
 

@@ -16,21 +16,19 @@ use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    common::Common,
     future::ResponseFuture,
     read::{check_length, read},
 };
-use crate::{BoxError, RequireHttps, TokenError, observe, protocol::form, verifier::BoxFuture};
+use crate::{BoxError, TokenError, observe, protocol::form, verifier::BoxFuture};
 
 /// What an endpoint knows; the shell knows the rest.
 pub(crate) trait Endpoint: Send + Sync + 'static {
-    fn path(&self) -> &str;
-    fn https(&self) -> Option<&RequireHttps>;
-    fn body_limit(&self) -> usize;
+    fn common(&self) -> &Common;
     /// The parameters that a request without any lacks.
     fn required(&self) -> &'static [&'static str];
     fn not_in_query(&self) -> &'static [&'static str];
     fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
-    fn render(&self, error: &TokenError) -> Response<Bytes>;
 }
 
 async fn answer<B>(endpoint: Arc<dyn Endpoint>, request: Request<B>) -> Response<Bytes>
@@ -38,23 +36,24 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
+    let common = endpoint.common();
     let (parts, body) = request.into_parts();
     let decided = async {
-        endpoint.https().map_or(Ok(()), |rule| rule.check(&parts))?;
+        common.https.as_ref().map_or(Ok(()), |rule| rule.check(&parts))?;
         form::check_query(parts.uri.query(), endpoint.not_in_query())?;
-        check_length(&parts.headers, endpoint.body_limit())?;
+        check_length(&parts.headers, common.body_limit)?;
         form::check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;
-        let body = read(body, endpoint.body_limit()).await?;
+        let body = read(body, common.body_limit).await?;
         endpoint.decide(&parts, &body).await
     };
-    match observe::in_span(endpoint.path(), decided).await {
+    match observe::in_span(&common.path, decided).await {
         Ok(response) => {
-            observe::answered(endpoint.path(), "ok");
+            observe::answered(&common.path, "ok");
             response
         }
         Err(error) => {
-            observe::answered(endpoint.path(), error.code());
-            let mut response = endpoint.render(&error);
+            observe::answered(&common.path, error.code());
+            let mut response = common.render(&error);
             // The rest of the body is not read, so the connection cannot serve another request.
             if error.status() == 413 && parts.version <= Version::HTTP_11 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -75,8 +74,8 @@ where
     ResponseFuture::reply(Box::pin(answer(Arc::clone(endpoint), request)))
 }
 
-/// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer) and
-/// [`RevocationLayer`](crate::RevocationLayer) make: `POST` to the endpoint's path is answered here, every other
+/// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer), [`RevocationLayer`](crate::RevocationLayer) and
+/// [`IntrospectionLayer`](crate::IntrospectionLayer) make: `POST` to the endpoint's path is answered here, every other
 /// request reaches the inner service untouched.
 ///
 /// For a request that is answered here, the inner service is not called after its `poll_ready`; what it reserved there
@@ -116,7 +115,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.method() == Method::POST && request.uri().path() == self.endpoint.path() {
+        if request.method() == Method::POST && request.uri().path() == self.endpoint.common().path {
             return reply(&self.endpoint, request);
         }
         ResponseFuture::inner(self.inner.call(request))
@@ -138,7 +137,7 @@ impl Leaf {
 
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaf").field("path", &self.endpoint.path()).finish_non_exhaustive()
+        f.debug_struct("Leaf").field("path", &self.endpoint.common().path).finish_non_exhaustive()
     }
 }
 

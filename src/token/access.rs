@@ -29,6 +29,9 @@ struct Contents {
     scope: Scope,
     id: Option<String>,
     expires_at: Option<u64>,
+    issued_at: Option<u64>,
+    issuer: Option<String>,
+    audience: Vec<String>,
     claims: Map<String, Value>,
 }
 
@@ -42,6 +45,9 @@ impl AccessToken {
             scope: Scope::empty(),
             id: None,
             expires_at: None,
+            issued_at: None,
+            issuer: None,
+            audience: Vec::new(),
             claims: Map::new(),
         }))
     }
@@ -73,6 +79,24 @@ impl AccessToken {
     #[must_use]
     pub fn with_expires_at(self, seconds: u64) -> Self {
         self.edit(|contents| contents.expires_at = Some(seconds))
+    }
+
+    /// Sets the time at which the token was made, in seconds since the epoch.
+    #[must_use]
+    pub fn with_issued_at(self, seconds: u64) -> Self {
+        self.edit(|contents| contents.issued_at = Some(seconds))
+    }
+
+    /// Sets who made the token.
+    #[must_use]
+    pub fn with_issuer(self, issuer: impl Into<String>) -> Self {
+        self.edit(|contents| contents.issuer = Some(issuer.into()))
+    }
+
+    /// Sets whom the token is meant for.
+    #[must_use]
+    pub fn with_audience(self, audience: impl IntoIterator<Item = String>) -> Self {
+        self.edit(|contents| contents.audience = audience.into_iter().collect())
     }
 
     /// Sets the additional claims.
@@ -108,7 +132,25 @@ impl AccessToken {
     /// The time after which it is not good any more (`exp`).
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.0.expires_at.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+        time(self.0.expires_at)
+    }
+
+    /// The time at which it was made (`iat`).
+    #[must_use]
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        time(self.0.issued_at)
+    }
+
+    /// Who made it (`iss`).
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.0.issuer.as_deref()
+    }
+
+    /// Whom it is meant for (`aud`): this server, and perhaps others.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.0.audience
     }
 
     /// A claim that is not one of the issuer's own.
@@ -116,4 +158,8 @@ impl AccessToken {
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.0.claims.get(name)
     }
+}
+
+fn time(seconds: Option<u64>) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds?))
 }

@@ -1,25 +1,20 @@
 //! Access tokens as JWTs, in the form of RFC 9068.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{AccessToken, InvalidToken, IssuedToken, Key, TokenIssuer, TokenRequest, TokenValidator};
-use crate::{BoxError, Scope};
+use super::{
+    AccessToken, InvalidToken, IssuedToken, JwtValidator, Key, TokenIssuer, TokenRequest, TokenValidator,
+    VerificationKey,
+};
+use crate::BoxError;
 
-/// The longest token that is looked at, in bytes.
-const LONGEST: usize = 4_096;
 const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope"];
 
-type Clock = dyn Fn() -> u64 + Send + Sync;
-
-/// Makes and checks access tokens as JWTs, in the form of RFC 9068. Cheap to clone.
+/// Makes and checks access tokens as JWTs, in the form of RFC 9068. Cheap to clone. For servers that only check them
+/// there is [`JwtValidator`].
 ///
 /// ```
 /// use tower_oauth2_password::{Jwt, Key, TokenValidator};
@@ -31,28 +26,15 @@ type Clock = dyn Fn() -> u64 + Send + Sync;
 #[derive(Clone)]
 pub struct Jwt {
     signing: Key,
-    verifying: Arc<Vec<Key>>,
-    issuer: Arc<str>,
-    audience: Arc<str>,
+    validator: JwtValidator,
     ttl: Duration,
-    leeway: Duration,
-    clock: Arc<Clock>,
 }
 
 impl Jwt {
     /// Tokens by `issuer` (`iss`), for `audience` (`aud`), good for 15 minutes.
     #[must_use]
     pub fn new(key: Key, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self {
-            verifying: Arc::new(vec![key.clone()]),
-            signing: key,
-            issuer: Arc::from(issuer.into()),
-            audience: Arc::from(audience.into()),
-            ttl: Duration::from_secs(900),
-            leeway: Duration::ZERO,
-            clock: Arc::new(now),
-        }
+        Self { validator: JwtValidator::new(&key, issuer, audience), signing: key, ttl: Duration::from_secs(900) }
     }
 
     /// How long a token is good, in whole seconds.
@@ -65,33 +47,89 @@ impl Jwt {
     /// How far the clocks of issuer and validator may differ: not at all unless set.
     #[must_use]
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.validator = self.validator.with_leeway(leeway);
         self
     }
 
     /// Also accepts tokens signed with `key`, so that keys can be rotated: add the next one everywhere, then sign
     /// with it, then drop the old one once its tokens have expired.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{Jwt, Key, TokenIssuer, TokenRequest, TokenValidator};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let (old, new) = (Key::hs256([1; 32])?, Key::hs256([2; 32])?);
+    /// let before = Jwt::new(old.clone(), "https://api.example", "api");
+    /// let after = Jwt::new(new, "https://api.example", "api").with_verification_key(old);
+    /// let issued = before.issue(TokenRequest::new("alice")).await?;
+    /// assert_eq!(after.validate(issued.token.expose())?.subject(), "alice");
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// # })?;
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
     #[must_use]
-    pub fn with_verification_key(mut self, key: Key) -> Self {
-        Arc::make_mut(&mut self.verifying).push(key);
+    pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
+        self.validator = self.validator.with_verification_key(key);
         self
     }
 
     /// The time in seconds since the epoch, instead of the system's, for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.validator = self.validator.with_clock(clock);
         self
+    }
+
+    /// The issuer that tokens name (`iss`).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.validator.issuer()
+    }
+
+    /// The public keys by which other servers can check the tokens, as a JWK Set (RFC 7517, section 5): the signing key
+    /// first, then those added by [`with_verification_key`](Self::with_verification_key). An HMAC secret is never among
+    /// them, so with HS256 alone the set is empty.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{Jwt, Key};
+    ///
+    /// let pem = b"-----BEGIN PRIVATE KEY-----
+    /// MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+    /// -----END PRIVATE KEY-----
+    /// ";
+    /// let jwt = Jwt::new(Key::eddsa_pem(pem)?, "https://api.example", "api").with_verification_key(Key::hs256([7; 32])?);
+    /// assert_eq!(
+    ///     jwt.jwks(),
+    ///     serde_json::json!({ "keys": [{
+    ///         "kty": "OKP",
+    ///         "crv": "Ed25519",
+    ///         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    ///         "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    ///         "use": "sig",
+    ///         "alg": "EdDSA",
+    ///     }] })
+    /// );
+    /// # Ok::<(), tower_oauth2_password::KeyError>(())
+    /// ```
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        let mut keys: Vec<Value> = Vec::new();
+        for key in self.validator.keys().iter().filter_map(VerificationKey::jwk) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        json!({ "keys": keys })
     }
 
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
         let mut id = [0; 20];
         getrandom::fill(&mut id)?;
-        let now = (self.clock)();
+        let now = self.validator.now();
         let mut claims = request.claims;
         claims.retain(|name, _| !OWN_CLAIMS.contains(&name.as_str()));
-        claims.insert("iss".to_owned(), self.issuer.as_ref().into());
-        claims.insert("aud".to_owned(), self.audience.as_ref().into());
+        claims.insert("iss".to_owned(), self.validator.issuer().into());
+        claims.insert("aud".to_owned(), self.validator.audience().into());
         claims.insert("exp".to_owned(), now.saturating_add(self.ttl.as_secs()).into());
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), URL_SAFE_NO_PAD.encode(id).into());
@@ -101,7 +139,7 @@ impl Jwt {
         }
         claims.insert("scope".to_owned(), request.scope.as_str().into());
 
-        let header = json!({ "typ": "at+jwt", "alg": self.signing.algorithm(), "kid": self.signing.id() });
+        let header = json!({ "typ": "at+jwt", "alg": self.signing.algorithm_name(), "kid": self.signing.id() });
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(Value::Object(claims).to_string(), &mut token);
@@ -115,9 +153,8 @@ impl Jwt {
 impl fmt::Debug for Jwt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwt")
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .field("keys", &self.verifying)
+            .field("signing", &self.signing)
+            .field("validator", &self.validator)
             .finish_non_exhaustive()
     }
 }
@@ -128,101 +165,13 @@ impl TokenIssuer for Jwt {
     }
 }
 
-// Known members that are there twice are refused by serde, unknown ones are not looked at.
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    typ: String,
-    kid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-}
-
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: Audience,
-    exp: f64,
-    nbf: Option<f64>,
-    #[serde(rename = "iat")]
-    _iat: f64,
-    jti: String,
-    sub: String,
-    client_id: Option<String>,
-    #[serde(default)]
-    scope: String,
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        if token.len() > LONGEST {
-            return Err(InvalidToken::Malformed);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
-        let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
-
-        let header: Header = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
-        let typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
-        if !typed || header.crit {
-            return Err(InvalidToken::Malformed);
-        }
-        let signed = self
-            .verifying
-            .iter()
-            .filter(|key| header.kid.as_deref().is_none_or(|id| id == key.id()) && header.alg == key.algorithm())
-            .any(|key| key.verify(message.as_bytes(), &signature));
-        if !signed {
-            return Err(InvalidToken::Signature);
-        }
-
-        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| InvalidToken::Malformed)?;
-        let for_us = match &claims.aud {
-            Audience::One(audience) => **audience == *self.audience,
-            Audience::Several(audiences) => audiences.iter().any(|audience| **audience == *self.audience),
-        };
-        if !for_us || *claims.iss != *self.issuer {
-            return Err(InvalidToken::NotForThisServer);
-        }
-        let (now, leeway) = ((self.clock)() as f64, self.leeway.as_secs_f64());
-        if claims.exp + leeway <= now {
-            return Err(InvalidToken::Expired);
-        }
-        if claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
-            return Err(InvalidToken::NotYetValid);
-        }
-        let scope: Scope = claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
-        let mut access = AccessToken::new(claims.sub)
-            .with_scope(scope)
-            .with_id(claims.jti)
-            .with_expires_at(claims.exp as u64)
-            .with_claims(claims.others);
-        if let Some(client_id) = claims.client_id {
-            access = access.with_client_id(client_id);
-        }
-        Ok(access)
+        self.validator.validate(token)
     }
 }
 
-/// Unpadded and canonical base64url, so that one token has one spelling.
-fn decode(part: &str) -> Result<Vec<u8>, InvalidToken> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Malformed)
-}
-
-#[cfg(test)]
+#[cfg(all(test, any(feature = "aws_lc_rs", feature = "rust_crypto")))]
 mod tests {
     use super::*;
 

@@ -4,8 +4,13 @@ use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto::CryptoProvider};
-use sha2::{Digest, Sha256};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::CryptoProvider};
+use sha2::Sha256;
+
+use super::{
+    VerificationKey,
+    pem::{self, Half},
+};
 
 #[cfg(feature = "aws_lc_rs")]
 static PROVIDER: Option<&CryptoProvider> = Some(&jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER);
@@ -14,20 +19,16 @@ static PROVIDER: Option<&CryptoProvider> = Some(&jsonwebtoken::crypto::rust_cryp
 #[cfg(not(any(feature = "rust_crypto", feature = "aws_lc_rs")))]
 static PROVIDER: Option<&CryptoProvider> = None;
 
-/// A key for access tokens. It fixes the algorithm: a token's header cannot choose another. Cheap to clone.
+/// A key that signs access tokens and checks them. It fixes the algorithm: a token's header cannot choose another. Cheap
+/// to clone.
 ///
 /// Each constructor ends in a key that has signed and verified, or in an error; nothing is left to fail at the first
-/// login.
+/// login. Private keys are made by `openssl genpkey -algorithm ed25519`, or `-algorithm EC -pkeyopt
+/// ec_paramgen_curve:P-256`, or `-algorithm RSA -pkeyopt rsa_keygen_bits:2048`.
 #[derive(Clone)]
-pub struct Key(Arc<Parts>);
-
-#[derive(Clone)]
-struct Parts {
-    algorithm: Algorithm,
-    id: String,
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    provider: &'static CryptoProvider,
+pub struct Key {
+    signing: Arc<EncodingKey>,
+    verifying: VerificationKey,
 }
 
 impl Key {
@@ -43,117 +44,120 @@ impl Key {
     /// assert!(Key::hs256("too short").unwrap_err().to_string().contains("9 bytes"));
     /// ```
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let secret = secret.as_ref();
+        let (secret, provider) = (secret.as_ref(), provider()?);
         if secret.len() < 32 {
             return Err(KeyError::TooShort { bytes: secret.len() });
         }
         let mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unreadable)?;
         let sum = mac.chain_update("kid").finalize().into_bytes();
         let id = sum.first_chunk::<8>().map(|start| URL_SAFE_NO_PAD.encode(start)).unwrap_or_default();
-        Self::proven(Algorithm::HS256, id, EncodingKey::from_secret(secret), DecodingKey::from_secret(secret))
+        Self::proven(EncodingKey::from_secret(secret), VerificationKey::hmac(secret, id, provider)?)
     }
 
-    /// Ed25519, from a private key in PKCS#8 PEM.
+    /// Ed25519, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
     ///
     /// # Errors
     /// When the PEM holds no such key, or no crypto backend is enabled.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{Key, KeyError};
+    ///
+    /// let pem = b"-----BEGIN PRIVATE KEY-----
+    /// MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+    /// -----END PRIVATE KEY-----
+    /// ";
+    /// assert_eq!(Key::eddsa_pem(pem)?.id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    /// assert_eq!(Key::es256_pem(pem).unwrap_err(), KeyError::Unreadable);
+    /// # Ok::<(), KeyError>(())
+    /// ```
     pub fn eddsa_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let provider = provider()?;
+        pem::check(pem, Half::Private)?;
         let signing = EncodingKey::from_ed_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let curve = jsonwebtoken::jwk::EllipticCurve::Ed25519;
-        let public = (provider()?.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &curve)
+        let x = (provider.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &curve)
             .map_err(|_| KeyError::Unreadable)?;
-        Self::proven(Algorithm::EdDSA, thumbprint(&[&public]), signing, DecodingKey::from_ed_der(&public))
+        Self::proven(signing, VerificationKey::ed25519(&x, provider)?)
     }
 
-    /// ECDSA with P-256 and SHA-256, from a private key in PKCS#8 PEM.
+    /// ECDSA with P-256 and SHA-256, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
     ///
     /// # Errors
     /// When the PEM holds no such key, or no crypto backend is enabled.
     pub fn es256_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let provider = provider()?;
+        pem::check(pem, Half::Private)?;
         let signing = EncodingKey::from_ec_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let (_, x, y) =
-            (provider()?.key_utils.ec_pub_components_from_private_key)(signing.as_bytes(), Algorithm::ES256)
-                .map_err(|_| KeyError::Unreadable)?;
-        let verifying = DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(&x), &URL_SAFE_NO_PAD.encode(&y))
+        let (_, x, y) = (provider.key_utils.ec_pub_components_from_private_key)(signing.as_bytes(), Algorithm::ES256)
             .map_err(|_| KeyError::Unreadable)?;
-        Self::proven(Algorithm::ES256, thumbprint(&[&x, &y]), signing, verifying)
+        Self::proven(signing, VerificationKey::p256(&x, &y, provider)?)
     }
 
-    /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM, 2,048 bits or more.
+    /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM (`BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`), 2,048
+    /// bits or more.
     ///
     /// # Errors
     /// When the PEM holds no such key, it is too short, or no crypto backend is enabled.
     pub fn rs256_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let provider = provider()?;
+        pem::check(pem, Half::Private)?;
         let signing = EncodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let (n, e) = (provider()?.key_utils.rsa_pub_components_from_private_key)(signing.as_bytes())
-            .map_err(|_| KeyError::Unreadable)?;
-        let modulus = n.iter().skip_while(|byte| **byte == 0).count();
-        if modulus < 256 {
-            return Err(KeyError::TooShort { bytes: modulus });
+        let bytes = pem::modulus_bytes(signing.as_bytes(), Half::Private).ok_or(KeyError::Unreadable)?;
+        if bytes < 256 {
+            return Err(KeyError::TooShort { bytes });
         }
-        let verifying = DecodingKey::from_rsa_raw_components(&n, &e);
-        Self::proven(Algorithm::RS256, thumbprint(&[&n, &e]), signing, verifying)
+        let (n, e) = (provider.key_utils.rsa_pub_components_from_private_key)(signing.as_bytes())
+            .map_err(|_| KeyError::Unreadable)?;
+        Self::proven(signing, VerificationKey::rsa(&n, &e, provider)?)
     }
 
     /// The `kid` by which tokens name this key, instead of one derived from the key.
     #[must_use]
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).id = id.into();
-        self
+    pub fn with_id(self, id: impl Into<String>) -> Self {
+        Self { verifying: self.verifying.with_id(id), ..self }
     }
 
-    /// The `kid`.
+    /// The `kid`: unless set, the key's thumbprint (RFC 7638), or for HMAC a short digest.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.verifying.id()
     }
 
-    pub(super) fn algorithm(&self) -> &'static str {
-        match self.0.algorithm {
-            Algorithm::EdDSA => "EdDSA",
-            Algorithm::ES256 => "ES256",
-            Algorithm::RS256 => "RS256",
-            _ => "HS256",
-        }
+    /// The key without its power to sign. For HMAC there is no such half: who can check can sign, too.
+    #[must_use]
+    pub fn verification_key(&self) -> VerificationKey {
+        self.verifying.clone()
     }
 
-    fn proven(
-        algorithm: Algorithm,
-        id: String,
-        signing: EncodingKey,
-        verifying: DecodingKey,
-    ) -> Result<Self, KeyError> {
-        let key = Self(Arc::new(Parts { algorithm, id, signing, verifying, provider: provider()? }));
+    pub(super) fn algorithm_name(&self) -> &'static str {
+        self.verifying.algorithm_name()
+    }
+
+    fn proven(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {
+        let key = Self { signing: Arc::new(signing), verifying };
         let signature = key.sign(b"probe").ok_or(KeyError::Unreadable)?;
-        if key.verify(b"probe", &signature) { Ok(key) } else { Err(KeyError::Unreadable) }
+        if key.verifying.verify(b"probe", &signature) { Ok(key) } else { Err(KeyError::Unreadable) }
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let signer = (self.0.provider.signer_factory)(&self.0.algorithm, &self.0.signing).ok()?;
+        // Made for each token: jsonwebtoken's boxed signers cannot be shared by threads, and a login costs far more.
+        let signer = (self.verifying.provider().signer_factory)(&self.verifying.algorithm(), &self.signing).ok()?;
         signature::Signer::try_sign(&*signer, message).ok()
-    }
-
-    pub(super) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        (self.0.provider.verifier_factory)(&self.0.algorithm, &self.0.verifying)
-            .is_ok_and(|verifier| signature::Verifier::verify(&*verifier, message, signature).is_ok())
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("algorithm", &self.0.algorithm).field("id", &self.0.id).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("algorithm", &self.verifying.algorithm())
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
 /// The backend is named directly: jsonwebtoken's process-wide choice panics where none or both of its features are on.
-fn provider() -> Result<&'static CryptoProvider, KeyError> {
+pub(super) fn provider() -> Result<&'static CryptoProvider, KeyError> {
     PROVIDER.ok_or(KeyError::NoBackend)
-}
-
-fn thumbprint(components: &[&[u8]]) -> String {
-    let mut digest = Sha256::new();
-    components.iter().for_each(|component| digest.update(component));
-    URL_SAFE_NO_PAD.encode(digest.finalize())
 }
 
 /// A key that cannot work.
@@ -165,8 +169,14 @@ pub enum KeyError {
         /// The length found.
         bytes: usize,
     },
-    /// The text holds no private key of the kind.
+    /// The text holds no key of the kind.
     Unreadable,
+    /// The private key is encrypted.
+    Encrypted,
+    /// A public key, where the private one is needed to sign.
+    NotPrivate,
+    /// A private key, where the public one is enough: it does not belong on a server that only checks tokens.
+    NotPublic,
     /// Neither the feature `aws_lc_rs` nor `rust_crypto` is enabled.
     NoBackend,
 }
@@ -178,7 +188,15 @@ impl fmt::Display for KeyError {
                 f,
                 "the key has {bytes} bytes: take a random HMAC secret of 32 bytes or more, an RSA modulus of 256 or more"
             ),
-            Self::Unreadable => f.write_str("the text holds no private key of this kind: PKCS#8 PEM is expected"),
+            Self::Unreadable => f.write_str(
+                "the text holds no key of this kind in PEM: a private key is converted to PKCS#8 by \
+                 openssl pkcs8 -topk8 -nocrypt, a public key is extracted by openssl pkey -pubout",
+            ),
+            Self::Encrypted => f.write_str("the private key is encrypted: decrypt it by openssl pkey"),
+            Self::NotPrivate => f.write_str("this is a public key: the private key is needed to sign"),
+            Self::NotPublic => {
+                f.write_str("this is a private key: give the public one, extracted by openssl pkey -pubout")
+            }
             Self::NoBackend => {
                 f.write_str("no crypto backend: enable the feature aws_lc_rs or rust_crypto of tower-oauth2-password")
             }
@@ -187,3 +205,50 @@ impl fmt::Display for KeyError {
 }
 
 impl std::error::Error for KeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &[u8] = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+
+    #[cfg(not(any(feature = "aws_lc_rs", feature = "rust_crypto")))]
+    #[test]
+    fn without_a_backend_every_constructor_says_so() {
+        let no_backend = Some(KeyError::NoBackend);
+        assert_eq!(Key::hs256([7; 32]).err(), no_backend);
+        for key in [Key::eddsa_pem, Key::es256_pem, Key::rs256_pem] {
+            assert_eq!(key(ED25519).err(), no_backend);
+        }
+        for key in [VerificationKey::eddsa_pem, VerificationKey::es256_pem, VerificationKey::rs256_pem] {
+            assert_eq!(key(ED25519).err(), no_backend);
+        }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn with_a_backend_or_both_keys_work() {
+        for key in [Key::hs256([7; 32]).unwrap(), Key::eddsa_pem(ED25519).unwrap()] {
+            let mut signature = key.sign(b"message").unwrap();
+            assert!(key.verification_key().verify(b"message", &signature));
+            assert!(!key.verification_key().verify(b"messagf", &signature));
+            signature[0] ^= 1;
+            assert!(!key.verification_key().verify(b"message", &signature));
+            for wrong in [vec![], vec![0; 64], vec![0; 1_000]] {
+                assert!(!key.verification_key().verify(b"message", &wrong));
+            }
+        }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn debug_output_holds_no_key() {
+        let key = Key::hs256("a secret that nobody may ever see").unwrap();
+        let shown = format!("{key:?} {:?}", key.verification_key());
+        assert!(!shown.contains("secret") && !shown.contains("97, 32, 115"), "{shown}");
+        assert!(shown.contains(key.id()) && shown.contains("HS256"), "{shown}");
+    }
+}

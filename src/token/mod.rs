@@ -1,8 +1,12 @@
 //! Access tokens: how they are made and checked.
 
 mod access;
+mod jwk;
 mod jwt;
 mod key;
+mod pem;
+mod validator;
+mod verification_key;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -10,6 +14,8 @@ pub use self::{
     access::AccessToken,
     jwt::Jwt,
     key::{Key, KeyError},
+    validator::JwtValidator,
+    verification_key::VerificationKey,
 };
 use crate::{BoxError, Scope, Secret, verifier::BoxFuture};
 use serde_json::{Map, Value};

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderValue, Response, uri::PathAndQuery};
 
-use super::RequireHttps;
+use super::https::RequireHttps;
 use crate::{
     TokenError,
     protocol::response::{complete_error, render_error},

@@ -1,0 +1,74 @@
+//! The introspection endpoint's decision (RFC 7662).
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+use serde_json::{Map, Value, json};
+
+use super::{client::Client, error::TokenError, exchange::ClientPolicy, form::Form, response};
+use crate::{AccessToken, TokenValidator, store::DynDenyList};
+
+const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
+/// Parameters that must not be in the query string.
+pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
+
+/// Everything that an introspection request is decided by.
+#[derive(Clone)]
+pub(crate) struct Introspection {
+    pub(crate) validator: Arc<dyn TokenValidator>,
+    pub(crate) policy: ClientPolicy,
+    pub(crate) deny_list: Option<Arc<dyn DynDenyList>>,
+}
+
+impl Introspection {
+    /// The token, if it is good; `None` says nothing of why it is not (section 2.2).
+    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<Option<AccessToken>, TokenError> {
+        let form = Form::parse(body, PARAMETERS)?;
+        // Before the token is looked at: else the endpoint tells strangers which of their guesses is a token.
+        let client = self.policy.authenticate(parts, &form).await?;
+        if !client.as_ref().is_some_and(Client::is_confidential) {
+            return Err(TokenError::invalid_client());
+        }
+        let text = form.get("token").ok_or_else(|| TokenError::missing(vec!["token"]))?.expose();
+        let Ok(token) = self.validator.validate(text) else { return Ok(None) };
+        let denied = self.deny_list.as_ref().zip(token.id()).is_some_and(|(list, id)| list.is_denied(id));
+        Ok((!denied).then_some(token))
+    }
+}
+
+/// The JSON of section 2.2.
+pub(crate) fn render(token: Option<&AccessToken>) -> Response<Bytes> {
+    let body = token.map_or_else(|| json!({ "active": false }), describe);
+    response::uncached(response::json(&body))
+}
+
+fn describe(token: &AccessToken) -> Value {
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Option<Value>| value.and_then(|value| body.insert(name.to_owned(), value));
+    set("active", Some(true.into()));
+    set("token_type", Some("bearer".into()));
+    set("scope", Some(token.scope().as_str().into()));
+    set("sub", Some(token.subject().into()));
+    set("client_id", token.client_id().map(Into::into));
+    set("jti", token.id().map(Into::into));
+    set("exp", token.expires_at().and_then(seconds));
+    set("iat", token.issued_at().and_then(seconds));
+    set("iss", token.issuer().map(Into::into));
+    set(
+        "aud",
+        match token.audience() {
+            [] => None,
+            [only] => Some(only.as_str().into()),
+            several => Some(several.into()),
+        },
+    );
+    Value::Object(body)
+}
+
+fn seconds(time: SystemTime) -> Option<Value> {
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs().into())
+}

@@ -1,0 +1,75 @@
+//! The public half of a key as a JSON Web Key (RFC 7517), and its thumbprint (RFC 7638).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// What may be told of a key to everybody, in base64url.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PublicKey {
+    Ed25519 { x: String },
+    P256 { x: String, y: String },
+    Rsa { n: String, e: String },
+}
+
+impl PublicKey {
+    pub(super) fn ed25519(x: &[u8]) -> Self {
+        Self::Ed25519 { x: URL_SAFE_NO_PAD.encode(x) }
+    }
+
+    pub(super) fn p256(x: &[u8], y: &[u8]) -> Self {
+        Self::P256 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) }
+    }
+
+    pub(super) fn rsa(n: &[u8], e: &[u8]) -> Self {
+        Self::Rsa { n: integer(n), e: integer(e) }
+    }
+
+    pub(super) fn jwk(&self, id: &str, algorithm: &str) -> Value {
+        match self {
+            Self::Ed25519 { x } => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": id, "use": "sig", "alg": algorithm })
+            }
+            Self::P256 { x, y } => {
+                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id, "use": "sig", "alg": algorithm })
+            }
+            Self::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e, "kid": id, "use": "sig", "alg": algorithm }),
+        }
+    }
+
+    /// SHA-256 of the required members in the order of their names, without whitespace.
+    pub(super) fn thumbprint(&self) -> String {
+        // Written out, not through a JSON map: its order depends on what other crates turn on in serde_json.
+        let members = match self {
+            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
+            Self::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
+            Self::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+        };
+        URL_SAFE_NO_PAD.encode(Sha256::digest(members))
+    }
+}
+
+/// `Base64urlUInt` of RFC 7518, section 2: without leading zeros.
+fn integer(bytes: &[u8]) -> String {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    URL_SAFE_NO_PAD.encode(bytes.get(zeros..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbprints_are_those_of_the_rfcs() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3o\
+                 knjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6\
+                 qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awap\
+                 JzKnqDKgw";
+        let rsa = PublicKey::rsa(&URL_SAFE_NO_PAD.decode(n).unwrap(), &[0, 1, 0, 1]);
+        assert_eq!(rsa.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "RFC 7638, section 3.1");
+        let x = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        let ed25519 = PublicKey::ed25519(&x);
+        assert_eq!(ed25519.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "RFC 8037, appendix A.3");
+        assert_eq!(ed25519.jwk("k", "EdDSA")["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+    }
+}

@@ -1,0 +1,100 @@
+//! What is seen of a key before its cryptography is asked: the label of a PEM block, and how long an RSA modulus is.
+
+use super::KeyError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    Private,
+    Public,
+}
+
+/// Refuses a block that is not the wanted half of a key, with the reason.
+pub(super) fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
+    let text = String::from_utf8_lossy(pem);
+    let label = text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")).map(|(label, _)| label);
+    match (label, wanted) {
+        (Some("PRIVATE KEY" | "RSA PRIVATE KEY"), _) if text.contains("\nProc-Type: 4,ENCRYPTED") => {
+            Err(KeyError::Encrypted)
+        }
+        (Some("ENCRYPTED PRIVATE KEY"), _) => Err(KeyError::Encrypted),
+        (Some("PRIVATE KEY" | "RSA PRIVATE KEY"), Half::Private)
+        | (Some("PUBLIC KEY" | "RSA PUBLIC KEY"), Half::Public) => Ok(()),
+        (Some("PUBLIC KEY" | "RSA PUBLIC KEY"), Half::Private) => Err(KeyError::NotPrivate),
+        (Some("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"), Half::Public) => Err(KeyError::NotPublic),
+        _ => Err(KeyError::Unreadable),
+    }
+}
+
+/// Refuses public keys of other curves: P-256 and secp256k1 have points of the same length.
+pub(super) fn check_p256(pem: &[u8]) -> Result<(), KeyError> {
+    // All that comes before the coordinates: ecPublicKey, prime256v1, an uncompressed point.
+    const START: &str = "-----BEGINPUBLICKEY-----MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+    let text: String = String::from_utf8_lossy(pem).split_ascii_whitespace().collect();
+    if text.contains(START) { Ok(()) } else { Err(KeyError::Unreadable) }
+}
+
+/// The length in bytes of the modulus in a PKCS#1 key: the first INTEGER of a public key, the second of a private one.
+pub(super) fn modulus_bytes(der: &[u8], half: Half) -> Option<usize> {
+    let (sequence, _) = element(der, 0x30)?;
+    let after_version = match half {
+        Half::Private => element(sequence, 0x02)?.1,
+        Half::Public => sequence,
+    };
+    let (modulus, _) = element(after_version, 0x02)?;
+    Some(modulus.iter().skip_while(|byte| **byte == 0).count())
+}
+
+/// The content of the DER element that `der` begins with, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = der.split_first_chunk::<2>()?;
+    let [found, first] = *head;
+    if found != tag {
+        return None;
+    }
+    let (length, rest) = match first {
+        0..=0x7F => (usize::from(first), rest),
+        0x81 => rest.split_first_chunk::<1>().map(|([length], rest)| (usize::from(*length), rest))?,
+        0x82 => rest.split_first_chunk::<2>().map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_tells_what_is_wrong() {
+        for (text, private, public) in [
+            ("-----BEGIN PRIVATE KEY-----\n", Ok(()), Err(KeyError::NotPublic)),
+            ("-----BEGIN PUBLIC KEY-----\n", Err(KeyError::NotPrivate), Ok(())),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", Err(KeyError::Encrypted), Err(KeyError::Encrypted)),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+                Err(KeyError::Encrypted),
+                Err(KeyError::Encrypted),
+            ),
+            ("-----BEGIN CERTIFICATE-----\n", Err(KeyError::Unreadable), Err(KeyError::Unreadable)),
+            ("-----BEGIN EC PRIVATE KEY-----\n", Err(KeyError::Unreadable), Err(KeyError::NotPublic)),
+            ("-----BEGIN PUBLIC KEY", Err(KeyError::Unreadable), Err(KeyError::Unreadable)),
+            ("", Err(KeyError::Unreadable), Err(KeyError::Unreadable)),
+        ] {
+            assert_eq!(check(text.as_bytes(), Half::Private), private, "{text}");
+            assert_eq!(check(text.as_bytes(), Half::Public), public, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_modulus_is_measured_without_its_sign_byte() {
+        let mut public = vec![0x30, 0x82, 0x01, 0x08, 0x02, 0x82, 0x01, 0x01, 0x00];
+        public.extend([0xFF; 256]);
+        public.extend([0x02, 0x01, 0x03]);
+        assert_eq!(modulus_bytes(&public, Half::Public), Some(256));
+        for length in 0..public.len() - 3 {
+            assert_eq!(modulus_bytes(&public[..length], Half::Public), None);
+        }
+        assert_eq!(modulus_bytes(&[0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x05], Half::Private), Some(1));
+        assert_eq!(modulus_bytes(&[0x30, 0x84, 0, 0, 0, 1], Half::Public), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Checking access tokens that are JWTs, in the form of RFC 9068.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey};
+use crate::Scope;
+
+/// The longest token that is looked at, in bytes.
+const LONGEST: usize = 4_096;
+
+type Clock = dyn Fn() -> u64 + Send + Sync;
+
+/// Checks access tokens as JWTs, in the form of RFC 9068, and makes none: for servers that trust the tokens of another.
+/// Cheap to clone.
+///
+/// ```
+/// use tower_oauth2_password::{BearerLayer, InvalidToken, JwtValidator, TokenValidator, VerificationKey};
+///
+/// let pem = b"-----BEGIN PUBLIC KEY-----
+/// MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+/// -----END PUBLIC KEY-----
+/// ";
+/// let validator = JwtValidator::new(VerificationKey::eddsa_pem(pem)?, "https://login.example", "api");
+/// assert_eq!(validator.validate("not a token").err(), Some(InvalidToken::Malformed));
+/// let guard = BearerLayer::new(validator);
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
+#[derive(Clone)]
+pub struct JwtValidator {
+    keys: Arc<Vec<VerificationKey>>,
+    issuer: Arc<str>,
+    audience: Arc<str>,
+    leeway: Duration,
+    clock: Arc<Clock>,
+}
+
+impl JwtValidator {
+    /// Accepts tokens by `issuer` (`iss`), for `audience` (`aud`), signed with `key`.
+    #[must_use]
+    pub fn new(key: impl Into<VerificationKey>, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            keys: Arc::new(vec![key.into()]),
+            issuer: Arc::from(issuer.into()),
+            audience: Arc::from(audience.into()),
+            leeway: Duration::ZERO,
+            clock: Arc::new(now),
+        }
+    }
+
+    /// Also accepts tokens signed with `key`, so that the issuer's keys can be rotated.
+    #[must_use]
+    pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
+        Arc::make_mut(&mut self.keys).push(key.into());
+        self
+    }
+
+    /// How far the clocks of issuer and validator may differ: not at all unless set.
+    #[must_use]
+    pub fn with_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// The time in seconds since the epoch, instead of the system's, for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(super) fn keys(&self) -> &[VerificationKey] {
+        &self.keys
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(super) fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        (self.clock)()
+    }
+}
+
+impl fmt::Debug for JwtValidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtValidator")
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+// Known members that are there twice are refused by serde, unknown ones are not looked at.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: String,
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: Audience,
+    exp: f64,
+    nbf: Option<f64>,
+    iat: f64,
+    jti: String,
+    sub: String,
+    client_id: Option<String>,
+    #[serde(default)]
+    scope: String,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl TokenValidator for JwtValidator {
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        if token.len() > LONGEST {
+            return Err(InvalidToken::Malformed);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
+        let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
+
+        let header: Header = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
+        let typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
+        if !typed || header.crit {
+            return Err(InvalidToken::Malformed);
+        }
+        let signed = self
+            .keys
+            .iter()
+            .filter(|key| header.kid.as_deref().is_none_or(|id| id == key.id()) && header.alg == key.algorithm_name())
+            .any(|key| key.verify(message.as_bytes(), &signature));
+        if !signed {
+            return Err(InvalidToken::Signature);
+        }
+
+        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| InvalidToken::Malformed)?;
+        let audience = match claims.aud {
+            Audience::One(audience) => vec![audience],
+            Audience::Several(audiences) => audiences,
+        };
+        if !audience.iter().any(|audience| **audience == *self.audience) || *claims.iss != *self.issuer {
+            return Err(InvalidToken::NotForThisServer);
+        }
+        let (now, leeway) = (self.now() as f64, self.leeway.as_secs_f64());
+        if claims.exp + leeway <= now {
+            return Err(InvalidToken::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
+            return Err(InvalidToken::NotYetValid);
+        }
+        let scope: Scope = claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
+        let mut access = AccessToken::new(claims.sub)
+            .with_scope(scope)
+            .with_id(claims.jti)
+            .with_expires_at(claims.exp as u64)
+            .with_issued_at(claims.iat as u64)
+            .with_issuer(claims.iss)
+            .with_audience(audience)
+            .with_claims(claims.others);
+        if let Some(client_id) = claims.client_id {
+            access = access.with_client_id(client_id);
+        }
+        Ok(access)
+    }
+}
+
+/// Unpadded and canonical base64url, so that one token has one spelling.
+fn decode(part: &str) -> Result<Vec<u8>, InvalidToken> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Malformed)
+}

@@ -1,0 +1,53 @@
+//! Keys from PEM, their rotation, and what other servers are told of keys and tokens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod confusion;
+mod introspection;
+mod metadata;
+mod pem;
+mod pyjwt;
+mod rotation;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+use tower_oauth2_password::{Jwt, Key, TokenIssuer, TokenRequest};
+
+const ISSUER: &str = "https://api.example";
+const AUDIENCE: &str = "api";
+
+/// A file made by openssl.
+fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/support/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// One key of each asymmetric algorithm.
+fn keys() -> [(&'static str, Key); 3] {
+    [
+        ("ed25519", Key::eddsa_pem(&fixture("ed25519")).unwrap()),
+        ("p256", Key::es256_pem(&fixture("p256")).unwrap()),
+        ("rsa2048", Key::rs256_pem(&fixture("rsa2048")).unwrap()),
+    ]
+}
+
+fn jwt(key: Key) -> Jwt {
+    Jwt::new(key, ISSUER, AUDIENCE)
+}
+
+async fn issue(jwt: &Jwt) -> String {
+    let mut request = TokenRequest::new("alice");
+    request.client_id = Some("demo-web".to_owned());
+    request.scope = "items:read".parse().unwrap();
+    jwt.issue(request).await.unwrap().token.expose().to_owned()
+}
+
+fn header(token: &str) -> Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap()
+}
