@@ -139,8 +139,7 @@ impl Jwt {
         }
         claims.insert("scope".to_owned(), request.scope.as_str().into());
 
-        let header = json!({ "typ": "at+jwt", "alg": self.signing.algorithm_name(), "kid": self.signing.id() });
-        let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
+        let mut token = self.signing.header().to_owned();
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(Value::Object(claims).to_string(), &mut token);
         let signature = self.signing.sign(token.as_bytes()).ok_or("the key did not sign")?;

@@ -129,8 +129,8 @@ impl Key {
         self.verifying.clone()
     }
 
-    pub(super) fn algorithm_name(&self) -> &'static str {
-        self.verifying.algorithm_name()
+    pub(super) fn header(&self) -> &str {
+        self.verifying.header()
     }
 
     fn proven(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {

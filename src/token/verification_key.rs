@@ -3,8 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::CryptoProvider};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::Sha256;
 
 use super::{
     Key, KeyError,
@@ -35,8 +37,12 @@ pub struct VerificationKey(Arc<Parts>);
 struct Parts {
     algorithm: Algorithm,
     id: String,
+    /// The header of tokens that are signed with this key, as it stands in them.
+    header: String,
     material: DecodingKey,
     public: Option<PublicKey>,
+    /// The keyed state, so that it is not made anew for each token.
+    hmac: Option<Hmac<Sha256>>,
     provider: &'static CryptoProvider,
 }
 
@@ -95,7 +101,9 @@ impl VerificationKey {
     /// The `kid` by which tokens name this key, instead of one derived from the key.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).id = id.into();
+        let parts = Arc::make_mut(&mut self.0);
+        parts.id = id.into();
+        parts.header = header(parts.algorithm, &parts.id);
         self
     }
 
@@ -106,13 +114,10 @@ impl VerificationKey {
     }
 
     pub(super) fn hmac(secret: &[u8], id: String, provider: &'static CryptoProvider) -> Result<Self, KeyError> {
-        Self::usable(Parts {
-            algorithm: Algorithm::HS256,
-            id,
-            material: DecodingKey::from_secret(secret),
-            public: None,
-            provider,
-        })
+        let hmac = Some(Hmac::new_from_slice(secret).map_err(|_| KeyError::Unreadable)?);
+        let (algorithm, header) = (Algorithm::HS256, header(Algorithm::HS256, &id));
+        let material = DecodingKey::from_secret(secret);
+        Self::usable(Parts { algorithm, id, header, material, public: None, hmac, provider })
     }
 
     pub(super) fn ed25519(x: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
@@ -136,7 +141,9 @@ impl VerificationKey {
         public: PublicKey,
         provider: &'static CryptoProvider,
     ) -> Result<Self, KeyError> {
-        Self::usable(Parts { algorithm, id: public.thumbprint(), material, public: Some(public), provider })
+        let id = public.thumbprint();
+        let header = header(algorithm, &id);
+        Self::usable(Parts { algorithm, id, header, material, public: Some(public), hmac: None, provider })
     }
 
     fn usable(parts: Parts) -> Result<Self, KeyError> {
@@ -150,12 +157,12 @@ impl VerificationKey {
 
     /// The algorithm as a token's header names it.
     pub(super) fn algorithm_name(&self) -> &'static str {
-        match self.0.algorithm {
-            Algorithm::EdDSA => "EdDSA",
-            Algorithm::ES256 => "ES256",
-            Algorithm::RS256 => "RS256",
-            _ => "HS256",
-        }
+        name(self.0.algorithm)
+    }
+
+    /// The header of tokens that are signed with this key, as it stands in them.
+    pub(super) fn header(&self) -> &str {
+        &self.0.header
     }
 
     /// The key as everybody may see it; an HMAC secret never.
@@ -168,9 +175,25 @@ impl VerificationKey {
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        if let Some(hmac) = &self.0.hmac {
+            return hmac.clone().chain_update(message).verify_slice(signature).is_ok();
+        }
         (self.0.provider.verifier_factory)(&self.0.algorithm, &self.0.material)
             .is_ok_and(|verifier| signature::Verifier::verify(&*verifier, message, signature).is_ok())
     }
+}
+
+fn name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::EdDSA => "EdDSA",
+        Algorithm::ES256 => "ES256",
+        Algorithm::RS256 => "RS256",
+        _ => "HS256",
+    }
+}
+
+fn header(algorithm: Algorithm, id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({ "typ": "at+jwt", "alg": name(algorithm), "kid": id }).to_string())
 }
 
 impl From<Key> for VerificationKey {

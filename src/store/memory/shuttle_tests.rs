@@ -10,7 +10,10 @@ use std::{
 use shuttle::thread;
 
 use super::*;
-use crate::store::*;
+use crate::store::{
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
+    Rotation, SecretHash, Successor,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
