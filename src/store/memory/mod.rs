@@ -12,7 +12,4 @@ mod refresh;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 
-#[cfg(feature = "redis")]
-#[cfg(feature = "redis")]
-pub(super) use self::deny_list::TokenDigest;
 pub use self::{attempts::MemoryAttemptStore, deny_list::MemoryDenyList, refresh::MemoryRefreshStore};
