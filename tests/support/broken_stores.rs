@@ -63,7 +63,7 @@ impl RefreshStore for Broken {
     async fn insert(&self, id: FamilyId, mut family: Family) -> Result<(), StoreError> {
         match self.fault {
             Fault::LosesTheStamp => family.security_stamp = None,
-            Fault::NeverEndsUnused => family.idle_ttl = family.idle_ttl.max(family.absolute_ttl),
+            Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => family.idle_ttl = family.absolute_ttl,
             Fault::EndsTooEarly => family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200)),
             _ => {}
         }
