@@ -13,6 +13,7 @@
 mod broken_stores;
 #[cfg(feature = "redis")]
 #[path = "support/redis.rs"]
+#[allow(dead_code, reason = "only the tests of outages pause and kill it")]
 mod support;
 
 use std::{
@@ -68,7 +69,7 @@ fn memory_gives_a_place_back_that_nobody_settles() {
 mod redis {
     use std::time::Duration;
 
-    use tower_oauth2_password::store::redis::RedisStores;
+    use tower_oauth2_password::store::{DenyList, redis::RedisStores};
 
     use super::{support::Redis, *};
 
@@ -109,6 +110,23 @@ mod redis {
         threads().block_on(async {
             testkit::deny_list(stores(&redis).deny_list()).await;
             testkit::deny_list_shared(stores(&redis).deny_list(), stores(&redis).deny_list()).await;
+        });
+    }
+
+    #[test]
+    fn a_process_that_starts_later_knows_a_token_for_its_longest_time() {
+        let redis = Redis::start();
+        threads().block_on(async {
+            let early = stores(&redis).deny_list();
+            for ttl in [Duration::from_secs(3_600), Duration::from_millis(1)] {
+                early.deny("twice", ttl).await.unwrap();
+            }
+            let late = stores(&redis).deny_list();
+            let begun = Instant::now();
+            while !late.is_denied("twice") {
+                assert!(begun.elapsed() < Duration::from_secs(2), "the second time replaced the first");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         });
     }
 }

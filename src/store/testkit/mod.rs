@@ -1,9 +1,10 @@
 //! Checks of a store of one's own against the contract of its trait (feature `testkit`).
 //!
 //! Each function calls the store as this crate does and panics at the first clause of the contract that is broken,
-//! naming it. None needs a runtime of its own: what the store's futures need, the caller brings. Keys and names are
-//! random, so that a store may hold other data and the kit may run against it again and again; call the functions on
-//! a test instance all the same, since what they leave behind only expires.
+//! naming it. None needs a runtime of its own: what the store's futures need, the caller brings. Await them in a
+//! `#[tokio::test]` or a `block_on`: they are not made to be spawned. Keys and names are random, so that the kit may run
+//! again and again against a store that holds other data; give it a test instance all the same, since what it leaves
+//! behind only expires.
 //!
 //! - [`refresh_store`], [`attempt_store`] and [`deny_list`] take a few seconds. Their races are between calls in one
 //!   task: they show a store that reads, waits, and then writes.
