@@ -9,6 +9,8 @@ mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod refresh;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The failed attempts of one process, as plain data: no lock and no clock. Times are nanoseconds.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -30,7 +30,8 @@ struct Rank {
 struct Entry {
     /// When each failure stops counting, in order.
     failures: Vec<u64>,
-    /// The places under check, and when each is given back by itself.
+    /// The places under check, and when each is given back by itself. No longer than it must be: few are under check at
+    /// once, and the room would be held for the whole window.
     open: Vec<(ReservationId, u64)>,
     limit: u32,
     level: u32,
@@ -41,10 +42,6 @@ impl Entry {
     fn drop_lapsed(&mut self, now: u64) {
         self.failures.retain(|&until| until > now);
         self.open.retain(|&(_, until)| until > now);
-        if self.open.is_empty() {
-            // Most entries have nothing under check: the few bytes would be held for the whole window.
-            self.open = Vec::new();
-        }
     }
 
     fn taken(&self) -> usize {
@@ -70,7 +67,8 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct AttemptTable {
-    entries: HashMap<Key, Entry>,
+    /// A tree, since a hash map doubles at times although as many entries leave as come.
+    entries: BTreeMap<Key, Entry>,
     ranks: BTreeSet<Rank>,
 }
 
@@ -104,6 +102,7 @@ impl AttemptTable {
             if entry.taken() >= allowed {
                 return Reservation::Busy;
             }
+            entry.open.reserve_exact(1);
             entry.open.push((id, now.saturating_add(nanos(RESERVATION_LEASE))));
             Reservation::Reserved
         })
@@ -172,6 +171,7 @@ impl AttemptTable {
             self.ranks.remove(&before);
             self.entries.remove(&key);
         } else {
+            entry.open.shrink_to_fit();
             entry.update_rank();
             let after = entry.rank(key);
             if after != before {

@@ -22,10 +22,10 @@ const SWEEP: usize = 4;
 
 /// What stands for a `jti` in a list: of one size, however long the `jti`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TokenDigest(pub(crate) [u8; 16]);
+pub(super) struct TokenDigest(pub(super) [u8; 16]);
 
 impl TokenDigest {
-    pub(crate) fn of(token_id: &str) -> Self {
+    pub(super) fn of(token_id: &str) -> Self {
         let mut digest = [0; 16];
         digest.iter_mut().zip(Sha256::digest(token_id)).for_each(|(to, from)| *to = from);
         Self(digest)

@@ -20,7 +20,7 @@ const OFFSET_AGE: Duration = Duration::from_secs(30);
 const SLACK_MS: u64 = 50;
 
 /// 100 years: beyond it, times in milliseconds would lose digits in Lua.
-const MAX_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+pub(super) const MAX_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(MAX_MS).min(MAX_MS)

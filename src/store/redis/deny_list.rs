@@ -12,7 +12,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError, Script};
 use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, millis, server_ms, spawn};
+use super::connection::{Connection, MAX_MS, millis, server_ms, spawn};
 use crate::{StoreError, store::DenyList};
 
 static DENY: LazyLock<Script> =
@@ -94,7 +94,8 @@ impl DenyList for RedisDenyList {
 impl Shared {
     fn insert(&self, digest: Digest32, ttl_ms: u64) {
         let now = Instant::now();
-        let until = now + Duration::from_millis(ttl_ms);
+        // Whatever a message says: an overflow would end the task that follows the list.
+        let until = now + Duration::from_millis(ttl_ms.min(MAX_MS));
         let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
         if denied.until.len() >= denied.prune_at {
             denied.until.retain(|_, until| now < *until);

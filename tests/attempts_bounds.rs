@@ -1,0 +1,224 @@
+//! What strangers can make the store of failed attempts hold, and what a clock that steps back does to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::{
+    env, fs,
+    future::Future,
+    pin::pin,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tower_oauth2_password::store::{
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const TEN: AttemptLimit = AttemptLimit { failures: 10, window: MINUTE };
+/// What the store documents for its 200,000 keys and limits of up to 16 failures.
+const DOCUMENTED_KEYS: usize = 200_000;
+const DOCUMENTED_MIB: f64 = 100.0;
+
+/// Memory stores never wait, so their futures are ready at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a memory store waited"),
+    }
+}
+
+/// A different key for each number, spread as an HMAC spreads names.
+fn key(number: u64) -> AttemptKey {
+    let spread = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    AttemptKey(spread.to_be_bytes())
+}
+
+/// A failed attempt, as the endpoint makes one.
+fn fail(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) {
+    let answer = now(store.reserve(key(number), number, limit)).unwrap();
+    assert_eq!(answer, Reservation::Reserved, "attempt {number}");
+    now(store.settle(key(number), number, limit, AttemptOutcome::Failed)).unwrap();
+}
+
+fn is_held(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) -> bool {
+    matches!(now(store.reserve(key(number), u64::MAX, limit)).unwrap(), Reservation::Held { .. })
+}
+
+/// Runs a test in a process of its own, where nothing else takes memory or leaves it behind.
+fn in_own_process(test: &str, run: impl FnOnce()) {
+    const CHILD: &str = "ATTEMPTS_BOUNDS_CHILD";
+    if env::var_os(CHILD).is_some() {
+        return run();
+    }
+    let arguments = [test, "--exact", "--nocapture"];
+    let output = Command::new(env::current_exe().unwrap()).args(arguments).env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    println!("{said}");
+}
+
+/// A figure of this process in MiB, by its name in `/proc/self/status`.
+fn mebibytes(figure: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("memory is measured by /proc: run this test on Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// By how much resident memory rose at most while `run` ran.
+fn peak_of<T>(run: impl FnOnce() -> T) -> (T, f64) {
+    let before = mebibytes("VmRSS");
+    let output = run();
+    (output, mebibytes("VmHWM") - before)
+}
+
+#[test]
+fn a_million_names_stay_within_the_bound_and_free_nobody_who_is_held() {
+    in_own_process("a_million_names_stay_within_the_bound_and_free_nobody_who_is_held", || {
+        let held = 0..100_u64;
+        let (store, peak) = peak_of(|| {
+            let store = MemoryAttemptStore::new();
+            for number in held.clone() {
+                (0..10).for_each(|_| fail(&store, number, TEN));
+            }
+            for number in 1_000..1_001_000 {
+                fail(&store, number, TEN);
+                if number % 50_000 == 0 {
+                    assert!(store.len() <= DOCUMENTED_KEYS, "{} keys", store.len());
+                }
+            }
+            store
+        });
+        println!("{} keys, {peak:.1} MiB at most", store.len());
+        assert!(store.len() <= DOCUMENTED_KEYS, "{} keys", store.len());
+        assert!(store.len() > DOCUMENTED_KEYS / 2, "the names of this test did not fill the store: {}", store.len());
+        assert!(peak < DOCUMENTED_MIB, "{peak:.1} MiB");
+        assert!(peak > 5.0, "{peak:.1} MiB for {} keys: the measure is broken", store.len());
+        assert!(held.clone().all(|number| is_held(&store, number, TEN)), "a held pair was let go");
+    });
+}
+
+#[test]
+fn the_largest_entries_stay_within_the_bound() {
+    in_own_process("the_largest_entries_stay_within_the_bound", || {
+        let limit = AttemptLimit { failures: 16, window: MINUTE };
+        let time = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&time);
+        let (store, peak) = peak_of(|| {
+            let store =
+                MemoryAttemptStore::new().with_clock(move || Duration::from_nanos(clock.load(Ordering::Relaxed)));
+            for number in 0..DOCUMENTED_KEYS as u64 {
+                // One failure and fifteen checks under way: each place of those takes more than a failure.
+                for id in 0..16 {
+                    assert_eq!(now(store.reserve(key(number), id, limit)).unwrap(), Reservation::Reserved);
+                }
+                now(store.settle(key(number), 0, limit, AttemptOutcome::Failed)).unwrap();
+            }
+            store
+        });
+        println!("{} keys, {peak:.1} MiB at most", store.len());
+        assert_eq!(store.len(), DOCUMENTED_KEYS);
+        assert!(peak < DOCUMENTED_MIB, "{peak:.1} MiB");
+        assert!(now(store.reserve(key(u64::MAX), 0, limit)).is_err(), "entries at their limit make no room");
+        // All of it comes free once it counts no more, a few entries with each new key.
+        time.store(u64::try_from(MINUTE.as_nanos()).unwrap(), Ordering::Relaxed);
+        for number in 1_000_000..1_000_000 + DOCUMENTED_KEYS as u64 / 4 {
+            fail(&store, number, limit);
+        }
+        assert!(store.len() <= DOCUMENTED_KEYS / 2, "{} keys", store.len());
+    });
+}
+
+#[test]
+fn a_clock_that_steps_back_lets_nobody_go_and_locks_nobody_out() {
+    let time = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&time);
+    let at = |seconds: u64| time.store(seconds, Ordering::Relaxed);
+    let store = MemoryAttemptStore::new()
+        .with_capacity(50)
+        .with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+    let limit = AttemptLimit { failures: 2, window: MINUTE };
+    at(1_000);
+    (0..2).for_each(|_| fail(&store, 1, limit));
+    fail(&store, 2, limit);
+    now(store.reserve(key(3), 7, limit)).unwrap();
+    for back in [999, 940, 500, 0] {
+        at(back);
+        assert!(is_held(&store, 1, limit), "the clock at {back}");
+        let Reservation::Held { retry_after } = now(store.reserve(key(1), 8, limit)).unwrap() else { panic!() };
+        assert_eq!(retry_after, Duration::from_secs(1_060 - back));
+        // Failures and reservations from the time after the step count on, and new ones are taken.
+        assert_eq!(now(store.reserve(key(2), back, limit)).unwrap(), Reservation::Reserved);
+        assert_eq!(now(store.reserve(key(2), back + 1, limit)).unwrap(), Reservation::Busy);
+        store.abandon(key(2), back);
+        now(store.settle(key(4), back, limit, AttemptOutcome::Failed)).unwrap();
+        now(store.settle(key(4), back, limit, AttemptOutcome::Succeeded)).unwrap();
+        for number in 100..200 {
+            fail(&store, number + back * 1_000, limit);
+        }
+        assert!(store.len() <= 50);
+        assert!(is_held(&store, 1, limit), "many names later, with the clock at {back}");
+        // The place of key 2 was dropped to make room, or not: what it says next is no matter of the clock.
+        now(store.settle(key(2), 1, limit, AttemptOutcome::Succeeded)).unwrap();
+        fail(&store, 2, limit);
+    }
+    // A hold of the time before the steps and one of the time after end each by their own window.
+    at(0);
+    (0..2).for_each(|_| fail(&store, 5, limit));
+    at(59);
+    assert!(is_held(&store, 5, limit));
+    at(60);
+    assert!(!is_held(&store, 5, limit) && is_held(&store, 1, limit));
+    at(1_060);
+    assert!(!is_held(&store, 1, limit));
+    at(u64::MAX);
+    assert!(!is_held(&store, 6, limit));
+}
+
+#[test]
+fn any_times_in_any_order_keep_the_limit_and_the_bound() {
+    let time = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&time);
+    let store = MemoryAttemptStore::new()
+        .with_capacity(20)
+        .with_clock(move || Duration::from_millis(clock.load(Ordering::Relaxed)));
+    let limit = AttemptLimit { failures: 3, window: MINUTE };
+    // A small generator of its own, so that a failure can be repeated.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut draw = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for id in 0..200_000 {
+        time.store(draw(120_000), Ordering::Relaxed);
+        let key = key(draw(40));
+        let outcome = match draw(4) {
+            0 => AttemptOutcome::Succeeded,
+            1 => AttemptOutcome::Released,
+            _ => AttemptOutcome::Failed,
+        };
+        // Full of entries at their limit, the store may refuse; it must not panic, nor grow.
+        if now(store.reserve(key, id, limit)).is_ok_and(|answer| answer == Reservation::Reserved) {
+            let settled = now(store.settle(key, id, limit, outcome));
+            assert!(settled.is_ok(), "a place that was given cannot be settled");
+        }
+        assert!(store.len() <= 20);
+    }
+    time.store(240_000, Ordering::Relaxed);
+    for number in 0..20 {
+        assert_eq!(now(store.reserve(key(number), 1, limit)).unwrap(), Reservation::Reserved, "key {number}");
+    }
+}
