@@ -33,8 +33,17 @@ pub(super) fn check_p256(pem: &[u8]) -> Result<(), KeyError> {
     if text.contains(START) { Ok(()) } else { Err(KeyError::Unreadable) }
 }
 
+/// Refuses RSA keys that are weak, or longer than any backend verifies. One backend takes 8,192 bits, the other 4,096.
+pub(super) fn check_modulus(der: &[u8], half: Half) -> Result<(), KeyError> {
+    match modulus_bytes(der, half) {
+        Some(bytes @ ..256) => Err(KeyError::TooShort { bytes }),
+        Some(256..=1_024) => Ok(()),
+        _ => Err(KeyError::Unreadable),
+    }
+}
+
 /// The length in bytes of the modulus in a PKCS#1 key: the first INTEGER of a public key, the second of a private one.
-pub(super) fn modulus_bytes(der: &[u8], half: Half) -> Option<usize> {
+fn modulus_bytes(der: &[u8], half: Half) -> Option<usize> {
     let (sequence, _) = element(der, 0x30)?;
     let after_version = match half {
         Half::Private => element(sequence, 0x02)?.1,

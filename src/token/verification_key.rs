@@ -80,20 +80,17 @@ impl VerificationKey {
         Self::p256(x, y, provider)
     }
 
-    /// RSA PKCS#1 v1.5 with SHA-256, from a public key in PEM (`BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`), 2,048 bits
-    /// or more.
+    /// RSA PKCS#1 v1.5 with SHA-256, from a public key in PEM (`BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`) of 2,048 to
+    /// 4,096 bits.
     ///
     /// # Errors
-    /// When the PEM holds no such key, it is too short, or no crypto backend is enabled.
+    /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
     pub fn rs256_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let provider = provider()?;
         pem::check(pem, Half::Public)?;
         let key = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let der = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-        let bytes = pem::modulus_bytes(der, Half::Public).ok_or(KeyError::Unreadable)?;
-        if bytes < 256 {
-            return Err(KeyError::TooShort { bytes });
-        }
+        pem::check_modulus(der, Half::Public)?;
         let (n, e) = (provider.key_utils.rsa_pub_components_from_public_key)(der).map_err(|_| KeyError::Unreadable)?;
         Self::rsa(&n, &e, provider)
     }

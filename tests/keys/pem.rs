@@ -1,8 +1,12 @@
 //! Right and wrong PEM files.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use tower_oauth2_password::{JwtValidator, Key, KeyError, TokenValidator, VerificationKey};
 
 use super::{AUDIENCE, ISSUER, fixture, header, issue, jwt, keys};
+
+/// The object identifier rsaEncryption.
+const RSA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01];
 
 type Constructor<K> = fn(&[u8]) -> Result<K, KeyError>;
 
@@ -116,6 +120,28 @@ fn no_cut_or_broken_file_makes_a_key_or_a_panic() {
             }
         }
     }
+}
+
+fn public_pem(der: &[u8]) -> String {
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
+}
+
+#[test]
+fn well_formed_files_with_impossible_keys_are_refused() {
+    for length in [0, 1, 31, 33, 64] {
+        let mut der = vec![0x30, length + 10, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, length + 1, 0x00];
+        der.extend(vec![9; length.into()]);
+        let key = VerificationKey::eddsa_pem(public_pem(&der).as_bytes());
+        assert_eq!(key.err(), Some(KeyError::Unreadable), "{length} bytes");
+    }
+    // Longer than any backend verifies.
+    let modulus = vec![0x7F; 1_200];
+    let mut der = [&[0x30, 0x82, 0x04, 0xB9, 0x02, 0x82, 0x04, 0xB0][..], &modulus, &[0x02, 0x03, 1, 0, 1]].concat();
+    der = [&[0x30, 0x82, 0x04, 0xCE, 0x30, 0x0D, 0x06, 0x09][..], RSA, &[0x05, 0, 0x03, 0x82, 0x04, 0xBE, 0], &der]
+        .concat();
+    let length = u16::try_from(der.len() - 4).unwrap().to_be_bytes();
+    der[2..4].copy_from_slice(&length);
+    assert_eq!(VerificationKey::rs256_pem(public_pem(&der).as_bytes()).err(), Some(KeyError::Unreadable));
 }
 
 #[test]
