@@ -125,10 +125,9 @@ impl AttemptLimits {
         let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
+            && let Reservation::Held { .. } = attempt.reserve(key, limit, true).await?
         {
-            if let Reservation::Held { .. } = attempt.reserve(key, limit, true).await? {
-                timer::sleep(delay).await;
-            }
+            timer::sleep(delay).await;
         }
         if let (Some(limit), Some(_)) = (self.address_alone, address) {
             attempt.wait_for(self.key("address", "", address), limit, false).await?;
