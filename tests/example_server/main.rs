@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod databases;
 mod fastapi;
 mod logs;
 mod oauth2_crate;

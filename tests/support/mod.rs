@@ -3,4 +3,5 @@
 
 pub mod example;
 pub mod http;
+pub mod postgres;
 pub mod redis;
