@@ -5,11 +5,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    client::{attempt, get, log_in},
+    client::{attempt, get, log_in, request},
     support::example::{Example, binary},
 };
 
@@ -99,4 +100,31 @@ async fn prometheus() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn key_rotation() {
+    let server = Example::start("key_rotation", &[]);
+    let token = log_in(&server).await.text("access_token");
+    let kid = |token: &str| -> serde_json::Value {
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&header).unwrap()["kid"].clone()
+    };
+    let published = async || -> Vec<serde_json::Value> {
+        let keys = get(&server, "/.well-known/jwks.json", "").await.json();
+        keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect()
+    };
+    let before = published().await;
+    assert!(before.contains(&kid(&token)));
+    let bearer = format!("Bearer {token}");
+    assert!(request(&server, "POST", "/rotate", &[("authorization", &bearer)], "").await.status < 300);
+    let new = log_in(&server).await.text("access_token");
+    assert_ne!(kid(&new), kid(&token));
+    assert!(before.contains(&kid(&new)), "the next key was published before it signed");
+    assert!(published().await.contains(&kid(&token)), "the key before is published still");
+    for token in [token, new] {
+        assert_eq!(get(&server, "/", &token).await.status, 200);
+    }
+    let metadata = get(&server, "/.well-known/oauth-authorization-server", "").await.json();
+    assert!(metadata["grant_types_supported"].as_array().unwrap().contains(&"password".into()));
 }
