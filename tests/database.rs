@@ -15,7 +15,10 @@ mod client;
 mod postgres;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
@@ -270,18 +273,24 @@ async fn a_renewed_hash_does_not_undo_a_change(site: &Site) {
     assert_eq!(site.column("password_hash", "kim").await, "changed");
 }
 
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 #[tokio::test]
 async fn users_in_a_file_of_sqlite() {
-    let file = std::env::temp_dir().join(format!("tower-oauth2-users-{}.db", std::process::id()));
-    let _ = std::fs::remove_file(&file);
-    let url = format!("sqlite:{}?mode=rwc", file.display());
+    let file = TempFile(std::env::temp_dir().join(format!("tower-oauth2-users-{}.db", std::process::id())));
+    let url = format!("sqlite:{}?mode=rwc", file.0.display());
     let site = Site::start(&url).await;
     suite(&site).await;
     a_stuck_database_is_503(&site, &["BEGIN EXCLUSIVE"]).await;
 
     let site = Site::start(&url).await;
     site.log_in("carol", "down-the-hole").await;
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]
