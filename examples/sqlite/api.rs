@@ -1,0 +1,125 @@
+//! Sign-up and password change.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tower_oauth2_password::{
+    AccessToken, BearerLayer, BoxError, HashingPool, Jwt, Login, PasswordVerifier, RefreshTokens, Secret, Verdict,
+    Verifier, VerifyError,
+};
+
+use crate::database::Database;
+
+/// NIST SP 800-63B-4 asks for 15 where the password is the only factor, and for a list of common ones to refuse. Take
+/// that in earnest: 8, which it allows beside a second factor, only keeps the passwords of an example short.
+const SHORTEST_PASSWORD: usize = 8;
+const LONGEST_PASSWORD: usize = 256;
+const LONGEST_USERNAME: usize = 64;
+
+pub(crate) struct Accounts {
+    pub(crate) database: Database,
+    pub(crate) pool: HashingPool,
+    pub(crate) verifier: PasswordVerifier<Database>,
+    pub(crate) refresh_tokens: RefreshTokens,
+}
+
+pub(crate) fn router(accounts: Accounts, jwt: Jwt) -> Router {
+    Router::new()
+        .route("/users/me/password", post(change_password))
+        .route_layer(BearerLayer::new(jwt))
+        .route("/users", post(sign_up))
+        .with_state(Arc::new(accounts))
+}
+
+#[derive(Deserialize)]
+struct NewUser {
+    username: String,
+    password: String,
+}
+
+async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>) -> Result<Response, Refusal> {
+    // Of names in lower case ASCII, no two look or compare alike.
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-@".contains(&byte);
+    if !(1..=LONGEST_USERNAME).contains(&new.username.len()) || !new.username.bytes().all(allowed) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a username is 1 to 64 of a-z, 0-9 and ._-@"));
+    }
+    let password = checked(new.password)?;
+    let hash = accounts.pool.hash(password).await?;
+    match accounts.database.add(&new.username, &hash).await? {
+        Some(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id, "username": new.username }))).into_response()),
+        None => Err(Refusal(StatusCode::CONFLICT, "the username is taken")),
+    }
+}
+
+#[derive(Deserialize)]
+struct NewPassword {
+    old: String,
+    new: String,
+}
+
+async fn change_password(
+    State(accounts): State<Arc<Accounts>>,
+    Extension(token): Extension<AccessToken>,
+    Json(passwords): Json<NewPassword>,
+) -> Result<StatusCode, Refusal> {
+    let old = Secret::new(passwords.old);
+    let new = checked(passwords.new)?;
+    let refused = Refusal(StatusCode::FORBIDDEN, "the old password is not right");
+    // A token in the wrong hands is not enough: the old password is checked as at a login.
+    let Some(username) = accounts.database.username(token.subject()).await? else { return Err(refused) };
+    let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, old)).await? else {
+        return Err(refused);
+    };
+    let hash = accounts.pool.hash(new).await?;
+    if !accounts.database.change_password(&user, &hash).await? {
+        return Err(refused);
+    }
+    // The new stamp refuses the old refresh tokens already; this frees their place.
+    if let Err(error) = accounts.refresh_tokens.revoke_subject(user.subject()).await {
+        tracing::warn!(%error, "refresh tokens are left to expire");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A password that may be set: long enough, and such that the token endpoint takes it.
+fn checked(password: String) -> Result<Secret, Refusal> {
+    let password = Secret::new(password);
+    let text = password.expose();
+    if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&text.chars().count()) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a password has 8 to 256 characters"));
+    }
+    if text.contains(char::is_control) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a password has no control characters"));
+    }
+    Ok(password)
+}
+
+/// What a client is told instead of what it asked for.
+struct Refusal(StatusCode, &'static str);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        tracing::warn!(?error, "users cannot be managed now");
+        Self(StatusCode::SERVICE_UNAVAILABLE, "try again in a moment")
+    }
+}
+
+impl From<BoxError> for Refusal {
+    fn from(error: BoxError) -> Self {
+        VerifyError::unavailable(error).into()
+    }
+}

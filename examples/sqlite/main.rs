@@ -1,0 +1,60 @@
+//! Users in a database: sign-up, login, password change, disabled users.
+//!
+//!     cargo run --example sqlite
+//!     curl --json '{"username":"carol","password":"down-the-hole"}' http://127.0.0.1:8000/users
+//!     curl -d 'grant_type=password&username=carol&password=down-the-hole' http://127.0.0.1:8000/token
+//!     curl --json '{"old":"down-the-hole","new":"off-with-their-heads"}' -H "authorization: Bearer $ACCESS_TOKEN" \
+//!         http://127.0.0.1:8000/users/me/password
+//!
+//! The users are in memory. `DATABASE_URL='sqlite:users.db?mode=rwc'` keeps them in a file,
+//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. Anywhere, this ends a user's logins and refreshes:
+//!
+//!     UPDATE users SET disabled = 1 WHERE username = 'carol';
+
+mod api;
+mod database;
+
+use std::{env, net::SocketAddr, time::Duration};
+
+use axum::extract::ConnectInfo;
+use tokio::net::TcpListener;
+use tower_oauth2_password::{
+    AttemptLimits, BoxError, HashingPool, Jwt, Key, PasswordVerifier, RefreshTokens, TokenEndpointLayer,
+    store::{MemoryAttemptStore, MemoryRefreshStore},
+};
+
+use self::{api::Accounts, database::Database};
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let url = env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    let database = Database::open(url.as_deref().unwrap_or("sqlite::memory:"))
+        .await
+        .map_err(|error| format!("the database of DATABASE_URL cannot be used: {error}"))?;
+
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    // A password change does not end access tokens that are out already, so they live a short time.
+    let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api").with_ttl(Duration::from_secs(300));
+
+    // One pool for sign-up and login, so that both together keep to the machine's cores and memory.
+    let pool = HashingPool::new();
+    let verifier = PasswordVerifier::new(database.clone()).with_pool(pool.clone());
+    let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new());
+    let attempt_limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    });
+    let token_endpoint = TokenEndpointLayer::new(verifier.clone(), jwt.clone())
+        .with_refresh_tokens(refresh_tokens.clone())
+        .with_attempt_limits(attempt_limits);
+    let app = api::router(Accounts { database, pool, verifier, refresh_tokens }, jwt).layer(token_endpoint);
+
+    let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    Ok(())
+}
