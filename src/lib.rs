@@ -23,7 +23,7 @@ mod token;
 mod verifier;
 
 pub use self::{
-    attempts::AttemptLimits,
+    attempts::{Attempt, AttemptLimits},
     bearer::{BearerLayer, BearerService},
     endpoint::TokenEndpointLayer,
     introspection::IntrospectionLayer,

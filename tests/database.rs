@@ -112,6 +112,7 @@ async fn suite(site: &Site) {
     one_of_many_gets_a_name(site).await;
     outdated_hashes_are_renewed_by_a_login(site).await;
     a_password_change_ends_sessions(site).await;
+    guessing_the_old_password_is_held(site).await;
     disabled_users_are_out(site).await;
     a_broken_table_is_503(site).await;
 
@@ -209,6 +210,16 @@ async fn a_password_change_ends_sessions(site: &Site) {
     let mut statuses: Vec<_> = join_all(changes).await.iter().map(|reply| reply.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 403], "of two changes at once, one may win");
+}
+
+async fn guessing_the_old_password_is_held(site: &Site) {
+    site.new_user("ivan", "down-the-hole").await;
+    let token = site.log_in("ivan", "down-the-hole").await.text("access_token");
+    for _ in 0..10 {
+        assert_eq!(site.change_password(&token, "wrong", "off-with-their-heads").await.status, 403);
+    }
+    assert_eq!(site.change_password(&token, "down-the-hole", "off-with-their-heads").await.status, 429);
+    assert_eq!(attempt(&site.server, "ivan", "down-the-hole").await.status, 429, "counted together with logins");
 }
 
 async fn disabled_users_are_out(site: &Site) {

@@ -1,10 +1,10 @@
 //! Sign-up and password change.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
-    extract::State,
+    extract::{ConnectInfo, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
@@ -12,8 +12,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use tower_oauth2_password::{
-    AccessToken, BearerLayer, BoxError, HashingPool, Jwt, Login, PasswordVerifier, RefreshTokens, Secret, Verdict,
-    Verifier, VerifyError,
+    AccessToken, AttemptLimits, BearerLayer, BoxError, HashingPool, Jwt, Login, PasswordVerifier, RefreshTokens,
+    Secret, TokenError, Verdict, Verifier, VerifyError,
 };
 
 use crate::database::Database;
@@ -29,6 +29,7 @@ pub(crate) struct Accounts {
     pub(crate) pool: HashingPool,
     pub(crate) verifier: PasswordVerifier<Database>,
     pub(crate) refresh_tokens: RefreshTokens,
+    pub(crate) attempt_limits: AttemptLimits,
 }
 
 pub(crate) fn router(accounts: Accounts, jwt: Jwt) -> Router {
@@ -42,7 +43,7 @@ pub(crate) fn router(accounts: Accounts, jwt: Jwt) -> Router {
 #[derive(Deserialize)]
 struct NewUser {
     username: String,
-    password: String,
+    password: Secret,
 }
 
 async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>) -> Result<Response, Refusal> {
@@ -61,23 +62,26 @@ async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>
 
 #[derive(Deserialize)]
 struct NewPassword {
-    old: String,
-    new: String,
+    old: Secret,
+    new: Secret,
 }
 
 async fn change_password(
     State(accounts): State<Arc<Accounts>>,
     Extension(token): Extension<AccessToken>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Json(passwords): Json<NewPassword>,
 ) -> Result<StatusCode, Refusal> {
-    let old = Secret::new(passwords.old);
     let new = checked(passwords.new)?;
     let refused = Refusal(StatusCode::FORBIDDEN, "the old password is not right");
     // A token in the wrong hands is not enough: the old password is checked as at a login.
     let Some(username) = accounts.database.username(token.subject()).await? else { return Err(refused) };
-    let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, old)).await? else {
+    let attempt = accounts.attempt_limits.reserve(&username, Some(peer.ip())).await?;
+    let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, passwords.old)).await? else {
+        attempt.failed().await?;
         return Err(refused);
     };
+    attempt.succeeded().await?;
     let hash = accounts.pool.hash(new).await?;
     if !accounts.database.change_password(&user, &hash).await? {
         return Err(refused);
@@ -90,8 +94,7 @@ async fn change_password(
 }
 
 /// A password that may be set: long enough, and such that the token endpoint takes it.
-fn checked(password: String) -> Result<Secret, Refusal> {
-    let password = Secret::new(password);
+fn checked(password: Secret) -> Result<Secret, Refusal> {
     let text = password.expose();
     if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&text.chars().count()) {
         return Err(Refusal(StatusCode::BAD_REQUEST, "a password has 8 to 256 characters"));
@@ -115,6 +118,12 @@ impl From<VerifyError> for Refusal {
     fn from(error: VerifyError) -> Self {
         tracing::warn!(?error, "users cannot be managed now");
         Self(StatusCode::SERVICE_UNAVAILABLE, "try again in a moment")
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        Self(error.status(), "try again later")
     }
 }
 

@@ -50,8 +50,9 @@ async fn main() -> Result<(), BoxError> {
     });
     let token_endpoint = TokenEndpointLayer::new(verifier.clone(), jwt.clone())
         .with_refresh_tokens(refresh_tokens.clone())
-        .with_attempt_limits(attempt_limits);
-    let app = api::router(Accounts { database, pool, verifier, refresh_tokens }, jwt).layer(token_endpoint);
+        .with_attempt_limits(attempt_limits.clone());
+    let app =
+        api::router(Accounts { database, pool, verifier, refresh_tokens, attempt_limits }, jwt).layer(token_endpoint);
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);

@@ -120,8 +120,28 @@ impl AttemptLimits {
         sum.finalize().into_bytes().first_chunk().map(|start| AttemptKey(*start))
     }
 
-    /// Reserves a place for one login.
-    pub(crate) async fn login(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+    /// Reserves a place for one check of a password. The token endpoint does it for its own; other places that check
+    /// one (a password change, a confirmation) should do it, too, so that guesses count together.
+    ///
+    /// # Errors
+    /// 429 while the account is held from this address; 503 when the store is away, or when as many checks as the
+    /// limit has places are still under way after a second.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    /// let address = Some([192, 0, 2, 1].into());
+    /// for _ in 0..10 {
+    ///     limits.reserve("alice", address).await?.failed().await?;
+    /// }
+    /// assert_eq!(limits.reserve("alice", address).await.unwrap_err().status(), 429);
+    /// # Ok::<(), tower_oauth2_password::TokenError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        let address = address.map(canonical);
         let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
@@ -162,8 +182,9 @@ struct Place {
     cleared_by_success: bool,
 }
 
-/// The places that one attempt holds; given back when it is dropped before it was decided.
-pub(crate) struct Attempt {
+/// A place that was reserved for one check. Say how it went; dropped before, it gives the place back.
+#[must_use]
+pub struct Attempt {
     store: Arc<dyn DynAttemptStore>,
     places: Vec<Place>,
 }
@@ -210,13 +231,19 @@ impl Attempt {
         }
     }
 
-    /// The credentials were wrong.
-    pub(crate) async fn failed(self) -> Result<(), TokenError> {
+    /// The credentials were wrong: it counts.
+    ///
+    /// # Errors
+    /// 503 when the store is away.
+    pub async fn failed(self) -> Result<(), TokenError> {
         self.settle(|_| AttemptOutcome::Failed).await
     }
 
-    /// The credentials were right.
-    pub(crate) async fn succeeded(self) -> Result<(), TokenError> {
+    /// The credentials were right: the account's failures from this address are forgotten.
+    ///
+    /// # Errors
+    /// 503 when the store is away.
+    pub async fn succeeded(self) -> Result<(), TokenError> {
         self.settle(|place| if place.cleared_by_success { AttemptOutcome::Succeeded } else { AttemptOutcome::Released })
             .await
     }
@@ -228,6 +255,12 @@ impl Attempt {
             self.places.pop();
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").finish_non_exhaustive()
     }
 }
 

@@ -103,7 +103,7 @@ impl Exchange {
 
         let address = self.policy.address(parts);
         let attempt = match &self.policy.attempts {
-            Some(attempts) => Some(attempts.login(username.expose(), address).await.inspect_err(|error| {
+            Some(attempts) => Some(attempts.reserve(username.expose(), address).await.inspect_err(|error| {
                 observe::audit(if error.status() == 429 { "held" } else { "shed" }, Some(username.expose()), client_id);
             })?),
             None => None,

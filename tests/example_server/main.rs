@@ -9,7 +9,6 @@
 )]
 
 mod client;
-mod databases;
 mod fastapi;
 mod logs;
 mod oauth2_crate;

@@ -3,5 +3,4 @@
 
 pub mod example;
 pub mod http;
-pub mod postgres;
 pub mod redis;

@@ -140,7 +140,8 @@ impl HashingPool {
     }
 
     /// The pool that verifiers share unless given another.
-    pub(super) fn process_wide() -> Self {
+    #[must_use]
+    pub fn process_wide() -> Self {
         static POOL: OnceLock<HashingPool> = OnceLock::new();
         POOL.get_or_init(HashingPool::new).clone()
     }
