@@ -33,6 +33,9 @@ const REFUSAL_HELD: Duration = Duration::from_millis(250);
 /// How many refusals are held at once; more are told at once.
 const MOST_HELD: u64 = 4_096;
 
+/// How far hashing gives way to what else the machine does.
+const NICENESS: u8 = 10;
+
 /// What waits for a thread.
 trait Job: Send {
     /// Whether nobody waits for the answer any more.
@@ -82,6 +85,7 @@ struct Settings {
     threads: usize,
     queue_wait: Duration,
     params: Argon2Params,
+    niceness: u8,
 }
 
 /// The threads end when the last clone of their pool has gone.
@@ -135,7 +139,12 @@ impl HashingPool {
     #[must_use]
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let settings = Settings { threads, queue_wait: Duration::from_secs(1), params: Argon2Params::default() };
+        let settings = Settings {
+            threads,
+            queue_wait: Duration::from_secs(1),
+            params: Argon2Params::default(),
+            niceness: NICENESS,
+        };
         Self { settings, shared: Arc::default() }
     }
 
@@ -156,6 +165,14 @@ impl HashingPool {
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
         self.edit(|settings| settings.threads = threads.max(1))
+    }
+
+    /// How far the threads give way to all others of this machine when there is not enough of it, from 0 (not at all)
+    /// to 19: 10 unless set, so that other requests are answered while passwords are hashed. On Linux only; elsewhere
+    /// [`with_threads`](Self::with_threads) can leave a core free.
+    #[must_use]
+    pub fn with_niceness(self, niceness: u8) -> Self {
+        self.edit(|settings| settings.niceness = niceness.min(19))
     }
 
     /// The longest expected wait at which a job is still taken.
@@ -297,6 +314,7 @@ impl Shared {
     }
 
     fn work(&self) {
+        give_way(self.settings.niceness);
         let usual = self.settings.params.blocks();
         let mut memory = Vec::new();
         while let Some(next) = self.next() {
@@ -340,3 +358,16 @@ impl Shared {
         }
     }
 }
+
+/// Lowers the priority of the calling thread; one that cannot be lowered hashes all the same.
+#[cfg(target_os = "linux")]
+fn give_way(niceness: u8) {
+    // Linux keeps a niceness for each thread, and takes a thread's id where others take a process's.
+    let thread = Some(rustix::thread::gettid());
+    if rustix::process::getpriority_process(thread).is_ok_and(|now| now < i32::from(niceness)) {
+        let _ = rustix::process::setpriority_process(thread, i32::from(niceness));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way(_: u8) {}

@@ -272,3 +272,16 @@ async fn every_job_is_counted_once() {
     assert!(stats.hashed >= answered && stats.shed >= refused && answered + refused + left == 200, "{stats:?}");
     assert_eq!(stats.queued, 0);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_threads_give_way_and_others_do_not() {
+    let niceness = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+    let before = niceness();
+    for asked in [0, 7, 255] {
+        let pool = HashingPool::new().with_threads(1).with_niceness(asked);
+        let seen = pool.run(1, None, move |_| niceness()).await.unwrap();
+        assert_eq!(seen, i32::from(asked.min(19)).max(before));
+    }
+    assert_eq!(niceness(), before);
+}
