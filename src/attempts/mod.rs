@@ -227,7 +227,8 @@ impl Attempt {
                 }
                 Reservation::Busy => timer::sleep(pause).await,
             }
-            pause = (pause * 2).min(Duration::from_millis(32));
+            // Rarer and rarer, so that a crowd that waits costs the store little.
+            pause = (pause * 2).min(Duration::from_millis(256));
         }
     }
 
