@@ -219,6 +219,20 @@ fn allocations(index: usize) -> Option<f64> {
     Some((count(11_000) as f64 - count(1_000) as f64) / 10_000.0)
 }
 
+/// Instructions of one call as callgrind counts them, in the same way.
+fn instructions(index: usize) -> Option<f64> {
+    let count = |calls: u32| {
+        let program = std::env::current_exe().unwrap();
+        let counted = format!("{index}:{calls}");
+        let arguments = ["--tool=callgrind", "--callgrind-out-file=/dev/null"];
+        let output = Command::new("valgrind").args(arguments).arg(program).env(COUNTED, counted).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let row = text.lines().find_map(|line| line.split_once("Collected : "));
+        row.and_then(|(_, count)| count.trim().parse::<u64>().ok())
+    };
+    Some((count(11_000)? as f64 - count(1_000)? as f64) / 10_000.0)
+}
+
 fn main() {
     let mut cases = cases();
     if let Ok(counted) = std::env::var(COUNTED) {
@@ -240,18 +254,20 @@ fn main() {
         let pairs = nanos[index].iter().zip(&nanos[cases[index].without]);
         median(&pairs.map(|(with, without)| with - without).collect::<Vec<_>>())
     };
-    println!("{:<36} {:>9} {:>11} {:>12} {:>11}", "", "ns a call", "over bare", "allocations", "over bare");
-    let counts: Vec<_> = (0..cases.len()).map(allocations).collect();
+    let columns = ["ns a call", "over bare", "allocations", "over bare", "instructions", "over bare"];
+    println!("{:<36}{}", "", columns.map(|column| format!("{column:>13}")).concat());
+    let counts: Vec<_> = (0..cases.len()).map(|index| [allocations(index), instructions(index)]).collect();
     for (index, case) in cases.iter().enumerate() {
-        print!("{:<36} {:>9.1} {:>11.1}", case.name, median(&nanos[index]), over(index));
-        match (counts[index], counts[case.without]) {
-            (Some(count), Some(bare)) => println!(" {count:>12.1} {:>11.1}", count - bare),
-            _ => println!(" {:>12} {:>11}", "-", "-"),
+        print!("{:<36}{:>13.1}{:>13.1}", case.name, median(&nanos[index]), over(index));
+        for (count, bare) in counts[index].iter().zip(counts[case.without]) {
+            match count.zip(bare) {
+                Some((count, bare)) => print!("{count:>13.1}{:>13.1}", count - bare),
+                None => print!("{:>13}{:>13}", "-", "-"),
+            }
         }
+        println!();
     }
-    if counts.contains(&None) {
-        println!("Allocations are counted by glibc's libmemusage.so, which is not here.");
-    }
+    println!("Allocations are counted by glibc's libmemusage.so, instructions by valgrind; - where it is not here.");
     let last = cases.len() - 1;
     println!("\nBearerLayer with Jwt takes {:.2} of the hand-written check (over bare).", over(last) / over(last - 1));
 }
