@@ -10,6 +10,7 @@
 )]
 
 #[path = "support/redis.rs"]
+#[allow(dead_code)]
 mod support;
 
 use std::time::{Duration, Instant};

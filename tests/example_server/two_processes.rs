@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     client::{SECRET, attempt, get, log_in, post, refresh, request},
-    support::{example::Example, redis::Redis},
+    support::{example::Example, redis::Redis, slow::Slow},
 };
 
 fn server(redis: &Redis) -> Example {
@@ -132,4 +132,30 @@ async fn the_server_starts_without_redis() {
     assert_eq!(attempt(&server, "alice", "wonderland123").await.status, 503);
     redis.restart();
     eventually("the first login", async || attempt(&server, "alice", "wonderland123").await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_redis_is_waited_for_up_to_the_budget() {
+    let redis = Redis::start();
+    let slow = Slow::in_front_of(redis.port()).await;
+    let url = format!("redis://{}", slow.address);
+    let server = Example::start("server", &[SECRET, ("REDIS_URL", &url), ("RUST_LOG", "warn")]);
+    let login = log_in(&server).await;
+    let access = login.text("access_token");
+
+    slow.set_round_trip(Duration::from_millis(150));
+    let token = refresh(&server, &login.text("refresh_token")).await.text("refresh_token");
+    log_in(&server).await;
+
+    slow.set_round_trip(Duration::from_millis(900));
+    without_redis(&server, &access, &token).await;
+
+    slow.set_round_trip(Duration::ZERO);
+    eventually("recovery", async || {
+        let reply = refresh(&server, &token).await;
+        assert_ne!(reply.status, 400, "what was given up had spent the token");
+        reply.status == 200
+    })
+    .await;
+    assert_eq!(refresh(&server, &token).await.status, 400, "accepted twice");
 }

@@ -4,3 +4,4 @@
 pub mod example;
 pub mod http;
 pub mod redis;
+pub mod slow;

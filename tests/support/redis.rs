@@ -27,6 +27,10 @@ impl Redis {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn pause(&self) {
         self.signal("-STOP");
     }

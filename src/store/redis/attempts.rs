@@ -1,11 +1,9 @@
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    connection::{Connection, hex, millis, spawn},
+    scripts::{RESERVE, SETTLE},
 };
-
-use redis::Script;
-
-use super::connection::{Connection, hex, millis, spawn};
 use crate::{
     StoreError,
     store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
@@ -13,11 +11,6 @@ use crate::{
 
 /// How long a reservation holds that nobody settles.
 const LEASE: &[u8] = b"30000";
-
-static RESERVE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("reserve.lua"))));
-static SETTLE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("settle.lua"))));
 
 /// Failed attempts in Redis: one sorted set for each key that failed of late.
 #[derive(Clone, Debug)]

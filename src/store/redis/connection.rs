@@ -10,6 +10,7 @@ use std::{
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
 use tokio::time::{Instant, timeout_at};
 
+use super::scripts;
 use crate::StoreError;
 
 /// How long calls fail at once after one failed: several calls of one request wait once, not each.
@@ -147,15 +148,17 @@ impl Connection {
     }
 
     async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<(MultiplexedConnection, u64), RedisError> {
+        let mut pipe = redis::pipe();
         let mut connection = match old {
             Some(connection) => connection,
             None => {
+                scripts::load_all(&mut pipe);
                 let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
                 self.client.get_multiplexed_async_connection_with_config(&config).await?
             }
         };
-        let server_ms = server_ms(redis::cmd("TIME").query_async(&mut connection).await?);
-        Ok((connection, server_ms))
+        let (time,) = pipe.cmd("TIME").query_async(&mut connection).await?;
+        Ok((connection, server_ms(time)))
     }
 
     fn drop_link(&self, number: u64, open_breaker: bool) {

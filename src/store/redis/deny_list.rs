@@ -1,22 +1,22 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, LazyLock, PoisonError, RwLock, Weak,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use futures_util::StreamExt as _;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, MAX_MS, millis, server_ms, spawn};
+use super::{
+    connection::{Connection, MAX_MS, millis, server_ms, spawn},
+    scripts::DENY,
+};
 use crate::{StoreError, store::DenyList};
-
-static DENY: LazyLock<Script> =
-    LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!("deny.lua"))));
 
 /// How many tokens the list takes; beyond, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";

@@ -19,6 +19,7 @@ mod attempts;
 mod connection;
 mod deny_list;
 mod refresh;
+mod scripts;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,31 +1,16 @@
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use redis::Script;
 use sha2::{Digest, Sha256};
 
-use super::connection::{Connection, hex, millis};
+use super::{
+    connection::{Connection, hex, millis},
+    scripts::{FIND, FORGET, INDEX, INSERT, MEMBERS, REVOKE, ROTATE},
+};
 use crate::{
     StoreError,
+    join::join,
     store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
 };
-
-macro_rules! script {
-    ($name:ident, $file:literal) => {
-        static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!($file))));
-    };
-}
-
-script!(INDEX, "index.lua");
-script!(INSERT, "insert.lua");
-script!(FIND, "find.lua");
-script!(ROTATE, "rotate.lua");
-script!(REVOKE, "revoke.lua");
-script!(MEMBERS, "members.lua");
-script!(FORGET, "forget.lua");
 
 /// How many index entries one script removes: Lua unpacks no list of any length.
 const FORGET_AT_ONCE: usize = 500;
@@ -59,9 +44,6 @@ impl RefreshStore for RedisRefreshStore {
         let id = hex(&id.0);
         let absolute = millis(family.absolute_ttl).to_string();
         let idle = millis(family.idle_ttl).to_string();
-        // First the index: a family that `revoke_subject` cannot find must never be.
-        let index = self.subject(&family.subject);
-        self.connection.run::<u8>(&INDEX, &index, &[id.as_bytes(), absolute.as_bytes()]).await?;
         let mut fields: Vec<&[u8]> = vec![
             absolute.as_bytes(),
             idle.as_bytes(),
@@ -78,7 +60,14 @@ impl RefreshStore for RedisRefreshStore {
         if let Some(stamp) = &family.security_stamp {
             fields.extend([b"stamp".as_slice(), stamp.as_bytes()]);
         }
-        self.connection.run::<u8>(&INSERT, &self.family(&id), &fields).await.map(drop)
+        // Both in one round trip. Only where both are done is the family's token handed out: one that `revoke_subject`
+        // cannot find is of no use to anybody.
+        let (index, key) = (self.subject(&family.subject), self.family(&id));
+        let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
+        let indexed = self.connection.run::<u8>(&INDEX, &index, &entry);
+        let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields)).await;
+        indexed?;
+        inserted.map(drop)
     }
 
     async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
