@@ -22,9 +22,8 @@ static TWO_KEYS: LazyLock<Jwt> = LazyLock::new(|| {
     JWT.clone().with_verification_key(VerificationKey::eddsa_pem(PUBLIC.as_bytes()).expect("a public key"))
 });
 
-static GOOD: LazyLock<String> = LazyLock::new(|| {
-    at_once(TWO_KEYS.issue(TokenRequest::new("alice"))).expect("a token").token.expose().to_owned()
-});
+static GOOD: LazyLock<String> =
+    LazyLock::new(|| at_once(TWO_KEYS.issue(TokenRequest::new("alice"))).expect("a token").token.expose().to_owned());
 
 static KEY_ID: LazyLock<Option<String>> = LazyLock::new(|| {
     let header = base64::url_safe(GOOD.split('.').next().expect("a JWT")).expect("base64url");

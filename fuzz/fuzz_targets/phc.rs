@@ -13,23 +13,24 @@ use tower_oauth2_password::{
 static POOL: LazyLock<HashingPool> =
     LazyLock::new(|| HashingPool::new().with_params(Argon2Params::new(64, 1, 1).expect("small")));
 
-/// A number among the parameters of a PHC string.
+/// A number among the parameters of a PHC string. Of one that is there twice, the argon2 crate takes the last.
 fn cost(phc: &str, name: char) -> Option<u32> {
-    let parameters = phc.split(['$', ',']).filter_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
-    parameters.max()
+    phc.split(['$', ',']).filter_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).last()
 }
 
 fuzz_target!(|phc: &str| {
     let users = match MemoryUsers::from_phc([("alice", phc, "")]) {
         Ok(users) => users,
         Err(error) => {
-            let error = error.to_string();
-            let telling = phc.len() >= 24;
-            assert!(!telling || !error.contains(phc), "{error}");
+            // Nothing of the hash may be told: whatever it is, the message is the same.
+            let other = MemoryUsers::from_phc([("alice", "", "")]).expect_err("no hash at all");
+            assert_eq!(error.to_string(), other.to_string());
             return;
         }
     };
-    let reference = PasswordHash::new(phc).expect("what is read here is a PHC string for others, too");
+    let mut reference = PasswordHash::new(phc).expect("what is read here is a PHC string for others, too");
+    // Without a version it is of the first one, as the reference implementation writes it; the crate takes the newest.
+    reference.version = reference.version.or(Some(16));
     assert!(cost(phc, 'm').is_none_or(|m| m <= 262_144) && cost(phc, 't').is_none_or(|t| t <= 10), "{phc}");
     if cost(phc, 'm').is_none_or(|m| m > 64) || cost(phc, 't').is_none_or(|t| t > 1) {
         return;

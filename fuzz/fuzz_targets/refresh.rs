@@ -5,8 +5,12 @@ use libfuzzer_sys::fuzz_target;
 use tower_oauth2_password_fuzz::session;
 
 fuzz_target!(|input: &[u8]| {
-    session::lines(input, "/token", &[
-        "grant_type=password&username=alice&password=wonderland123",
-        "grant_type=password&username=bob&password=builder456&client_id=demo-cli",
-    ]);
+    session::lines(
+        input,
+        "/token",
+        &[
+            "grant_type=password&username=alice&password=wonderland123",
+            "grant_type=password&username=bob&password=builder456&client_id=demo-cli",
+        ],
+    );
 });

@@ -109,7 +109,10 @@ impl Body for Pieces {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.known { SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum()) } else { SizeHint::default() }
+        if self.known {
+            SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+        } else {
+            SizeHint::default()
+        }
     }
 }
-

@@ -90,9 +90,7 @@ impl Model {
         let due = match path {
             "/token" | "/leaf" => read(ask, &["username", "password", "client_secret", "refresh_token"], TOKEN)
                 .and_then(|form| self.token(ask, &form)),
-            "/revoke" => {
-                read(ask, &["token", "client_secret"], OTHERS).and_then(|form| self.revoke(ask, &form))
-            }
+            "/revoke" => read(ask, &["token", "client_secret"], OTHERS).and_then(|form| self.revoke(ask, &form)),
             "/introspect" => {
                 read(ask, &["token", "client_secret"], OTHERS).and_then(|form| self.introspect(ask, &form))
             }
@@ -297,7 +295,8 @@ fn client(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refu
         [only] => Some(basic(only.as_bytes()).ok_or(INVALID_CLIENT)?),
         _ => return Err(INVALID_REQUEST),
     };
-    let registered = |id: &str, secret: &str| CLIENTS.iter().find(|client| **client == (id, secret)).map(|found| found.0);
+    let registered =
+        |id: &str, secret: &str| CLIENTS.iter().find(|client| **client == (id, secret)).map(|found| found.0);
     let (id, secret) = (form.get("client_id"), form.get("client_secret"));
     match (basic.filter(|(id, secret)| !id.is_empty() || !secret.is_empty()), id, secret) {
         (None, None, None) => Ok(None),

@@ -25,10 +25,13 @@ pub fn check(model: &mut Model, ask: &Ask, reply: &Reply, due: &Due) {
         return;
     }
     assert!(reply.extensions().get::<Seen>().is_none(), "this was not the inner service's to answer");
-    assert_eq!(reply.headers().get_all(header::WWW_AUTHENTICATE).iter().count() == 1, match due {
-        Due::Guarded(..) => true,
-        _ => status == 401,
-    });
+    assert_eq!(
+        reply.headers().get_all(header::WWW_AUTHENTICATE).iter().count() == 1,
+        match due {
+            Due::Guarded(..) => true,
+            _ => status == 401,
+        }
+    );
     if let Due::MethodNotAllowed = due {
         assert!(status == 405 && is(header::ALLOW, "POST") && reply.body().is_empty());
         return;

@@ -71,7 +71,8 @@ impl Session {
             let mut token = token.as_bytes().to_vec();
             rest = &after[1..];
             while let [b'~', edit @ ..] = rest
-                && let (Some(at), Some(byte)) = (hexadecimal(edit, 3), hexadecimal(edit.get(3..).unwrap_or_default(), 2))
+                && let (Some(at), Some(byte)) =
+                    (hexadecimal(edit, 3), hexadecimal(edit.get(3..).unwrap_or_default(), 2))
             {
                 let at = at % token.len();
                 token[at] = byte as u8;

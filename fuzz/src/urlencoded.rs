@@ -32,7 +32,11 @@ pub fn pieces(text: &[u8]) -> Vec<Piece> {
             [byte, ..] => (*byte, 1),
         };
         begun = true;
-        if in_value { value.push(byte) } else { name.push(byte) }
+        if in_value {
+            value.push(byte)
+        } else {
+            name.push(byte)
+        }
         rest = &rest[width..];
     }
 }

@@ -96,9 +96,8 @@ pub struct World {
     guard: BearerService<Inner>,
 }
 
-pub static JWT: LazyLock<Jwt> = LazyLock::new(|| {
-    Jwt::new(Key::hs256(SECRET).expect("a key of the harness"), ISSUER, AUDIENCE).with_clock(|| NOW)
-});
+pub static JWT: LazyLock<Jwt> =
+    LazyLock::new(|| Jwt::new(Key::hs256(SECRET).expect("a key of the harness"), ISSUER, AUDIENCE).with_clock(|| NOW));
 
 static KNOWN: LazyLock<StaticClients> = LazyLock::new(|| {
     StaticClients::new(CLIENTS.map(|(id, secret)| match secret {
