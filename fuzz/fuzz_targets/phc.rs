@@ -32,6 +32,8 @@ fuzz_target!(|phc: &str| {
     // Without a version it is of the first one, as the reference implementation writes it; the crate takes the newest.
     reference.version = reference.version.or(Some(16));
     assert!(cost(phc, 'm').is_none_or(|m| m <= 262_144) && cost(phc, 't').is_none_or(|t| t <= 10), "{phc}");
+    assert!(cost(phc, 'p').is_none_or(|p| p <= 16), "{phc}");
+    assert!(!phc.contains(",keyid=") && !phc.contains(",data="), "hashed with what is not there: {phc}");
     if cost(phc, 'm').is_none_or(|m| m > 64) || cost(phc, 't').is_none_or(|t| t > 1) {
         return;
     }

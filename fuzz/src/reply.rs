@@ -44,11 +44,11 @@ pub fn check(model: &mut Model, ask: &Ask, reply: &Reply, due: &Due) {
     assert!(!body.values().any(Value::is_null), "{body:?}");
     assert!(reply.headers().get(header::RETRY_AFTER).is_none(), "nothing here is held back");
     if is_endpoint(&ask.parts.method, ask.parts.uri.path()) && *due != Due::Revoked {
-        assert!(is(header::CACHE_CONTROL, "no-store") && is(header::PRAGMA, "no-cache"), "{reply:?}");
+        assert!(is(header::CACHE_CONTROL, "no-store") && is(header::PRAGMA, "no-cache"), "{due:?}, not {reply:?}");
     }
     match due {
         Due::Refused(due_status, code) => {
-            assert_eq!((status, body["error"].as_str()), (*due_status, Some(*code)), "{reply:?}");
+            assert_eq!((status, body.get("error").and_then(Value::as_str)), (*due_status, Some(*code)), "{reply:?}");
             described(&body, &["error", "error_description"]);
             let closes = status == 413 && ask.parts.version <= Version::HTTP_11;
             assert_eq!(is(header::CONNECTION, "close"), closes);
