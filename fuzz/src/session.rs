@@ -106,9 +106,9 @@ fn without(ask: &Ask, secret: &str) -> Ask {
     let turned: String = secret
         .chars()
         .map(|c| match c {
-            'a'..'z' | 'A'..'Z' | '0'..'9' => char::from(c as u8 + 1),
             'z' | 'Z' => 'b',
             '9' => '0',
+            _ if c.is_ascii_alphanumeric() => char::from(c as u8 + 1),
             other => other,
         })
         .collect();
