@@ -218,6 +218,7 @@ mod tests {
             ("R8.5", r#"{"alg":"HS256","typ":"JWT"}"#),
             ("R8.5", r#"{"alg":"HS256"}"#),
             ("R8.7", r#"{"alg":"HS256","alg":"HS256","typ":"at+jwt"}"#),
+            ("R8.7", r#"["HS256","at+jwt",null]"#),
         ] {
             assert!(jwt().validate(&signed(header, claims)).is_err(), "{clause}: {header}");
         }

@@ -116,7 +116,12 @@ struct Header {
 
 impl Header {
     fn read(text: &str) -> Result<Self, InvalidToken> {
-        let header: Self = serde_json::from_slice(&decode(text)?).map_err(|_| InvalidToken::Malformed)?;
+        let text = decode(text)?;
+        // Else serde takes a list of the members' values for a header, too.
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return Err(InvalidToken::Malformed);
+        }
+        let header: Self = serde_json::from_slice(&text).map_err(|_| InvalidToken::Malformed)?;
         let typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
         if typed && !header.crit { Ok(header) } else { Err(InvalidToken::Malformed) }
     }

@@ -1,0 +1,16 @@
+//! Introspection: lines, each a form; `@0` is the access token of the first login.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tower_oauth2_password_fuzz::session;
+
+fuzz_target!(|input: &[u8]| {
+    session::lines(
+        input,
+        "/introspect",
+        &[
+            "token grant_type=password&username=alice&password=wonderland123",
+            "token grant_type=password&username=bob&password=builder456&client_id=demo-cli",
+        ],
+    );
+});

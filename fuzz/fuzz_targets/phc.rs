@@ -1,0 +1,57 @@
+//! A PHC string from a foreign table: read or refused, and checked as the argon2 crate checks it.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
+use futures_executor::block_on;
+use libfuzzer_sys::fuzz_target;
+use tower_oauth2_password::{
+    Argon2Params, HashingPool, Login, MemoryUsers, PasswordVerifier, Users, Verdict, Verifier,
+};
+
+static POOL: LazyLock<HashingPool> =
+    LazyLock::new(|| HashingPool::new().with_params(Argon2Params::new(64, 1, 1).expect("small")));
+
+/// A number among the parameters of a PHC string. Of one that is there twice, the argon2 crate takes the last.
+fn cost(phc: &str, name: char) -> Option<u32> {
+    phc.split(['$', ',']).filter_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).last()
+}
+
+fuzz_target!(|phc: &str| {
+    let users = match MemoryUsers::from_phc([("alice", phc, "")]) {
+        Ok(users) => users,
+        Err(error) => {
+            // Nothing of the hash may be told: whatever it is, the message is the same.
+            let other = MemoryUsers::from_phc([("alice", "", "")]).expect_err("no hash at all");
+            assert_eq!(error.to_string(), other.to_string());
+            return;
+        }
+    };
+    let mut reference = PasswordHash::new(phc).expect("what is read here is a PHC string for others, too");
+    // Without a version it is of the first one, as the reference implementation writes it; the crate takes the newest.
+    reference.version = reference.version.or(Some(16));
+    assert!(cost(phc, 'm').is_none_or(|m| m <= 262_144) && cost(phc, 't').is_none_or(|t| t <= 10), "{phc}");
+    assert!(cost(phc, 'p').is_none_or(|p| p <= 16), "{phc}");
+    assert!(!phc.contains(",keyid=") && !phc.contains(",data="), "hashed with what is not there: {phc}");
+    if cost(phc, 'm').is_none_or(|m| m > 64) || cost(phc, 't').is_none_or(|t| t > 1) {
+        return;
+    }
+    let verifier = PasswordVerifier::new(users.clone()).with_pool(POOL.clone());
+    let log_in = |password: &str| {
+        let verdict = block_on(verifier.verify(Login::new("alice", password))).expect("nothing is away");
+        matches!(verdict, Verdict::Granted(_))
+    };
+    assert!(!log_in("wonderland124") && !log_in(""), "{phc}");
+    let right = log_in("wonderland123");
+    assert_eq!(right, Argon2::default().verify_password(b"wonderland123", &reference).is_ok(), "{phc}");
+    let kept = block_on(users.find("alice")).expect("a table").expect("alice");
+    let kept = kept.password_hash().expect("a hash");
+    if right {
+        // Kept, or made anew with today's parameters.
+        assert!(kept == phc || kept.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{kept}");
+        assert!(log_in("wonderland123") && !log_in("wonderland124"), "{kept}");
+    } else {
+        assert_eq!(kept, phc);
+    }
+});

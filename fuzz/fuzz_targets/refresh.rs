@@ -1,0 +1,16 @@
+//! Refresh tokens in use: lines, each a form; `$0` is the refresh token of the first login.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tower_oauth2_password_fuzz::session;
+
+fuzz_target!(|input: &[u8]| {
+    session::lines(
+        input,
+        "/token",
+        &[
+            "grant_type=password&username=alice&password=wonderland123",
+            "grant_type=password&username=bob&password=builder456&client_id=demo-cli",
+        ],
+    );
+});

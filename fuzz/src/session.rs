@@ -1,0 +1,159 @@
+//! Requests one after the other, each checked against the model.
+
+use http::{Uri, header::AUTHORIZATION};
+
+use crate::{
+    ask::Ask,
+    base64,
+    model::{self, Model},
+    reply::{self, Reply},
+    urlencoded,
+    world::{World, is_endpoint},
+};
+
+/// The names that the replies' own sentences may hold.
+const NAMES: &[&str] = &["username", "password", "grant_type", "refresh_token", "client_id", "client_secret"];
+
+pub struct Session {
+    world: World,
+    pub model: Model,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(grace: bool) -> Self {
+        Self { world: World::new(grace), model: Model { grace, ..Model::default() } }
+    }
+
+    pub fn ask(&mut self, ask: &Ask) -> Reply {
+        let due = self.model.due(ask);
+        let reply = self.world.send(ask);
+        reply::check(&mut self.model, ask, &reply, &due);
+        // The members of the other replies are known one by one.
+        if !reply.status().is_success() && is_endpoint(&ask.parts.method, ask.parts.uri.path()) {
+            self.check_echo(ask, &reply);
+        }
+        reply
+    }
+
+    /// What was sent must not come back, unless the same reply comes to whoever sends something else.
+    fn check_echo(&mut self, ask: &Ask, reply: &Reply) {
+        let said = text(reply);
+        for sent in secrets(ask) {
+            let telling = sent.len() >= 8 && sent.bytes().any(|byte| byte.is_ascii_alphanumeric());
+            if telling && !NAMES.contains(&sent.as_str()) && said.contains(&sent) {
+                let other = self.world.send(&without(ask, &sent));
+                assert!(text(&other).contains(&sent), "{sent:?} comes back in {reply:?}, and not in {other:?}");
+            }
+        }
+    }
+
+    /// Replaces `$n` by the nth refresh token and `@n` by the nth access token (one hexadecimal digit), with what
+    /// follows as `~` and five characters changed: three digits say where, the last two what it becomes.
+    #[must_use]
+    pub fn fill(&self, text: &[u8]) -> Vec<u8> {
+        let refresh: Vec<_> = self.model.issued.iter().collect();
+        let access: Vec<_> = self.model.access.iter().map(|access| &access.text).collect();
+        let mut filled = Vec::new();
+        let mut rest = text;
+        while let [first, after @ ..] = rest {
+            let known = match first {
+                b'$' => &refresh,
+                b'@' => &access,
+                _ => &Vec::new(),
+            };
+            let token = hexadecimal(after, 1).and_then(|n| known.get(n));
+            let Some(token) = token else {
+                filled.push(*first);
+                rest = after;
+                continue;
+            };
+            let mut token = token.as_bytes().to_vec();
+            rest = &after[1..];
+            while let [b'~', edit @ ..] = rest
+                && let (Some(at), Some(byte)) =
+                    (hexadecimal(edit, 3), hexadecimal(edit.get(3..).unwrap_or_default(), 2))
+            {
+                let at = at % token.len();
+                token[at] = byte as u8;
+                rest = &edit[5..];
+            }
+            filled.extend(token);
+        }
+        filled
+    }
+}
+
+fn hexadecimal(text: &[u8], digits: usize) -> Option<usize> {
+    usize::from_str_radix(std::str::from_utf8(text.get(..digits)?).ok()?, 16).ok()
+}
+
+fn text(reply: &Reply) -> String {
+    format!("{:?} {}", reply.headers(), String::from_utf8_lossy(reply.body()))
+}
+
+/// Everything that was sent as a value or as a credential.
+fn secrets(ask: &Ask) -> Vec<String> {
+    let query = ask.parts.uri.query().unwrap_or_default().as_bytes();
+    let fields = ask.parts.headers.get_all(AUTHORIZATION).iter();
+    let basic = fields.filter_map(|field| model::basic(field.as_bytes())).flat_map(|(id, secret)| [id, secret]);
+    let values = [query, &ask.body].into_iter().flat_map(urlencoded::pieces).filter_map(|(_, value)| value);
+    values.chain(basic).collect()
+}
+
+/// The same request with other text in place of `secret`.
+fn without(ask: &Ask, secret: &str) -> Ask {
+    let turned: String = secret
+        .chars()
+        .map(|c| match c {
+            'z' | 'Z' => 'b',
+            '9' => '0',
+            _ if c.is_ascii_alphanumeric() => char::from(c as u8 + 1),
+            other => other,
+        })
+        .collect();
+    let rewritten = |text: &[u8]| -> Vec<u8> {
+        let pieces = text.split(|byte| *byte == b'&').map(|piece| match urlencoded::pieces(piece).pop() {
+            Some((Some(name), Some(value))) if value == secret => urlencoded::print([(name.as_str(), turned.as_str())]),
+            _ => piece.to_vec(),
+        });
+        pieces.collect::<Vec<_>>().join(&b'&')
+    };
+    let mut other = ask.clone();
+    other.body = rewritten(&ask.body);
+    if let Some(query) = ask.parts.uri.query() {
+        let query = String::from_utf8_lossy(&rewritten(query.as_bytes())).into_owned();
+        other.parts.uri = format!("{}?{query}", ask.parts.uri.path()).parse::<Uri>().expect("a query as printed");
+    }
+    for field in other.parts.headers.get_mut(AUTHORIZATION).into_iter() {
+        if let Some((id, password)) = model::basic(field.as_bytes()) {
+            let [id, password] = [id, password].map(|text| if text == secret { turned.clone() } else { text });
+            let value = format!("Basic {}", base64::print(format!("{id}:{password}").as_bytes()));
+            *field = value.parse().expect("base64");
+        }
+    }
+    other
+}
+
+/// Lines, each a request: `token`, `revoke` or `introspect` with a form, `guard` with an Authorization field, or a form
+/// alone for `usual`. A first line `grace` allows repeats.
+pub fn lines(input: &[u8], usual: &str, before: &[&str]) {
+    let lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
+    let mut session = Session::new(lines[0] == b"grace");
+    for line in before.iter().map(|line| line.as_bytes()).chain(lines.into_iter().take(12)) {
+        let (word, rest) = crate::ask::split(line, b" ").unwrap_or((b"", line));
+        let (path, rest) = match word {
+            b"token" => ("/token", rest),
+            b"revoke" => ("/revoke", rest),
+            b"introspect" => ("/introspect", rest),
+            b"guard" => ("/guarded", rest),
+            _ => (usual, line),
+        };
+        let rest = session.fill(rest);
+        if path != "/guarded" {
+            session.ask(&Ask::post(path, &rest));
+        } else if let Some(ask) = Ask::post(path, b"").authorized(&rest) {
+            session.ask(&ask);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A server with everything in it, made anew for each input.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    sync::LazyLock,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use tower_layer::Layer;
+use tower_oauth2_password::{
+    AccessToken, BearerLayer, BearerService, Client, EndpointService, Identity, IntrospectionLayer, Jwt, Key, Leaf,
+    Login, RefreshTokens, RevocationLayer, StaticClients, TokenEndpointLayer, Verdict, Verifier, VerifyError,
+    store::{MemoryDenyList, MemoryRefreshStore},
+};
+use tower_service::Service;
+
+use crate::ask::{Ask, Pieces};
+
+pub const SECRET: [u8; 32] = [7; 32];
+pub const ISSUER: &str = "https://api.example";
+pub const AUDIENCE: &str = "api";
+/// Later than any real clock says, so that what reads the real one finds tokens that still live.
+pub const NOW: u64 = 4_000_000_000;
+
+/// Name, password, scope; the last may not log in.
+pub const USERS: [(&str, &str, &str); 5] = [
+    ("alice", "wonderland123", "items:read items:write"),
+    ("bob", "builder456", "items:read"),
+    ("equals", "a=b", "items:read items:write"),
+    ("\u{e9}ric", "na\u{ef}ve \u{2713}", "items:read items:write"),
+    ("mallory", "disabled", ""),
+];
+
+/// Id and secret.
+pub const CLIENTS: [(&str, &str); 4] =
+    [("demo-web", "demo-web-secret"), ("percent", "100%25"), ("colon", "a:b"), ("demo-cli", "")];
+
+struct Accounts;
+
+fn verdict(found: Option<&(&str, &str, &str)>) -> Verdict {
+    match found {
+        Some((name, _, scope)) if *name != "mallory" => {
+            Identity::new(*name).with_scope(scope.parse().expect("a scope of the harness")).into()
+        }
+        _ => Verdict::Denied,
+    }
+}
+
+impl Verifier for Accounts {
+    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+        let right = |user: &&(&str, &str, &str)| user.0 == login.username && user.1 == login.password.expose();
+        Ok(verdict(USERS.iter().find(right)))
+    }
+
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+        Ok(verdict(USERS.iter().find(|user| user.0 == subject)))
+    }
+}
+
+/// Answers everything with the body that came, and with whom the guard saw.
+#[derive(Clone, Debug)]
+pub struct Inner;
+
+impl Service<Request<Pieces>> for Inner {
+    type Response = Response<Pieces>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Pieces>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Pieces>) -> Self::Future {
+        let subject = request.extensions().get::<AccessToken>().map(|token| token.subject().to_owned());
+        let mut response = Response::new(request.into_body());
+        response.extensions_mut().insert(Seen(subject));
+        ready(Ok(response))
+    }
+}
+
+/// The mark of the inner service.
+#[derive(Clone, Debug)]
+pub struct Seen(pub Option<String>);
+
+type Stack = EndpointService<EndpointService<EndpointService<Inner>>>;
+
+pub struct World {
+    stack: Stack,
+    leaf: Leaf,
+    guard: BearerService<Inner>,
+}
+
+pub static JWT: LazyLock<Jwt> =
+    LazyLock::new(|| Jwt::new(Key::hs256(SECRET).expect("a key of the harness"), ISSUER, AUDIENCE).with_clock(|| NOW));
+
+static KNOWN: LazyLock<StaticClients> = LazyLock::new(|| {
+    StaticClients::new(CLIENTS.map(|(id, secret)| match secret {
+        "" => Client::public(id),
+        _ => Client::confidential(id, secret),
+    }))
+});
+
+impl World {
+    #[must_use]
+    pub fn new(grace: bool) -> Self {
+        let mut refresh = RefreshTokens::new(MemoryRefreshStore::new().with_clock(|| Duration::ZERO));
+        if grace {
+            refresh = refresh.with_grace(Duration::from_secs(10));
+        }
+        let deny_list = MemoryDenyList::new();
+        let token = TokenEndpointLayer::new(Accounts, JWT.clone())
+            .with_clients(KNOWN.clone())
+            .with_refresh_tokens(refresh.clone());
+        let revocation = RevocationLayer::new(refresh)
+            .with_access_tokens(JWT.clone(), deny_list.clone())
+            .with_clients(KNOWN.clone());
+        let introspection = IntrospectionLayer::new(JWT.clone(), KNOWN.clone()).with_deny_list(deny_list.clone());
+        let guard = BearerLayer::new(JWT.clone())
+            .with_required_scope("items:write")
+            .expect("a scope of the harness")
+            .with_deny_list(deny_list);
+        Self {
+            leaf: token.clone().into_service(),
+            stack: token.layer(revocation.layer(introspection.layer(Inner))),
+            guard: guard.layer(Inner),
+        }
+    }
+
+    pub fn send(&mut self, ask: &Ask) -> Response<Bytes> {
+        let request = ask.request();
+        match ask.parts.uri.path() {
+            "/leaf" => at_once(self.leaf.call(request)).map_or_else(|never| match never {}, whole),
+            "/guarded" => at_once(self.guard.call(request)).map_or_else(|never| match never {}, whole),
+            _ => at_once(self.stack.call(request)).map_or_else(|never| match never {}, whole),
+        }
+    }
+}
+
+/// The whole body. One that breaks off does so in the inner service's reply, too.
+fn whole<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> Response<Bytes> {
+    let (parts, body) = response.into_parts();
+    let mut body = pin!(body);
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = at_once(body.frame()) {
+        bytes.extend(frame.into_data().unwrap_or_default());
+    }
+    Response::from_parts(parts, bytes.into())
+}
+
+/// Nothing in this world has to wait, so whoever does is stuck.
+pub fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the endpoint waits for nothing"),
+    }
+}
+
+#[must_use]
+pub fn is_endpoint(method: &Method, path: &str) -> bool {
+    path == "/leaf" || *method == Method::POST && ["/token", "/revoke", "/introspect"].contains(&path)
+}
