@@ -1,6 +1,8 @@
 //! Limits on failed attempts: a place is reserved before a password is checked, so that a burst cannot get past.
 
 mod address;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

@@ -121,7 +121,12 @@ impl Exchange {
                 }
                 return Err(TokenError::invalid_grant(WRONG_CREDENTIALS));
             }
-            Err(error) => return Err(verifier_error(error)),
+            Err(error) => {
+                if matches!(error, VerifyError::Overloaded { .. }) {
+                    observe::audit("shed", Some(username.expose()), client_id);
+                }
+                return Err(verifier_error(error));
+            }
         };
         let counted = async {
             match attempt {

@@ -1,0 +1,91 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::store::MemoryAttemptStore;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn limits(store: &Arc<MemoryAttemptStore>) -> AttemptLimits {
+    AttemptLimits::new(Arc::clone(store), |_| None)
+}
+
+fn at(address: &str) -> Option<IpAddr> {
+    Some(address.parse().unwrap())
+}
+
+async fn fail(limits: &AttemptLimits, account: &str, address: &str) -> Option<u16> {
+    match limits.reserve(account, at(address)).await {
+        Ok(attempt) => {
+            attempt.failed().await.unwrap();
+            None
+        }
+        Err(error) => Some(error.status().as_u16()),
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_limited_whatever_the_account() {
+    let limits = limits(&Arc::default()).with_address_limit(AttemptLimit { failures: 3, window: MINUTE });
+    assert_eq!(fail(&limits, "a", "192.0.2.1").await, None);
+    limits.reserve("right", at("192.0.2.1")).await.unwrap().succeeded().await.unwrap();
+    assert_eq!(fail(&limits, "b", "192.0.2.1").await, None);
+    assert_eq!(fail(&limits, "c", "::ffff:192.0.2.1").await, None, "the same address");
+    assert_eq!(fail(&limits, "d", "192.0.2.1").await, Some(429), "a success clears only its own account");
+    assert_eq!(fail(&limits, "d", "192.0.2.2").await, None);
+    for host in 1..=3 {
+        assert_eq!(fail(&limits, "e", &format!("2001:db8::{host}")).await, None);
+    }
+    assert_eq!(fail(&limits, "f", "2001:db8::4").await, Some(429), "one network, one address");
+    assert_eq!(fail(&limits, "f", "2001:db8:0:1::4").await, None);
+}
+
+#[tokio::test]
+async fn an_account_is_slowed_down_and_never_refused() {
+    let delay = Duration::from_millis(120);
+    let slow = AttemptLimit { failures: 2, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, delay);
+    for host in 1..=2 {
+        assert_eq!(fail(&limits, "alice", &format!("192.0.2.{host}")).await, None);
+    }
+    let begun = Instant::now();
+    limits.reserve("alice", at("192.0.2.3")).await.unwrap().succeeded().await.unwrap();
+    assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert_eq!(fail(&limits, "bob", "192.0.2.3").await, None);
+    assert!(begun.elapsed() < delay, "another account waits for nothing: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn limits_are_as_they_were_set() {
+    let store = Arc::default();
+    let once = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&store).with_account_and_address_limit(once).with_client_secret_limit(once);
+    assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
+    assert_eq!(fail(&limits, "alice", "192.0.2.1").await, Some(429));
+    let client = async || limits.client("web", at("192.0.2.1")).await.map(|_| ()).map_err(|error| error.status());
+    assert!(client().await.is_ok(), "dropped undecided, it gives its place back");
+    limits.client("web", at("192.0.2.1")).await.unwrap().failed().await.unwrap();
+    assert_eq!(client().await.unwrap_err(), 429);
+
+    let keyed = limits.clone().with_key("another secret");
+    assert_eq!(fail(&keyed, "alice", "192.0.2.1").await, None, "another key counts elsewhere");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_gets_one_that_comes_free() {
+    let once = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_and_address_limit(once);
+    let first = limits.reserve("alice", None).await.unwrap();
+    let second = tokio::spawn({
+        let limits = limits.clone();
+        async move { limits.reserve("alice", None).await }
+    });
+    tokio::task::yield_now().await;
+    first.succeeded().await.unwrap();
+    second.await.unwrap().unwrap().succeeded().await.unwrap();
+
+    let kept = limits.reserve("alice", None).await.unwrap();
+    assert_eq!(limits.reserve("alice", None).await.unwrap_err().status(), 503, "not for ever");
+    drop(kept);
+    assert!(limits.reserve("alice", None).await.is_ok());
+}
