@@ -35,6 +35,14 @@ pub(crate) fn issuer_failed(error: &crate::BoxError) {
     warn("no access token could be issued", error.as_ref());
 }
 
+/// Hashes on these vectors are not what they should be; others are used.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(?vectors, "vectors that compute wrong hashes on this processor are not used");
+    let _ = vectors;
+}
+
 /// One audit line: what was decided, for whom, for which client.
 pub(crate) fn audit(event: &'static str, subject: Option<&str>, client_id: Option<&str>) {
     #[cfg(feature = "tracing")]

@@ -1,10 +1,12 @@
 //! Argon2 (RFC 9106) over stored PHC strings, with caps on what a stored hash may ask for.
 
 use argon2::{
-    Algorithm, Argon2, Block, Params, PasswordHash, Version,
+    Algorithm, Params, PasswordHash, Version,
     password_hash::phc::{Output, ParamsString, Salt},
 };
 use subtle::ConstantTimeEq;
+
+use super::backend::{Memory, fill};
 
 /// The most that a stored hash may ask for; above, it is refused, not obeyed.
 const LARGEST_MEMORY: u32 = 262_144;
@@ -14,9 +16,9 @@ const MOST_LANES: u32 = 16;
 /// The cost of new hashes: Argon2id with 19,456 KiB, 2 passes and 1 lane by default (OWASP's recommendation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argon2Params {
-    m_cost: u32,
-    t_cost: u32,
-    p_cost: u32,
+    pub(super) m_cost: u32,
+    pub(super) t_cost: u32,
+    pub(super) p_cost: u32,
 }
 
 impl Default for Argon2Params {
@@ -45,7 +47,7 @@ impl Argon2Params {
         self.m_cost <= LARGEST_MEMORY && self.t_cost <= MOST_PASSES && self.p_cost <= MOST_LANES
     }
 
-    fn argon2(&self, output: usize) -> Option<Params> {
+    pub(super) fn argon2(&self, output: usize) -> Option<Params> {
         Params::new(self.m_cost, self.t_cost, self.p_cost, Some(output)).ok()
     }
 
@@ -87,10 +89,10 @@ impl StoredHash {
         })
     }
 
-    pub(super) fn verify(&self, password: &str, memory: &mut Vec<Block>) -> bool {
+    pub(super) fn verify(&self, password: &str, memory: &mut Memory) -> bool {
         let expected = self.output.as_bytes();
         let mut computed = vec![0; expected.len()];
-        fill(self.algorithm, self.version, self.params, password, self.salt.as_ref(), &mut computed, memory)
+        fill(self.algorithm, self.version, self.params, password.as_bytes(), self.salt.as_ref(), &mut computed, memory)
             && bool::from(computed.ct_eq(expected))
     }
 
@@ -105,17 +107,17 @@ impl StoredHash {
 }
 
 /// The work of one verification, for an attempt that has no hash to check.
-pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Vec<Block>) {
+pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) {
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
-    fill(Algorithm::Argon2id, Version::V0x13, params, password, &[0; 16], &mut output, memory);
+    fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &[0; 16], &mut output, memory);
 }
 
 /// A new hash with a random salt, as a PHC string.
-pub(super) fn hash(params: Argon2Params, password: &str, memory: &mut Vec<Block>) -> Option<String> {
+pub(super) fn hash(params: Argon2Params, password: &str, memory: &mut Memory) -> Option<String> {
     let mut salt = [0; argon2::RECOMMENDED_SALT_LEN];
     getrandom::fill(&mut salt).ok()?;
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
-    if !fill(Algorithm::Argon2id, Version::V0x13, params, password, &salt, &mut output, memory) {
+    if !fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &salt, &mut output, memory) {
         return None;
     }
     let phc = PasswordHash {
@@ -126,27 +128,6 @@ pub(super) fn hash(params: Argon2Params, password: &str, memory: &mut Vec<Block>
         hash: Some(Output::new(&output).ok()?),
     };
     Some(phc.to_string())
-}
-
-fn fill(
-    algorithm: Algorithm,
-    version: Version,
-    params: Argon2Params,
-    password: &str,
-    salt: &[u8],
-    output: &mut [u8],
-    memory: &mut Vec<Block>,
-) -> bool {
-    let Some(params) = params.argon2(output.len()) else { return false };
-    let needed = params.block_count();
-    if memory.len() < needed {
-        // `resize` alone may take twice what is needed.
-        memory.reserve_exact(needed - memory.len());
-        memory.resize(needed, Block::new());
-    }
-    Argon2::new(algorithm, version, params)
-        .hash_password_into_with_memory(password.as_bytes(), salt, output, memory.as_mut_slice())
-        .is_ok()
 }
 
 #[cfg(test)]
@@ -187,7 +168,7 @@ mod tests {
         "$argon2id$v=19$m=64,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$hp7EXbcYW24Ciuldu11cHw+z9Qln/DwoNX8HYJrh2Yg";
 
     fn verify(phc: &str, password: &str) -> bool {
-        StoredHash::parse(phc).expect(phc).verify(password, &mut Vec::new())
+        StoredHash::parse(phc).expect(phc).verify(password, &mut Memory::default())
     }
 
     fn small() -> Argon2Params {
@@ -218,7 +199,7 @@ mod tests {
 
     #[test]
     fn memory_that_another_hash_used_changes_nothing() {
-        let mut memory = Vec::new();
+        let mut memory = Memory::default();
         for phc in [LONG, MOST_PASSES_AND_LANES, ONE_PASS, MEMORY_NOT_OF_FOUR_LANES, ARGON2D, ARGON2I, LONG] {
             assert!(StoredHash::parse(phc).unwrap().verify("wonderland123", &mut memory), "{phc}");
         }
@@ -286,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_new_hash_is_read_back_with_its_parameters() {
-        let mut memory = Vec::new();
+        let mut memory = Memory::default();
         let phc = hash(small(), "wonderland123", &mut memory).unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{phc}");
         let stored = StoredHash::parse(&phc).unwrap();
@@ -333,9 +314,9 @@ mod tests {
         ) {
             let text = format!("$argon2id$v=19$m={m},t={t},p={p}${salt}${output}");
             let stored = StoredHash::parse(&text).expect(&text);
-            let mut memory = Vec::new();
+            let mut memory = Memory::default();
             proptest::prop_assert!(!stored.verify("wonderland123", &mut memory));
-            proptest::prop_assert!(memory[0].as_ref().iter().any(|&word| word != 0), "nothing was hashed");
+            proptest::prop_assert!(memory.held().1 > 0, "nothing was hashed");
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Passwords: users, Argon2id, and the threads that hash.
 
 mod argon;
+mod backend;
 mod oneshot;
 mod pool;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod simd;
 mod users;
 mod verifier;
 

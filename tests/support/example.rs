@@ -15,13 +15,14 @@ pub struct Example {
     log: Arc<Mutex<String>>,
 }
 
-const FEATURES: [(&str, bool); 7] = [
+const FEATURES: [(&str, bool); 8] = [
     ("aws_lc_rs", cfg!(feature = "aws_lc_rs")),
     ("rust_crypto", cfg!(feature = "rust_crypto")),
     ("redis", cfg!(feature = "redis")),
     ("tracing", cfg!(feature = "tracing")),
     ("metrics", cfg!(feature = "metrics")),
     ("utoipa", cfg!(feature = "utoipa")),
+    ("simd", cfg!(feature = "simd")),
     ("testkit", cfg!(feature = "testkit")),
 ];
 

@@ -15,11 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use argon2::Block;
-
 use self::queue::{Next, Queue};
 use super::{
     argon::{self, Argon2Params, StoredHash},
+    backend::Memory,
     oneshot,
 };
 use crate::{
@@ -40,7 +39,7 @@ const NICENESS: u8 = 10;
 trait Job: Send {
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
-    fn run(self: Box<Self>, memory: &mut Vec<Block>, hashed: &AtomicU64);
+    fn run(self: Box<Self>, memory: &mut Memory, hashed: &AtomicU64);
     fn refuse(self: Box<Self>, retry_after: Duration);
 }
 
@@ -49,12 +48,12 @@ struct Task<F, T> {
     answer: oneshot::Sender<Result<T, VerifyError>>,
 }
 
-impl<F: FnOnce(&mut Vec<Block>) -> T + Send, T: Send> Job for Task<F, T> {
+impl<F: FnOnce(&mut Memory) -> T + Send, T: Send> Job for Task<F, T> {
     fn is_abandoned(&self) -> bool {
         self.answer.is_abandoned()
     }
 
-    fn run(self: Box<Self>, memory: &mut Vec<Block>, hashed: &AtomicU64) {
+    fn run(self: Box<Self>, memory: &mut Memory, hashed: &AtomicU64) {
         let Self { hash, answer } = *self;
         let result = hash(memory);
         // Counted before the answer, so that who got the answer sees it counted.
@@ -239,7 +238,7 @@ impl HashingPool {
         &self,
         work: u64,
         address: Option<IpAddr>,
-        hash: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, VerifyError> {
         let Running(shared) = self.shared.get_or_init(|| Running(Arc::new(Shared::new(self.settings))));
         let (answer, receiver) = oneshot::channel();
@@ -316,14 +315,11 @@ impl Shared {
     fn work(&self) {
         give_way(self.settings.niceness);
         let usual = self.settings.params.blocks();
-        let mut memory = Vec::new();
+        let mut memory = Memory::default();
         while let Some(next) = self.next() {
             // Neither a job nor a caller's waker that panics ends the thread; each hash overwrites the memory.
             let _ = catch_unwind(AssertUnwindSafe(|| self.handle(next, &mut memory)));
-            if memory.len() > usual {
-                memory.truncate(usual);
-                memory.shrink_to_fit();
-            }
+            memory.shrink(usual);
         }
     }
 
@@ -342,7 +338,7 @@ impl Shared {
         }
     }
 
-    fn handle(&self, next: Next<Box<dyn Job>>, memory: &mut Vec<Block>) {
+    fn handle(&self, next: Next<Box<dyn Job>>, memory: &mut Memory) {
         if next.job.is_abandoned() {
             self.skipped.fetch_add(1, Ordering::Relaxed);
         } else if let Some(retry_after) = next.late {

@@ -1,0 +1,45 @@
+//! Memory from the system, on huge pages where it gives them: blocks are read at random, and with pages of 4 KiB most
+//! reads would also have to look their page up.
+
+use memmap2::MmapMut;
+use pulp::bytemuck;
+
+use super::block::Block;
+
+/// What a hashing thread keeps from one hash to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Option<MmapMut>);
+
+impl Memory {
+    /// At least the memory of a hash, whatever it holds. `None` if the system has none.
+    pub(super) fn blocks(&mut self, needed: usize) -> Option<&mut [Block]> {
+        if self.held() < needed {
+            // What is held goes first; nobody needs what it holds.
+            self.0 = None;
+            let map = MmapMut::map_anon(needed.checked_mul(size_of::<Block>())?).ok()?;
+            // Where the system does not know the advice, pages are small.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            self.0 = Some(map);
+        }
+        bytemuck::try_cast_slice_mut(self.0.as_deref_mut()?).ok()
+    }
+
+    /// How many blocks are held.
+    pub(crate) fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |map| map.len() / size_of::<Block>())
+    }
+
+    /// Where they are.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> usize {
+        self.0.as_ref().map_or(0, |map| map.as_ptr() as usize)
+    }
+
+    /// Gives all back if it is more than `usual`.
+    pub(crate) fn shrink(&mut self, usual: usize) {
+        if self.held() > usual {
+            self.0 = None;
+        }
+    }
+}
