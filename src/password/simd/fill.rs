@@ -183,7 +183,7 @@ impl Addresses {
 
     #[inline(always)]
     fn next<B: Backend>(&mut self, backend: B, index: usize, first: bool) -> Option<u64> {
-        if first || index % 128 == 0 {
+        if first || index.is_multiple_of(128) {
             let [_, _, _, _, _, _, counter, ..] = &mut self.input;
             *counter += 1;
             let mut memory = [B::arrange(&self.input)];
