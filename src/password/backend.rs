@@ -95,6 +95,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn vectors_are_used_where_there_are_some_and_the_build_is_optimized() {
+        assert_eq!(vectors().is_some(), !cfg!(debug_assertions) && Vectors::detected().next().is_some());
+    }
+
+    #[test]
     fn vectors_that_compute_another_hash_are_not_chosen() {
         assert_eq!(choose(["avx512", "avx2"].into_iter(), |_| true), Some("avx512"));
         assert_eq!(choose(["avx512", "avx2"].into_iter(), |&vectors| vectors != "avx512"), Some("avx2"));

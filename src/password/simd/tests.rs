@@ -84,7 +84,7 @@ fn least_and_odd_costs() {
 
 #[test]
 fn segments_of_one_to_three_blocks_of_addresses() {
-    for segment in [127, 128, 129, 255, 256, 257, 300] {
+    for segment in [127, 128, 129, 257] {
         check_every_kind((4 * segment, 2, 1));
         check_every_kind((4 * 2 * segment + 7, 1, 2));
     }
@@ -130,11 +130,10 @@ fn these_vectors_agree_with_the_reference() {
 #[test]
 fn memory_is_kept_while_it_is_enough() {
     let mut memory = Memory::default();
-    memory.blocks(64).unwrap();
-    let first = (memory.address(), 64);
-    memory.blocks(10).unwrap();
+    memory.blocks(64).unwrap()[63][127] = 7;
     memory.shrink(64);
-    assert_eq!((memory.address(), memory.held()), first);
+    assert_eq!(memory.blocks(10).unwrap().len(), 64);
+    assert_eq!(memory.blocks(64).unwrap()[63][127], 7, "the same memory");
     memory.blocks(100).unwrap();
     assert_eq!(memory.held(), 100);
     memory.shrink(64);
