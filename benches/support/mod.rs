@@ -32,11 +32,11 @@ pub fn form(body: String) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-pub async fn send(endpoint: &mut Leaf, request: Request<Full<Bytes>>) -> Response<ResponseBody<Full<Bytes>>> {
+pub async fn send(endpoint: &mut Leaf, request: Request<Full<Bytes>>) -> Response<ResponseBody<String>> {
     endpoint.call(request).await.unwrap()
 }
 
-pub async fn json(response: Response<ResponseBody<Full<Bytes>>>) -> serde_json::Value {
+pub async fn json(response: Response<ResponseBody<String>>) -> serde_json::Value {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));

@@ -67,7 +67,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(REQUEST_LIMIT);
         builder.http2().timer(TokioTimer::new());
-        let connection = builder.serve_connection(TokioIo::new(Lingering::new(stream)), service).into_owned();
+        let stream = Lingering { stream, activity: Arc::clone(&activity), until: None };
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             tokio::select! {
@@ -176,12 +177,17 @@ impl HttpBody for InTime {
 /// A stream that, once its answer is out, reads what still comes before it closes.
 struct Lingering {
     stream: TcpStream,
+    activity: Arc<Activity>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Lingering {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, until: None }
+    /// A client that takes its answer, however slowly, is not idle.
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = written {
+            self.activity.change(0);
+        }
+        written
     }
 }
 
@@ -193,7 +199,8 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -226,7 +233,8 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {

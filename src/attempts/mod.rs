@@ -3,6 +3,7 @@
 mod address;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     fmt,
@@ -16,6 +17,7 @@ use http::request::Parts;
 use sha2::Sha256;
 
 pub(crate) use self::address::canonical;
+use self::waiting::Waiting;
 use crate::{
     StoreError, TokenError,
     store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId},
@@ -25,6 +27,11 @@ use crate::{
 /// How long an attempt waits for others under the same key to be decided before it is told 503.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// After so long it asks again though it was not called: a place may have come free in another process.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
 type AddressOf = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
 /// Holds back who guesses. Cheap to clone; give one to all endpoints of a server.
@@ -35,8 +42,10 @@ type AddressOf = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 #[derive(Clone)]
 pub struct AttemptLimits {
     store: Arc<dyn DynAttemptStore>,
+    waiting: Arc<Waiting>,
     address: Arc<AddressOf>,
     key: Arc<[u8]>,
+    canonical_account: Option<Arc<CanonicalAccount>>,
     account_and_address: AttemptLimit,
     address_alone: Option<AttemptLimit>,
     account_slowdown: Option<(AttemptLimit, Duration)>,
@@ -64,8 +73,10 @@ impl AttemptLimits {
         let minute = Duration::from_secs(60);
         Self {
             store: Arc::new(store),
+            waiting: Arc::default(),
             address: Arc::new(client_address),
             key: Arc::from(&b"tower-oauth2-password attempts"[..]),
+            canonical_account: None,
             account_and_address: AttemptLimit { failures: 10, window: minute },
             address_alone: None,
             account_slowdown: None,
@@ -89,10 +100,10 @@ impl AttemptLimits {
     }
 
     /// Also slows down, by `delay`, each attempt on an account that had more failures than `limit` from anywhere. It
-    /// does not refuse, so nobody can lock an owner out.
+    /// does not refuse, so nobody can lock an owner out. A minute at most.
     #[must_use]
     pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
-        self.account_slowdown = Some((limit, delay));
+        self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
         self
     }
 
@@ -108,6 +119,21 @@ impl AttemptLimits {
     #[must_use]
     pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.key = Arc::from(key.as_ref());
+        self
+    }
+
+    /// Counts by this form of the username. Set it where the table of users folds names before it looks them up: else
+    /// each spelling of one name has attempts of its own.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    ///
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None)
+    ///     .with_canonical_account(|username| username.to_lowercase());
+    /// ```
+    #[must_use]
+    pub fn with_canonical_account(mut self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.canonical_account = Some(Arc::new(canonical));
         self
     }
 
@@ -144,7 +170,9 @@ impl AttemptLimits {
     /// ```
     pub async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
         let address = address.map(canonical);
-        let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
+        let folded = self.canonical_account.as_ref().map(|canonical| canonical(account));
+        let account = folded.as_deref().unwrap_or(account);
+        let mut attempt = self.begin();
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
             && let Reservation::Held { .. } = attempt.reserve(key, limit, true).await?
@@ -158,9 +186,13 @@ impl AttemptLimits {
         Ok(attempt)
     }
 
+    fn begin(&self) -> Attempt {
+        Attempt { store: Arc::clone(&self.store), waiting: Arc::clone(&self.waiting), places: Vec::new() }
+    }
+
     /// Reserves a place for one client secret.
     pub(crate) async fn client(&self, client_id: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        let mut attempt = Attempt { store: Arc::clone(&self.store), places: Vec::new() };
+        let mut attempt = self.begin();
         attempt.wait_for(self.key("client", client_id, address), self.client_secret, true).await?;
         Ok(attempt)
     }
@@ -188,6 +220,7 @@ struct Place {
 #[must_use]
 pub struct Attempt {
     store: Arc<dyn DynAttemptStore>,
+    waiting: Arc<Waiting>,
     places: Vec<Place>,
 }
 
@@ -219,7 +252,10 @@ impl Attempt {
     ) -> Result<(), TokenError> {
         let Some(key) = key else { return Ok(()) };
         let started = Instant::now();
-        let mut pause = Duration::from_millis(4);
+        let mut turn = None;
+        if !self.waiting.is_empty(key) {
+            turn.insert(self.waiting.join(key)).called_within(LONGEST_PAUSE).await;
+        }
         loop {
             match self.reserve(key, limit, cleared_by_success).await? {
                 Reservation::Reserved => return Ok(()),
@@ -227,10 +263,10 @@ impl Attempt {
                 Reservation::Busy if started.elapsed() >= LONGEST_WAIT => {
                     return Err(TokenError::temporarily_unavailable(LONGEST_WAIT));
                 }
-                Reservation::Busy => timer::sleep(pause).await,
+                Reservation::Busy => {
+                    turn.get_or_insert_with(|| self.waiting.join(key)).called_within(LONGEST_PAUSE).await;
+                }
             }
-            // Rarer and rarer, so that a crowd that waits costs the store little.
-            pause = (pause * 2).min(Duration::from_millis(256));
         }
     }
 
@@ -255,6 +291,7 @@ impl Attempt {
         while let Some(place) = self.places.last() {
             let settled = self.store.settle(place.key, place.id, place.limit, outcome(place)).await;
             settled.map_err(|error| unavailable(&error))?;
+            self.waiting.call_next(place.key);
             self.places.pop();
         }
         Ok(())
@@ -271,6 +308,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         for place in &self.places {
             self.store.abandon(place.key, place.id);
+            self.waiting.call_next(place.key);
         }
     }
 }

@@ -89,3 +89,43 @@ async fn who_waits_for_a_place_gets_one_that_comes_free() {
     drop(kept);
     assert!(limits.reserve("alice", None).await.is_ok());
 }
+
+#[tokio::test]
+async fn spellings_of_one_name_count_together_where_they_are_folded() {
+    let limits = limits(&Arc::default()).with_canonical_account(|name| name.to_lowercase());
+    for n in 0..10 {
+        let name = if n % 2 == 0 { "alice" } else { "ALICE" };
+        assert_eq!(fail(&limits, name, "192.0.2.1").await, None);
+    }
+    assert_eq!(fail(&limits, "Alice", "192.0.2.1").await, Some(429), "R7.6");
+}
+
+#[tokio::test]
+async fn a_delay_without_end_ends() {
+    let slow = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, Duration::MAX);
+    assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
+    let waits = tokio::time::timeout(Duration::from_millis(20), limits.reserve("alice", at("192.0.2.2"))).await;
+    assert!(waits.is_err(), "it waits and does not panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_served_in_turn_and_no_place_stays_empty() {
+    let limits = limits(&Arc::default());
+    let checks = (0..200).map(|_| {
+        let limits = limits.clone();
+        tokio::spawn(async move {
+            let attempt = limits.reserve("alice", None).await?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            attempt.succeeded().await
+        })
+    });
+    let checks: Vec<_> = checks.collect();
+    let begun = Instant::now();
+    for check in checks {
+        check.await.unwrap().unwrap();
+    }
+    // 20 rounds of ten at once; asked by the clock alone, it would be a pause for each of them.
+    assert!(begun.elapsed() < 20 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
+    assert!(limits.waiting.is_empty(limits.key("account and address", "alice", None).unwrap()));
+}

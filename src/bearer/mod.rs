@@ -118,8 +118,8 @@ impl Guard {
         }
     }
 
-    fn refuse(&self, headers: &HeaderMap, error: &BearerError) -> Response<Bytes> {
-        let response = if bearer::is_grpc(headers) { error.render_grpc() } else { (self.render)(error) };
+    fn refuse<B>(&self, request: &Request<B>, error: &BearerError) -> Response<Bytes> {
+        let response = if bearer::is_grpc(request) { error.render_grpc() } else { (self.render)(error) };
         error.complete(&self.realm, response)
     }
 }
@@ -169,7 +169,7 @@ where
                 request.extensions_mut().insert(token);
                 ResponseFuture::inner(self.inner.call(request))
             }
-            Err(error) => ResponseFuture::ready(self.guard.refuse(request.headers(), &error)),
+            Err(error) => ResponseFuture::ready(self.guard.refuse(&request, &error)),
         }
     }
 }

@@ -14,7 +14,6 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
-use http_body_util::Full;
 use serde_json::Value;
 use tower_service::Service;
 
@@ -111,9 +110,9 @@ impl fmt::Debug for JsonDocument {
 }
 
 impl<B> Service<Request<B>> for JsonDocument {
-    type Response = Response<ResponseBody<Full<Bytes>>>;
+    type Response = Response<ResponseBody<String>>;
     type Error = Infallible;
-    type Future = ResponseFuture<Ready<Result<Response<Full<Bytes>>, Infallible>>>;
+    type Future = ResponseFuture<Ready<Result<Response<String>, Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

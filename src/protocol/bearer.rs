@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, TE, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
@@ -120,14 +120,43 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<&str, BearerError> {
     if is_b64token { Ok(token) } else { Err(BearerError::Malformed) }
 }
 
-/// Whether the request is a gRPC call, whose errors do not travel in HTTP's status.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+/// Whether the request is a gRPC call, whose errors do not travel in HTTP's status: a `POST` over HTTP/2 with `te:
+/// trailers` and the media type, as gRPC's "HTTP/2 transport mapping" has them. Nothing less, since who goes by the
+/// status would take a refusal for a success.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+    let is_media_type = |value: &[u8]| {
+        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    *request.method() == Method::POST
+        && request.version() == Version::HTTP_2
+        && header(TE) == Some(b"trailers")
+        && header(CONTENT_TYPE).is_some_and(is_media_type)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_whole_grpc_call_is_one() {
+        let call = |method: &str, version, content_type: &str, te: &str| {
+            let request = Request::builder().method(method).version(version).header(CONTENT_TYPE, content_type);
+            is_grpc(&request.header(TE, te).body(()).unwrap())
+        };
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpcfoo", false),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(call("POST", Version::HTTP_2, content_type, "trailers"), expected, "{content_type}");
+        }
+        assert!(!call("GET", Version::HTTP_2, "application/grpc", "trailers"));
+        assert!(!call("POST", Version::HTTP_11, "application/grpc", "trailers"));
+        assert!(!call("POST", Version::HTTP_2, "application/grpc", "gzip"));
+    }
 
     #[test]
     fn header_rules() {

@@ -8,7 +8,7 @@ use super::{
     client::{Client, ClientCredentials, DynClients},
     error::TokenError,
     form::{Form, is_credential_text, is_visible_ascii},
-    refresh::{RefreshToken, RefreshTokens},
+    refresh::{RefreshToken, RefreshTokens, Turn},
     response::TokenResponse,
     scope::Scope,
 };
@@ -47,7 +47,8 @@ impl ClientPolicy {
         }
         let Some(credentials) = ClientCredentials::read(&parts.headers, form)? else { return Ok(None) };
         let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
-        let attempt = match (&self.attempts, credentials.candidates.first()) {
+        // Counted by the decoded id: the raw one has as many spellings as an attacker likes.
+        let attempt = match (&self.attempts, credentials.candidates.last()) {
             (Some(attempts), Some((id, _))) if credentials.has_secret() => {
                 Some(attempts.client(id, self.address(parts)).await?)
             }
@@ -187,6 +188,10 @@ impl Exchange {
             Ok(Verdict::Denied) => return Err(bad()),
             Err(error) => return Err(verifier_error(error)),
         };
+        // A table whose names and subjects overlap may find another user by this subject: never hand them over.
+        if identity.subject() != family.subject {
+            return Err(bad());
+        }
         if identity.security_stamp() != family.security_stamp.as_deref() {
             refresh.revoke(&token).await.map_err(|error| store_unavailable(&error))?;
             return Err(bad());
@@ -201,8 +206,9 @@ impl Exchange {
         let refresh_token = match repeated {
             Some(successor) => successor,
             None => match refresh.rotate(&token).await.map_err(|error| store_unavailable(&error))? {
-                Some(successor) => successor,
-                None => return Err(self.reused(refresh, &token, &family.subject, client_id).await),
+                Turn::Taken(successor) => successor,
+                Turn::Gone => return Err(bad()),
+                Turn::Spent => return Err(self.reused(refresh, &token, &family.subject, client_id).await),
             },
         };
         observe::audit("refresh", Some(identity.subject()), client_id);

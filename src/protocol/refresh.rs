@@ -21,7 +21,7 @@ use crate::{
 pub struct RefreshTokens {
     store: Arc<dyn DynRefreshStore>,
     absolute_ttl: Duration,
-    idle_ttl: Duration,
+    idle_ttl: Option<Duration>,
     grace: Option<Duration>,
 }
 
@@ -30,21 +30,20 @@ impl RefreshTokens {
     #[must_use]
     pub fn new(store: impl RefreshStore) -> Self {
         let day = Duration::from_secs(86_400);
-        Self { store: Arc::new(store), absolute_ttl: day, idle_ttl: day, grace: None }
+        Self { store: Arc::new(store), absolute_ttl: day, idle_ttl: None, grace: None }
     }
 
     /// How long a login can be extended at most, however often it is refreshed. Also caps the idle lifetime.
     #[must_use]
     pub fn with_absolute_ttl(mut self, ttl: Duration) -> Self {
         self.absolute_ttl = ttl;
-        self.idle_ttl = self.idle_ttl.min(ttl);
         self
     }
 
     /// How long a token lives unused.
     #[must_use]
     pub fn with_idle_ttl(mut self, ttl: Duration) -> Self {
-        self.idle_ttl = ttl;
+        self.idle_ttl = Some(ttl);
         self
     }
 
@@ -71,7 +70,8 @@ impl RefreshTokens {
         scope: &Scope,
     ) -> Result<Secret, StoreError> {
         let token = RefreshToken { id: FamilyId(random()?), secret: Zeroizing::new(random()?) };
-        let mut family = Family::new(token.hash(), identity.subject(), self.absolute_ttl, self.idle_ttl);
+        let idle_ttl = self.idle_ttl.map_or(self.absolute_ttl, |ttl| ttl.min(self.absolute_ttl));
+        let mut family = Family::new(token.hash(), identity.subject(), self.absolute_ttl, idle_ttl);
         family.client_id = client_id.map(str::to_owned);
         family.scope = scope.clone();
         family.security_stamp = identity.security_stamp().map(str::to_owned);
@@ -100,17 +100,28 @@ impl RefreshTokens {
     }
 
     /// Spends `token`. `None`: it was not current any more.
-    pub(crate) async fn rotate(&self, token: &RefreshToken) -> Result<Option<Secret>, StoreError> {
+    pub(crate) async fn rotate(&self, token: &RefreshToken) -> Result<Turn, StoreError> {
         let next = RefreshToken { id: token.id, secret: Zeroizing::new(random()?) };
         let mut successor = Successor::new(next.hash());
         if self.grace.is_some() {
             successor = successor.with_sealed(token.seal(&next.secret).to_vec());
         }
         match self.store.rotate(token.id, token.hash(), successor).await? {
-            Rotation::Rotated => Ok(Some(next.encode())),
-            Rotation::Mismatch | Rotation::Gone => Ok(None),
+            Rotation::Rotated => Ok(Turn::Taken(next.encode())),
+            Rotation::Mismatch => Ok(Turn::Spent),
+            Rotation::Gone => Ok(Turn::Gone),
         }
     }
+}
+
+/// What became of a token that was to be used.
+pub(crate) enum Turn {
+    /// It was, and this is its successor.
+    Taken(Secret),
+    /// Another use was first.
+    Spent,
+    /// The line has ended meanwhile.
+    Gone,
 }
 
 impl fmt::Debug for RefreshTokens {

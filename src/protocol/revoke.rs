@@ -81,5 +81,5 @@ fn check_client(client: Option<&Client>, owner: Option<&str>) -> Result<(), Toke
 }
 
 pub(crate) fn revoked() -> Response<Bytes> {
-    response::json(&json!({}))
+    response::uncached(response::json(&json!({})))
 }

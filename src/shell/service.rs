@@ -11,7 +11,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Version, header::CONNECTION, request::Parts};
 use http_body::Body;
-use http_body_util::Full;
 use tower_service::Service;
 
 use super::{
@@ -147,9 +146,9 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<ResponseBody<Full<Bytes>>>;
+    type Response = Response<ResponseBody<String>>;
     type Error = Infallible;
-    type Future = ResponseFuture<Ready<Result<Response<Full<Bytes>>, Infallible>>>;
+    type Future = ResponseFuture<Ready<Result<Response<String>, Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -159,7 +158,7 @@ where
         if request.method() == Method::POST {
             return reply(&self.endpoint, request);
         }
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(String::new());
         *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
         response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("POST"));
         ResponseFuture::inner(ready(Ok(response)))

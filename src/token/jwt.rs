@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, InvalidToken, IssuedToken, JwtValidator, Key, TokenIssuer, TokenRequest, TokenValidator,
-    VerificationKey,
+    VerificationKey, validator::LONGEST,
 };
 use crate::BoxError;
 
@@ -37,10 +37,10 @@ impl Jwt {
         Self { validator: JwtValidator::new(&key, issuer, audience), signing: key, ttl: Duration::from_secs(900) }
     }
 
-    /// How long a token is good, in whole seconds.
+    /// How long a token is good, in whole seconds, one or more.
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.ttl = ttl.max(Duration::from_secs(1));
         self
     }
 
@@ -145,6 +145,9 @@ impl Jwt {
         let signature = self.signing.sign(token.as_bytes()).ok_or("the key did not sign")?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        if token.len() > LONGEST {
+            return Err(format!("the token would have {} bytes, and the guard takes {LONGEST}", token.len()).into());
+        }
         Ok(IssuedToken::new(token, Duration::from_secs(self.ttl.as_secs())))
     }
 }
@@ -199,6 +202,22 @@ mod tests {
         assert_eq!(token.claim("tenant"), Some(&"acme".into()));
         for (now, expected) in [(1_899, None), (1_900, Some(InvalidToken::Expired))] {
             assert_eq!(jwt().with_clock(move || now).validate(issued.token.expose()).err(), expected);
+        }
+    }
+
+    #[test]
+    fn no_token_is_issued_that_the_guard_refuses() {
+        let with_claim = |length: usize| {
+            let mut request = TokenRequest::new("alice");
+            request.claims.insert("note".to_owned(), "x".repeat(length).into());
+            jwt().sign(request)
+        };
+        let error = with_claim(4_000).unwrap_err().to_string();
+        assert!(error.contains("4096"), "{error}");
+        for length in (2_000..3_000).step_by(50) {
+            if let Ok(issued) = with_claim(length) {
+                assert!(jwt().validate(issued.token.expose()).is_ok(), "{length}");
+            }
         }
     }
 

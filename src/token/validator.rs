@@ -14,7 +14,7 @@ use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey};
 use crate::Scope;
 
 /// The longest token that is looked at, in bytes.
-const LONGEST: usize = 4_096;
+pub(super) const LONGEST: usize = 4_096;
 
 type Clock = dyn Fn() -> u64 + Send + Sync;
 

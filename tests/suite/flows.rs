@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{Either, Full};
+use hyper::Request;
+
 use tower_oauth2_password::{
     RefreshTokens,
     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
 use crate::{
-    setup::{Setup, in_memory, over},
+    setup::{ADDRESS, Setup, in_memory, over},
     stacks::{self, Site, Stack, fresh_address},
     support::http::Reply,
 };
@@ -172,6 +176,14 @@ async fn client_secrets(site: &Site) {
         assert_eq!(guess("wrong").await, 401);
     }
     assert_eq!(guess("demo-web-secret").await, 429, "R3.10");
+    let basic = format!("Basic {}", STANDARD.encode("%64emo-we%62:demo-web-secret"));
+    let request = Request::post("/revoke")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("authorization", basic)
+        .header(ADDRESS, &address)
+        .body(Either::Left(Full::from("token=x")))
+        .unwrap();
+    assert_eq!(site.send(request).await.status, 429, "another spelling is the same client");
 }
 
 async fn concurrent_refreshes(site: &Site) {
@@ -221,6 +233,36 @@ async fn with_lifetimes(lifetimes: impl Fn(RefreshTokens) -> RefreshTokens, stor
     stacks::start(Stack::Axum, &setup).await
 }
 
+#[tokio::test]
+async fn a_subject_that_is_another_users_name_hands_nobody_over() {
+    use tower::ServiceExt;
+    use tower_oauth2_password::{Identity, Jwt, Key, Login, TokenEndpointLayer, Verdict, Verifier, VerifyError};
+
+    /// Finds subjects as if they were names.
+    struct Overlapping;
+    impl Verifier for Overlapping {
+        async fn verify(&self, _: Login) -> Result<Verdict, VerifyError> {
+            Ok(Identity::new("1001").into())
+        }
+
+        async fn verify_subject(&self, _: &str) -> Result<Verdict, VerifyError> {
+            Ok(Identity::new("2002").into())
+        }
+    }
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+    let tokens = RefreshTokens::new(MemoryRefreshStore::new());
+    let endpoint = TokenEndpointLayer::new(Overlapping, jwt).with_refresh_tokens(tokens).into_service();
+    let ask = async |form: String| {
+        let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+        let reply = endpoint.clone().oneshot(request.body(Full::<bytes::Bytes>::from(form)).unwrap()).await.unwrap();
+        let body = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()
+    };
+    let login = ask("grant_type=password&username=alice&password=x".to_owned()).await;
+    let token = login["refresh_token"].as_str().unwrap();
+    assert_eq!(ask(format!("grant_type=refresh_token&refresh_token={token}")).await["error"], "invalid_grant");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lifetimes_and_grace() {
     use std::sync::{
@@ -246,6 +288,11 @@ async fn lifetimes_and_grace() {
     let idle = site.log_in("").await.text("refresh_token");
     pass(40);
     refused(&site.refresh(&idle, "").await, 400, "invalid_grant");
+
+    let site = with_lifetimes(|t| t.with_absolute_ttl(seconds(1_000_000)), store()).await;
+    let token = site.log_in("").await.text("refresh_token");
+    pass(999_999);
+    assert_eq!(site.refresh(&token, "").await.status, 200, "no other limit than the one that was set");
 
     let site = with_lifetimes(|t| t.with_grace(seconds(5)), store()).await;
     let first = site.log_in("").await.text("refresh_token");

@@ -32,6 +32,8 @@ const REFUSAL_HELD: Duration = Duration::from_millis(250);
 /// How many refusals are held at once; more are told at once.
 const MOST_HELD: u64 = 4_096;
 
+/// No caller waits longer.
+const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(3_600);
 /// How far hashing gives way to what else the machine does.
 const NICENESS: u8 = 10;
 
@@ -174,10 +176,10 @@ impl HashingPool {
         self.edit(|settings| settings.niceness = niceness.min(19))
     }
 
-    /// The longest expected wait at which a job is still taken.
+    /// The longest expected wait at which a job is still taken; an hour at most.
     #[must_use]
     pub fn with_queue_wait(self, wait: Duration) -> Self {
-        self.edit(|settings| settings.queue_wait = wait)
+        self.edit(|settings| settings.queue_wait = wait.min(LONGEST_QUEUE_WAIT))
     }
 
     /// The cost of new hashes, and of attempts that have no hash to check.
