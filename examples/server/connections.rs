@@ -144,12 +144,13 @@ impl Drop for InFlight {
 /// A request body that must be in before a deadline.
 struct InTime {
     body: hyper::body::Incoming,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl InTime {
     fn new(body: hyper::body::Incoming) -> Self {
-        Self { body, deadline: Box::pin(sleep(REQUEST_LIMIT)) }
+        Self { body, deadline: Instant::now() + REQUEST_LIMIT, timer: None }
     }
 }
 
@@ -161,7 +162,10 @@ impl HttpBody for InTime {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        ready!(self.deadline.as_mut().poll(cx));
+        // Most bodies are there at once, or empty, and need no timer.
+        let deadline = self.deadline;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(Some(Err("the body was not in after 10 seconds".into())))
     }
 
