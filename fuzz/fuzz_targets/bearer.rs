@@ -16,6 +16,9 @@ fuzz_target!(|fields: &[u8]| {
             session.ask(&ask);
             ask.parts.headers.insert("content-type", "application/grpc+proto".parse().expect("a media type"));
             session.ask(&ask);
+            ask.parts.headers.insert("te", "trailers".parse().expect("a coding"));
+            ask.parts.version = http::Version::HTTP_2;
+            session.ask(&ask);
         }
     }
 });

@@ -96,8 +96,12 @@ fn guarded(ask: &Ask, reply: &Reply, status: u16, code: Option<&str>) {
     }
     assert_eq!(parameters.ends_with(", scope=\"items:write\""), status == 403);
     assert_eq!(reply.headers()[header::CACHE_CONTROL], "no-store");
-    let kind = ask.parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
-    if kind.starts_with(b"application/grpc") {
+    let sent = |name| ask.parts.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
+    let kind = sent(header::CONTENT_TYPE);
+    let is_grpc = [&b"application/grpc+"[..], b"application/grpc;"].iter().any(|start| kind.starts_with(start))
+        || kind == b"application/grpc";
+    let over_http2 = ask.parts.version == http::Version::HTTP_2 && sent(header::TE) == b"trailers";
+    if is_grpc && over_http2 && ask.parts.method == http::Method::POST {
         assert!(reply.status() == 200 && reply.body().is_empty(), "{reply:?}");
         assert_eq!(reply.headers()["grpc-status"], if status == 403 { "7" } else { "16" });
         return;
