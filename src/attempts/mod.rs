@@ -20,6 +20,7 @@ pub(crate) use self::address::canonical;
 use self::waiting::Waiting;
 use crate::{
     StoreError, TokenError,
+    protocol::error::store_unavailable,
     store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId},
     timer,
 };
@@ -232,11 +233,11 @@ impl Attempt {
         cleared_by_success: bool,
     ) -> Result<Reservation, TokenError> {
         let mut id = [0; 8];
-        getrandom::fill(&mut id).map_err(|error| unavailable(&StoreError::new(error)))?;
+        getrandom::fill(&mut id).map_err(|error| store_unavailable(&StoreError::new(error)))?;
         let id = u64::from_ne_bytes(id);
         // Noted before the store is asked: a caller that leaves meanwhile gives the place back all the same.
         self.places.push(Place { key, id, limit, cleared_by_success });
-        let answer = self.store.reserve(key, id, limit).await.map_err(|error| unavailable(&error))?;
+        let answer = self.store.reserve(key, id, limit).await.map_err(|error| store_unavailable(&error))?;
         if answer != Reservation::Reserved {
             self.places.pop();
         }
@@ -290,7 +291,7 @@ impl Attempt {
     async fn settle(mut self, outcome: impl Fn(&Place) -> AttemptOutcome) -> Result<(), TokenError> {
         while let Some(place) = self.places.last() {
             let settled = self.store.settle(place.key, place.id, place.limit, outcome(place)).await;
-            settled.map_err(|error| unavailable(&error))?;
+            settled.map_err(|error| store_unavailable(&error))?;
             self.waiting.call_next(place.key);
             self.places.pop();
         }
@@ -311,9 +312,4 @@ impl Drop for Attempt {
             self.waiting.call_next(place.key);
         }
     }
-}
-
-fn unavailable(error: &StoreError) -> TokenError {
-    crate::observe::store_failed(error);
-    TokenError::temporarily_unavailable(Duration::from_secs(1))
 }

@@ -11,7 +11,8 @@ use http::{Response, request::Parts};
 use crate::{
     AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, TokenResponse, Verifier,
     protocol::{
-        exchange::{self, ClientPolicy, Exchange},
+        client_policy::ClientPolicy,
+        exchange::{self, Exchange},
         response,
     },
     shell::{Common, Endpoint, endpoint_layer},

@@ -8,7 +8,7 @@ use http::{Response, request::Parts};
 use crate::{
     AttemptLimits, Clients, TokenError, TokenValidator,
     protocol::{
-        exchange::ClientPolicy,
+        client_policy::ClientPolicy,
         introspect::{self, Introspection},
         revoke,
     },

@@ -224,3 +224,9 @@ impl fmt::Display for TokenError {
 }
 
 impl std::error::Error for TokenError {}
+
+/// What a request is told when a store that it needs failed; the cause goes to the log.
+pub(crate) fn store_unavailable(error: &crate::StoreError) -> TokenError {
+    crate::observe::store_failed(error);
+    TokenError::temporarily_unavailable(Duration::from_secs(1))
+}

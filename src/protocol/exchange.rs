@@ -1,20 +1,21 @@
 //! The token endpoint's decision: a head and a body in, a token response or an error out.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::request::Parts;
 
 use super::{
-    client::{Client, ClientCredentials, DynClients},
-    error::TokenError,
+    client::Client,
+    client_policy::ClientPolicy,
+    error::{TokenError, store_unavailable},
     form::{Form, is_credential_text, is_visible_ascii},
     refresh::{RefreshToken, RefreshTokens, Turn},
     response::TokenResponse,
     scope::Scope,
 };
 use crate::{
-    AttemptLimits, Identity, Login, Secret, StoreError, TokenRequest, Verdict, VerifyError, join::join, observe,
-    token::DynIssuer, verifier::DynVerifier,
+    Identity, Login, Secret, TokenRequest, Verdict, VerifyError, join::join, observe, token::DynIssuer,
+    verifier::DynVerifier,
 };
 
 const PARAMETERS: &[&str] =
@@ -26,41 +27,6 @@ const REQUIRED: &[&str] = &["username", "password"];
 
 const WRONG_CREDENTIALS: &str = "Incorrect username or password";
 const BAD_REFRESH_TOKEN: &str = "The refresh token is not valid";
-
-/// Who may ask: the part that the token and the revocation endpoint share.
-#[derive(Clone, Default)]
-pub(crate) struct ClientPolicy {
-    pub(crate) clients: Option<Arc<dyn DynClients>>,
-    pub(crate) ignored: bool,
-    pub(crate) attempts: Option<AttemptLimits>,
-}
-
-impl ClientPolicy {
-    pub(crate) fn address(&self, parts: &Parts) -> Option<IpAddr> {
-        self.attempts.as_ref().and_then(|attempts| attempts.address_of(parts))
-    }
-
-    /// The client that the request identifies, if it does; wrong credentials are an error.
-    pub(crate) async fn authenticate(&self, parts: &Parts, form: &Form) -> Result<Option<Client>, TokenError> {
-        if self.ignored {
-            return Ok(None);
-        }
-        let Some(credentials) = ClientCredentials::read(&parts.headers, form)? else { return Ok(None) };
-        let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
-        // Counted by the decoded id: the raw one has as many spellings as an attacker likes.
-        let attempt = match (&self.attempts, credentials.candidates.last()) {
-            (Some(attempts), Some((id, _))) if credentials.has_secret() => {
-                Some(attempts.client(id, self.address(parts)).await?)
-            }
-            _ => None,
-        };
-        let found = credentials.authenticate(clients).await.map_err(|error| store_unavailable(&error))?;
-        if let Some(attempt) = attempt {
-            if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
-        }
-        found.map(Some).ok_or_else(TokenError::invalid_client)
-    }
-}
 
 /// Everything that a token request is decided by.
 #[derive(Clone)]
@@ -267,11 +233,6 @@ fn verifier_error(error: VerifyError) -> TokenError {
             TokenError::temporarily_unavailable(Duration::from_secs(1))
         }
     }
-}
-
-pub(crate) fn store_unavailable(error: &StoreError) -> TokenError {
-    observe::store_failed(error);
-    TokenError::temporarily_unavailable(Duration::from_secs(1))
 }
 
 #[cfg(test)]

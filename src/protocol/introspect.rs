@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use serde_json::{Map, Value, json};
 
-use super::{client::Client, error::TokenError, exchange::ClientPolicy, form::Form, response};
+use super::{client::Client, client_policy::ClientPolicy, error::TokenError, form::Form, response};
 use crate::{AccessToken, TokenValidator, store::DynDenyList};
 
 const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];

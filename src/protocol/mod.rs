@@ -2,7 +2,8 @@
 
 pub(crate) mod bearer;
 pub(crate) mod client;
-mod error;
+pub(crate) mod client_policy;
+pub(crate) mod error;
 pub(crate) mod exchange;
 pub(crate) mod form;
 pub(crate) mod introspect;

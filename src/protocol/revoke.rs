@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::{
     client::Client,
-    error::TokenError,
-    exchange::{ClientPolicy, store_unavailable},
+    client_policy::ClientPolicy,
+    error::{TokenError, store_unavailable},
     form::Form,
     refresh::{RefreshToken, RefreshTokens},
     response,

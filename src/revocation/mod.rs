@@ -8,7 +8,7 @@ use http::{Response, request::Parts};
 use crate::{
     AttemptLimits, Clients, RefreshTokens, TokenError, TokenValidator,
     protocol::{
-        exchange::ClientPolicy,
+        client_policy::ClientPolicy,
         revoke::{self, Revocation},
     },
     shell::{Common, Endpoint, endpoint_layer},

@@ -1,0 +1,47 @@
+//! Which clients may ask, and how wrong ones are held back: the same at every endpoint.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::request::Parts;
+
+use super::{
+    client::{Client, ClientCredentials, DynClients},
+    error::{TokenError, store_unavailable},
+    form::Form,
+};
+use crate::AttemptLimits;
+
+/// Who may ask: the part that the token and the revocation endpoint share.
+#[derive(Clone, Default)]
+pub(crate) struct ClientPolicy {
+    pub(crate) clients: Option<Arc<dyn DynClients>>,
+    pub(crate) ignored: bool,
+    pub(crate) attempts: Option<AttemptLimits>,
+}
+
+impl ClientPolicy {
+    pub(crate) fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        self.attempts.as_ref().and_then(|attempts| attempts.address_of(parts))
+    }
+
+    /// The client that the request identifies, if it does; wrong credentials are an error.
+    pub(crate) async fn authenticate(&self, parts: &Parts, form: &Form) -> Result<Option<Client>, TokenError> {
+        if self.ignored {
+            return Ok(None);
+        }
+        let Some(credentials) = ClientCredentials::read(&parts.headers, form)? else { return Ok(None) };
+        let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
+        // Counted by the decoded id: the raw one has as many spellings as an attacker likes.
+        let attempt = match (&self.attempts, credentials.candidates.last()) {
+            (Some(attempts), Some((id, _))) if credentials.has_secret() => {
+                Some(attempts.client(id, self.address(parts)).await?)
+            }
+            _ => None,
+        };
+        let found = credentials.authenticate(clients).await.map_err(|error| store_unavailable(&error))?;
+        if let Some(attempt) = attempt {
+            if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
+        }
+        found.map(Some).ok_or_else(TokenError::invalid_client)
+    }
+}
