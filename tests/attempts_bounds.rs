@@ -18,7 +18,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tower_oauth2_password::store::{
@@ -39,6 +39,10 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 /// A different key for each number, spread as an HMAC spreads names.
 fn key(number: u64) -> AttemptKey {
     let spread = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
@@ -47,13 +51,13 @@ fn key(number: u64) -> AttemptKey {
 
 /// A failed attempt, as the endpoint makes one.
 fn fail(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) {
-    let answer = now(store.reserve(key(number), number, limit)).unwrap();
+    let answer = now(store.reserve(key(number), number, limit, soon())).unwrap();
     assert_eq!(answer, Reservation::Reserved, "attempt {number}");
-    now(store.settle(key(number), number, limit, AttemptOutcome::Failed)).unwrap();
+    now(store.settle(key(number), number, limit, AttemptOutcome::Failed, soon())).unwrap();
 }
 
 fn is_held(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) -> bool {
-    matches!(now(store.reserve(key(number), u64::MAX, limit)).unwrap(), Reservation::Held { .. })
+    matches!(now(store.reserve(key(number), u64::MAX, limit, soon())).unwrap(), Reservation::Held { .. })
 }
 
 /// Runs a test in a process of its own, where nothing else takes memory or leaves it behind.
@@ -121,16 +125,16 @@ fn the_largest_entries_stay_within_the_bound() {
             for number in 0..DOCUMENTED_KEYS as u64 {
                 // One failure and fifteen checks under way: each place of those takes more than a failure.
                 for id in 0..16 {
-                    assert_eq!(now(store.reserve(key(number), id, limit)).unwrap(), Reservation::Reserved);
+                    assert_eq!(now(store.reserve(key(number), id, limit, soon())).unwrap(), Reservation::Reserved);
                 }
-                now(store.settle(key(number), 0, limit, AttemptOutcome::Failed)).unwrap();
+                now(store.settle(key(number), 0, limit, AttemptOutcome::Failed, soon())).unwrap();
             }
             store
         });
         println!("{} keys, {peak:.1} MiB at most", store.len());
         assert_eq!(store.len(), DOCUMENTED_KEYS);
         assert!(peak < DOCUMENTED_MIB, "{peak:.1} MiB");
-        assert!(now(store.reserve(key(u64::MAX), 0, limit)).is_err(), "entries at their limit make no room");
+        assert!(now(store.reserve(key(u64::MAX), 0, limit, soon())).is_err(), "entries at their limit make no room");
         // All of it comes free once it counts no more, a few entries with each new key.
         time.store(u64::try_from(MINUTE.as_nanos()).unwrap(), Ordering::Relaxed);
         for number in 1_000_000..1_000_000 + DOCUMENTED_KEYS as u64 / 4 {
@@ -152,25 +156,25 @@ fn a_clock_that_steps_back_lets_nobody_go_and_locks_nobody_out() {
     at(1_000);
     (0..2).for_each(|_| fail(&store, 1, limit));
     fail(&store, 2, limit);
-    now(store.reserve(key(3), 7, limit)).unwrap();
+    now(store.reserve(key(3), 7, limit, soon())).unwrap();
     for back in [999, 940, 500, 0] {
         at(back);
         assert!(is_held(&store, 1, limit), "the clock at {back}");
-        let Reservation::Held { retry_after } = now(store.reserve(key(1), 8, limit)).unwrap() else { panic!() };
+        let Reservation::Held { retry_after } = now(store.reserve(key(1), 8, limit, soon())).unwrap() else { panic!() };
         assert_eq!(retry_after, Duration::from_secs(1_060 - back));
         // Failures and reservations from the time after the step count on, and new ones are taken.
-        assert_eq!(now(store.reserve(key(2), back, limit)).unwrap(), Reservation::Reserved);
-        assert_eq!(now(store.reserve(key(2), back + 1, limit)).unwrap(), Reservation::Busy);
+        assert_eq!(now(store.reserve(key(2), back, limit, soon())).unwrap(), Reservation::Reserved);
+        assert_eq!(now(store.reserve(key(2), back + 1, limit, soon())).unwrap(), Reservation::Busy);
         store.abandon(key(2), back);
-        now(store.settle(key(4), back, limit, AttemptOutcome::Failed)).unwrap();
-        now(store.settle(key(4), back, limit, AttemptOutcome::Succeeded)).unwrap();
+        now(store.settle(key(4), back, limit, AttemptOutcome::Failed, soon())).unwrap();
+        now(store.settle(key(4), back, limit, AttemptOutcome::Succeeded, soon())).unwrap();
         for number in 100..200 {
             fail(&store, number + back * 1_000, limit);
         }
         assert!(store.len() <= 50);
         assert!(is_held(&store, 1, limit), "many names later, with the clock at {back}");
         // The place of key 2 was dropped to make room, or not: what it says next is no matter of the clock.
-        now(store.settle(key(2), 1, limit, AttemptOutcome::Succeeded)).unwrap();
+        now(store.settle(key(2), 1, limit, AttemptOutcome::Succeeded, soon())).unwrap();
         fail(&store, 2, limit);
     }
     // A hold of the time before the steps and one of the time after end each by their own window.
@@ -211,14 +215,14 @@ fn any_times_in_any_order_keep_the_limit_and_the_bound() {
             _ => AttemptOutcome::Failed,
         };
         // Full of entries at their limit, the store may refuse; it must not panic, nor grow.
-        if now(store.reserve(key, id, limit)).is_ok_and(|answer| answer == Reservation::Reserved) {
-            let settled = now(store.settle(key, id, limit, outcome));
+        if now(store.reserve(key, id, limit, soon())).is_ok_and(|answer| answer == Reservation::Reserved) {
+            let settled = now(store.settle(key, id, limit, outcome, soon()));
             assert!(settled.is_ok(), "a place that was given cannot be settled");
         }
         assert!(store.len() <= 20);
     }
     time.store(240_000, Ordering::Relaxed);
     for number in 0..20 {
-        assert_eq!(now(store.reserve(key(number), 1, limit)).unwrap(), Reservation::Reserved, "key {number}");
+        assert_eq!(now(store.reserve(key(number), 1, limit, soon())).unwrap(), Reservation::Reserved, "key {number}");
     }
 }

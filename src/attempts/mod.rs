@@ -21,7 +21,10 @@ use self::waiting::Waiting;
 use crate::{
     StoreError, TokenError,
     protocol::error::store_unavailable,
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId},
+    store::{
+        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId,
+        STORE_TIME_BUDGET, StoreBudget,
+    },
     timer,
 };
 
@@ -170,10 +173,19 @@ impl AttemptLimits {
     /// # }).unwrap();
     /// ```
     pub async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        self.reserve_within(&StoreBudget::new(STORE_TIME_BUDGET), account, address).await
+    }
+
+    pub(crate) async fn reserve_within(
+        &self,
+        budget: &StoreBudget,
+        account: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt, TokenError> {
         let address = address.map(canonical);
         let folded = self.canonical_account.as_ref().map(|canonical| canonical(account));
         let account = folded.as_deref().unwrap_or(account);
-        let mut attempt = self.begin();
+        let mut attempt = self.begin(budget);
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
             && let Reservation::Held { .. } = attempt.reserve(key, limit, true).await?
@@ -187,13 +199,23 @@ impl AttemptLimits {
         Ok(attempt)
     }
 
-    fn begin(&self) -> Attempt {
-        Attempt { store: Arc::clone(&self.store), waiting: Arc::clone(&self.waiting), places: Vec::new() }
+    fn begin(&self, budget: &StoreBudget) -> Attempt {
+        Attempt {
+            store: Arc::clone(&self.store),
+            budget: budget.clone(),
+            waiting: Arc::clone(&self.waiting),
+            places: Vec::new(),
+        }
     }
 
     /// Reserves a place for one client secret.
-    pub(crate) async fn client(&self, client_id: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        let mut attempt = self.begin();
+    pub(crate) async fn client(
+        &self,
+        client_id: &str,
+        address: Option<IpAddr>,
+        budget: &StoreBudget,
+    ) -> Result<Attempt, TokenError> {
+        let mut attempt = self.begin(budget);
         attempt.wait_for(self.key("client", client_id, address), self.client_secret, true).await?;
         Ok(attempt)
     }
@@ -221,6 +243,7 @@ struct Place {
 #[must_use]
 pub struct Attempt {
     store: Arc<dyn DynAttemptStore>,
+    budget: StoreBudget,
     waiting: Arc<Waiting>,
     places: Vec<Place>,
 }
@@ -237,7 +260,8 @@ impl Attempt {
         let id = u64::from_ne_bytes(id);
         // Noted before the store is asked: a caller that leaves meanwhile gives the place back all the same.
         self.places.push(Place { key, id, limit, cleared_by_success });
-        let answer = self.store.reserve(key, id, limit).await.map_err(|error| store_unavailable(&error))?;
+        let reserved = self.budget.spend(|deadline| self.store.reserve(key, id, limit, deadline)).await;
+        let answer = reserved.map_err(|error| store_unavailable(&error))?;
         if answer != Reservation::Reserved {
             self.places.pop();
         }
@@ -290,9 +314,10 @@ impl Attempt {
 
     async fn settle(mut self, outcome: impl Fn(&Place) -> AttemptOutcome) -> Result<(), TokenError> {
         while let Some(place) = self.places.last() {
-            let settled = self.store.settle(place.key, place.id, place.limit, outcome(place)).await;
+            let (key, id, limit, outcome) = (place.key, place.id, place.limit, outcome(place));
+            let settled = self.budget.spend(|deadline| self.store.settle(key, id, limit, outcome, deadline)).await;
             settled.map_err(|error| store_unavailable(&error))?;
-            self.waiting.call_next(place.key);
+            self.waiting.call_next(key);
             self.places.pop();
         }
         Ok(())

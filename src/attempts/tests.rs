@@ -62,9 +62,11 @@ async fn limits_are_as_they_were_set() {
     let limits = limits(&store).with_account_and_address_limit(once).with_client_secret_limit(once);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, Some(429));
-    let client = async || limits.client("web", at("192.0.2.1")).await.map(|_| ()).map_err(|error| error.status());
+    let budget = StoreBudget::new(STORE_TIME_BUDGET);
+    let client =
+        async || limits.client("web", at("192.0.2.1"), &budget).await.map(|_| ()).map_err(|error| error.status());
     assert!(client().await.is_ok(), "dropped undecided, it gives its place back");
-    limits.client("web", at("192.0.2.1")).await.unwrap().failed().await.unwrap();
+    limits.client("web", at("192.0.2.1"), &budget).await.unwrap().failed().await.unwrap();
     assert_eq!(client().await.unwrap_err(), 429);
 
     let keyed = limits.clone().with_key("another secret");

@@ -16,6 +16,7 @@ use crate::{
         response,
     },
     shell::{Common, Endpoint, endpoint_layer},
+    store::StoreBudget,
     verifier::BoxFuture,
 };
 
@@ -128,8 +129,15 @@ impl Endpoint for TokenEndpoint {
         exchange::NOT_IN_QUERY
     }
 
-    fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(response::uncached((self.render)(&self.exchange.decide(parts, body).await?))) })
+    fn decide<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a [u8],
+        budget: &'a StoreBudget,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+        Box::pin(
+            async move { Ok(response::uncached((self.render)(&self.exchange.decide(parts, body, budget).await?))) },
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         revoke,
     },
     shell::{Common, Endpoint, endpoint_layer},
-    store::DenyList,
+    store::{DenyList, StoreBudget},
     verifier::BoxFuture,
 };
 
@@ -89,7 +89,12 @@ impl Endpoint for IntrospectionEndpoint {
         introspect::NOT_IN_QUERY
     }
 
-    fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(introspect::render(self.introspection.decide(parts, body).await?.as_ref())) })
+    fn decide<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a [u8],
+        budget: &'a StoreBudget,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+        Box::pin(async move { Ok(introspect::render(self.introspection.decide(parts, body, budget).await?.as_ref())) })
     }
 }

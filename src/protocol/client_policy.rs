@@ -9,7 +9,7 @@ use super::{
     error::{TokenError, store_unavailable},
     form::Form,
 };
-use crate::AttemptLimits;
+use crate::{AttemptLimits, store::StoreBudget};
 
 /// Who may ask: the part that the token and the revocation endpoint share.
 #[derive(Clone, Default)]
@@ -25,7 +25,12 @@ impl ClientPolicy {
     }
 
     /// The client that the request identifies, if it does; wrong credentials are an error.
-    pub(crate) async fn authenticate(&self, parts: &Parts, form: &Form) -> Result<Option<Client>, TokenError> {
+    pub(crate) async fn authenticate(
+        &self,
+        parts: &Parts,
+        form: &Form,
+        budget: &StoreBudget,
+    ) -> Result<Option<Client>, TokenError> {
         if self.ignored {
             return Ok(None);
         }
@@ -34,7 +39,7 @@ impl ClientPolicy {
         // Counted by the decoded id: the raw one has as many spellings as an attacker likes.
         let attempt = match (&self.attempts, credentials.candidates.last()) {
             (Some(attempts), Some((id, _))) if credentials.has_secret() => {
-                Some(attempts.client(id, self.address(parts)).await?)
+                Some(attempts.client(id, self.address(parts), budget).await?)
             }
             _ => None,
         };

@@ -14,8 +14,8 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    Identity, Login, Secret, TokenRequest, Verdict, VerifyError, join::join, observe, token::DynIssuer,
-    verifier::DynVerifier,
+    Identity, Login, Secret, TokenRequest, Verdict, VerifyError, join::join, observe, store::StoreBudget,
+    token::DynIssuer, verifier::DynVerifier,
 };
 
 const PARAMETERS: &[&str] =
@@ -39,13 +39,18 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<TokenResponse, TokenError> {
+    pub(crate) async fn decide(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        budget: &StoreBudget,
+    ) -> Result<TokenResponse, TokenError> {
         let form = Form::parse(body, PARAMETERS)?;
         match (form.get("grant_type").map(Secret::expose), &self.refresh) {
-            (Some("password"), _) => self.password(parts, &form).await,
-            (Some("refresh_token"), Some(refresh)) => self.refresh(parts, &form, refresh).await,
+            (Some("password"), _) => self.password(parts, &form, budget).await,
+            (Some("refresh_token"), Some(refresh)) => self.refresh(parts, &form, refresh, budget).await,
             (Some(other), _) => Err(TokenError::unsupported_grant_type().with_grant_type(other)),
-            (None, _) if self.optional_grant_type => self.password(parts, &form).await,
+            (None, _) if self.optional_grant_type => self.password(parts, &form, budget).await,
             (None, _) => Err(TokenError::missing(vec!["grant_type"])),
         }
     }
@@ -55,7 +60,7 @@ impl Exchange {
         if self.optional_grant_type { REQUIRED } else { &["grant_type"] }
     }
 
-    async fn password(&self, parts: &Parts, form: &Form) -> Result<TokenResponse, TokenError> {
+    async fn password(&self, parts: &Parts, form: &Form, budget: &StoreBudget) -> Result<TokenResponse, TokenError> {
         let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
             return Err(TokenError::missing(
                 REQUIRED.iter().copied().filter(|name| form.get(name).is_none()).collect(),
@@ -64,15 +69,19 @@ impl Exchange {
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
-        let client = self.policy.authenticate(parts, form).await?;
+        let client = self.policy.authenticate(parts, form, budget).await?;
         let client_id = client.as_ref().map(Client::id);
         let asked = asked_scope(form)?;
 
         let address = self.policy.address(parts);
         let attempt = match &self.policy.attempts {
-            Some(attempts) => Some(attempts.reserve(username.expose(), address).await.inspect_err(|error| {
-                observe::audit(if error.status() == 429 { "held" } else { "shed" }, Some(username.expose()), client_id);
-            })?),
+            Some(attempts) => {
+                let reserved = attempts.reserve_within(budget, username.expose(), address).await;
+                Some(reserved.inspect_err(|error| {
+                    let event = if error.status() == 429 { "held" } else { "shed" };
+                    observe::audit(event, Some(username.expose()), client_id);
+                })?)
+            }
             None => None,
         };
         let mut login = Login::new(username.expose(), password.clone());
@@ -102,7 +111,7 @@ impl Exchange {
             }
         };
         // At once: with a store over the network this is one round trip less.
-        let (counted, response) = join(counted, self.begin(&identity, client_id, asked)).await;
+        let (counted, response) = join(counted, self.begin(&identity, client_id, asked, budget)).await;
         counted?;
         response
     }
@@ -112,6 +121,7 @@ impl Exchange {
         identity: &Identity,
         client_id: Option<&str>,
         asked: Option<Scope>,
+        budget: &StoreBudget,
     ) -> Result<TokenResponse, TokenError> {
         let scope = match asked {
             None => identity.scope().clone(),
@@ -121,7 +131,8 @@ impl Exchange {
         let issued = self.issue(identity, client_id, &scope).await?;
         let refresh_token = match &self.refresh {
             Some(refresh) => {
-                Some(refresh.begin(identity, client_id, &scope).await.map_err(|error| store_unavailable(&error))?)
+                let begun = refresh.begin(identity, client_id, &scope, budget).await;
+                Some(begun.map_err(|error| store_unavailable(&error))?)
             }
             None => None,
         };
@@ -129,24 +140,30 @@ impl Exchange {
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 
-    async fn refresh(&self, parts: &Parts, form: &Form, refresh: &RefreshTokens) -> Result<TokenResponse, TokenError> {
+    async fn refresh(
+        &self,
+        parts: &Parts,
+        form: &Form,
+        refresh: &RefreshTokens,
+        budget: &StoreBudget,
+    ) -> Result<TokenResponse, TokenError> {
         let presented = form.get("refresh_token").ok_or_else(|| TokenError::missing(vec!["refresh_token"]))?;
         if !is_visible_ascii(presented.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in refresh_token"));
         }
-        let client = self.policy.authenticate(parts, form).await?;
+        let client = self.policy.authenticate(parts, form, budget).await?;
         let client_id = client.as_ref().map(Client::id);
         let asked = asked_scope(form)?;
         let bad = || TokenError::invalid_grant(BAD_REFRESH_TOKEN);
 
         let token = RefreshToken::parse(presented.expose()).ok_or_else(bad)?;
-        let family = refresh.find(&token).await.map_err(|error| store_unavailable(&error))?.ok_or_else(bad)?;
+        let family = refresh.find(&token, budget).await.map_err(|error| store_unavailable(&error))?.ok_or_else(bad)?;
         if family.client_id.as_deref() != client_id {
             return Err(bad());
         }
         let repeated = refresh.repeat(&token, &family);
         if repeated.is_none() && !token.is_current(&family) {
-            return Err(self.reused(refresh, &token, &family.subject, client_id).await);
+            return Err(self.reused(refresh, &token, &family.subject, client_id, budget).await);
         }
 
         let identity = match self.verifier.verify_subject(&family.subject).await {
@@ -159,7 +176,7 @@ impl Exchange {
             return Err(bad());
         }
         if identity.security_stamp() != family.security_stamp.as_deref() {
-            refresh.revoke(&token).await.map_err(|error| store_unavailable(&error))?;
+            refresh.revoke(&token, budget).await.map_err(|error| store_unavailable(&error))?;
             return Err(bad());
         }
         let scope = match asked {
@@ -171,10 +188,10 @@ impl Exchange {
         let issued = self.issue(&identity, client_id, &scope).await?;
         let refresh_token = match repeated {
             Some(successor) => successor,
-            None => match refresh.rotate(&token).await.map_err(|error| store_unavailable(&error))? {
+            None => match refresh.rotate(&token, budget).await.map_err(|error| store_unavailable(&error))? {
                 Turn::Taken(successor) => successor,
                 Turn::Gone => return Err(bad()),
-                Turn::Spent => return Err(self.reused(refresh, &token, &family.subject, client_id).await),
+                Turn::Spent => return Err(self.reused(refresh, &token, &family.subject, client_id, budget).await),
             },
         };
         observe::audit("refresh", Some(identity.subject()), client_id);
@@ -188,9 +205,10 @@ impl Exchange {
         token: &RefreshToken,
         subject: &str,
         client_id: Option<&str>,
+        budget: &StoreBudget,
     ) -> TokenError {
         observe::audit("reuse", Some(subject), client_id);
-        match refresh.revoke(token).await {
+        match refresh.revoke(token, budget).await {
             Ok(()) => TokenError::invalid_grant(BAD_REFRESH_TOKEN),
             Err(error) => store_unavailable(&error),
         }
@@ -256,7 +274,7 @@ mod tests {
 
     async fn ask(exchange: &Exchange, body: &str) -> Result<TokenResponse, TokenError> {
         let (parts, ()) = http::Request::new(()).into_parts();
-        exchange.decide(&parts, body.as_bytes()).await
+        exchange.decide(&parts, body.as_bytes(), &StoreBudget::new(Duration::from_secs(1))).await
     }
 
     #[tokio::test]

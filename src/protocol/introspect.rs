@@ -10,7 +10,10 @@ use http::{Response, request::Parts};
 use serde_json::{Map, Value, json};
 
 use super::{client::Client, client_policy::ClientPolicy, error::TokenError, form::Form, response};
-use crate::{AccessToken, TokenValidator, store::DynDenyList};
+use crate::{
+    AccessToken, TokenValidator,
+    store::{DynDenyList, StoreBudget},
+};
 
 const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
 /// Parameters that must not be in the query string.
@@ -26,10 +29,15 @@ pub(crate) struct Introspection {
 
 impl Introspection {
     /// The token, if it is good; `None` says nothing of why it is not (section 2.2).
-    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<Option<AccessToken>, TokenError> {
+    pub(crate) async fn decide(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        budget: &StoreBudget,
+    ) -> Result<Option<AccessToken>, TokenError> {
         let form = Form::parse(body, PARAMETERS)?;
         // Before the token is looked at: else the endpoint tells strangers which of their guesses is a token.
-        let client = self.policy.authenticate(parts, &form).await?;
+        let client = self.policy.authenticate(parts, &form, budget).await?;
         if !client.as_ref().is_some_and(Client::is_confidential) {
             return Err(TokenError::invalid_client());
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Identity, Scope, Secret, StoreError,
-    store::{DynRefreshStore, Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor},
+    store::{DynRefreshStore, Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
 };
 
 /// Hands out refresh tokens and takes them back. Off unless given to
@@ -68,6 +68,7 @@ impl RefreshTokens {
         identity: &Identity,
         client_id: Option<&str>,
         scope: &Scope,
+        budget: &StoreBudget,
     ) -> Result<Secret, StoreError> {
         let token = RefreshToken { id: FamilyId(random()?), secret: Zeroizing::new(random()?) };
         let idle_ttl = self.idle_ttl.map_or(self.absolute_ttl, |ttl| ttl.min(self.absolute_ttl));
@@ -75,16 +76,16 @@ impl RefreshTokens {
         family.client_id = client_id.map(str::to_owned);
         family.scope = scope.clone();
         family.security_stamp = identity.security_stamp().map(str::to_owned);
-        self.store.insert(token.id, family).await?;
+        budget.spend(|deadline| self.store.insert(token.id, family, deadline)).await?;
         Ok(token.encode())
     }
 
-    pub(crate) async fn find(&self, token: &RefreshToken) -> Result<Option<Family>, StoreError> {
-        self.store.find(token.id).await
+    pub(crate) async fn find(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Option<Family>, StoreError> {
+        budget.spend(|deadline| self.store.find(token.id, deadline)).await
     }
 
-    pub(crate) async fn revoke(&self, token: &RefreshToken) -> Result<(), StoreError> {
-        self.store.revoke(token.id).await
+    pub(crate) async fn revoke(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<(), StoreError> {
+        budget.spend(|deadline| self.store.revoke(token.id, deadline)).await
     }
 
     /// The successor that was already handed out for `token`, where the grace period allows to repeat it.
@@ -100,13 +101,14 @@ impl RefreshTokens {
     }
 
     /// Spends `token`. `None`: it was not current any more.
-    pub(crate) async fn rotate(&self, token: &RefreshToken) -> Result<Turn, StoreError> {
+    pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Turn, StoreError> {
         let next = RefreshToken { id: token.id, secret: Zeroizing::new(random()?) };
         let mut successor = Successor::new(next.hash());
         if self.grace.is_some() {
             successor = successor.with_sealed(token.seal(&next.secret).to_vec());
         }
-        match self.store.rotate(token.id, token.hash(), successor).await? {
+        let rotated = budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await?;
+        match rotated {
             Rotation::Rotated => Ok(Turn::Taken(next.encode())),
             Rotation::Mismatch => Ok(Turn::Spent),
             Rotation::Gone => Ok(Turn::Gone),

@@ -17,7 +17,10 @@ use super::{
     refresh::{RefreshToken, RefreshTokens},
     response,
 };
-use crate::{TokenValidator, observe, store::DynDenyList};
+use crate::{
+    TokenValidator, observe,
+    store::{DynDenyList, StoreBudget},
+};
 
 const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
 /// Parameters that must not be in the query string.
@@ -35,28 +38,37 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8]) -> Result<(), TokenError> {
+    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8], budget: &StoreBudget) -> Result<(), TokenError> {
         let form = Form::parse(body, PARAMETERS)?;
-        let client = self.policy.authenticate(parts, &form).await?;
+        let client = self.policy.authenticate(parts, &form, budget).await?;
         let text = form.get("token").ok_or_else(|| TokenError::missing(REQUIRED.to_vec()))?.expose();
         // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
         match RefreshToken::parse(text) {
-            Some(token) => self.revoke_refresh(&token, client.as_ref()).await,
-            None => self.revoke_access(text, client.as_ref()).await,
+            Some(token) => self.revoke_refresh(&token, client.as_ref(), budget).await,
+            None => self.revoke_access(text, client.as_ref(), budget).await,
         }
     }
 
-    async fn revoke_refresh(&self, token: &RefreshToken, client: Option<&Client>) -> Result<(), TokenError> {
-        let family = self.refresh.find(token).await.map_err(|error| store_unavailable(&error))?;
+    async fn revoke_refresh(
+        &self,
+        token: &RefreshToken,
+        client: Option<&Client>,
+        budget: &StoreBudget,
+    ) -> Result<(), TokenError> {
+        let family = self.refresh.find(token, budget).await.map_err(|error| store_unavailable(&error))?;
         let Some(family) = family else { return Ok(()) };
         check_client(client, family.client_id.as_deref())?;
-        self.refresh.revoke(token).await.map_err(|error| store_unavailable(&error))?;
+        self.refresh.revoke(token, budget).await.map_err(|error| store_unavailable(&error))?;
         observe::audit("revoke", Some(&family.subject), family.client_id.as_deref());
         Ok(())
     }
 
-    async fn revoke_access(&self, text: &str, client: Option<&Client>) -> Result<(), TokenError> {
-        let Some(Ok(token)) = self.access.as_ref().map(|access| access.validate(text)) else { return Ok(()) };
+    async fn revoke_access(&self, text: &str, client: Option<&Client>, budget: &StoreBudget) -> Result<(), TokenError> {
+        let Some(access) = &self.access else {
+            // A 200 would promise what does not happen, should this be an access token (section 2.2.1).
+            return if is_jws(text) { Err(TokenError::unsupported_token_type()) } else { Ok(()) };
+        };
+        let Ok(token) = access.validate(text) else { return Ok(()) };
         check_client(client, token.client_id())?;
         let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
             return Err(TokenError::unsupported_token_type());
@@ -64,10 +76,16 @@ impl Revocation {
         let left = token.expires_at().and_then(|end| end.duration_since(SystemTime::now()).ok());
         // A little longer than the token lives: the guard may allow some leeway.
         let ttl = left.unwrap_or(Duration::from_secs(86_400)) + Duration::from_secs(300);
-        deny_list.deny(id, ttl).await.map_err(|error| store_unavailable(&error))?;
+        let denied = budget.spend(|deadline| deny_list.deny(id, ttl, deadline)).await;
+        denied.map_err(|error| store_unavailable(&error))?;
         observe::audit("revoke", Some(token.subject()), token.client_id());
         Ok(())
     }
+}
+
+/// Whether it has the form of a signed JWT (RFC 7515, section 3.1).
+fn is_jws(text: &str) -> bool {
+    text.split('.').count() == 3
 }
 
 /// A client that identified itself may revoke its own tokens only (RFC 7009, section 2.1).

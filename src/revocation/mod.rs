@@ -12,7 +12,7 @@ use crate::{
         revoke::{self, Revocation},
     },
     shell::{Common, Endpoint, endpoint_layer},
-    store::DenyList,
+    store::{DenyList, StoreBudget},
     verifier::BoxFuture,
 };
 
@@ -31,7 +31,8 @@ struct RevocationEndpoint {
 }
 
 impl RevocationLayer {
-    /// An endpoint at `/revoke` that ends the family of a refresh token.
+    /// An endpoint at `/revoke` that ends the family of a refresh token. It knows no access tokens: what has the form of
+    /// a JWT is answered 400 `unsupported_token_type` (RFC 7009, section 2.2.1), anything else that is unknown 200.
     #[must_use]
     pub fn new(tokens: RefreshTokens) -> Self {
         let revocation = Revocation { refresh: tokens, policy: ClientPolicy::default(), access: None, deny_list: None };
@@ -39,7 +40,7 @@ impl RevocationLayer {
     }
 
     /// Also revokes access tokens: those that `validator` finds good are put on `deny_list`, which the guard must be
-    /// given, too. Without it an access token is answered 400 `unsupported_token_type` once `validator` is known.
+    /// given, too.
     #[must_use]
     pub fn with_access_tokens(self, validator: impl TokenValidator, deny_list: impl DenyList) -> Self {
         self.edit(|endpoint| {
@@ -48,8 +49,8 @@ impl RevocationLayer {
         })
     }
 
-    /// Tells access tokens from unknown ones, so that they are answered 400 `unsupported_token_type` (RFC 7009,
-    /// section 2.2.1) rather than a 200 that changes nothing.
+    /// Answers 400 `unsupported_token_type` (RFC 7009, section 2.2.1) to the access tokens alone that `validator` finds
+    /// good, whatever their form, and 200 to those that are over or were never issued.
     #[must_use]
     pub fn with_access_tokens_refused(self, validator: impl TokenValidator) -> Self {
         self.edit(|endpoint| endpoint.revocation.access = Some(Arc::new(validator)))
@@ -83,9 +84,14 @@ impl Endpoint for RevocationEndpoint {
         revoke::NOT_IN_QUERY
     }
 
-    fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+    fn decide<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a [u8],
+        budget: &'a StoreBudget,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move {
-            self.revocation.decide(parts, body).await?;
+            self.revocation.decide(parts, body, budget).await?;
             Ok(revoke::revoked())
         })
     }
@@ -98,7 +104,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::store::MemoryRefreshStore;
+    use crate::{Jwt, Key, TokenIssuer, TokenRequest, store::MemoryRefreshStore};
 
     #[tokio::test]
     async fn what_was_not_read_is_told_as_missing() {
@@ -108,6 +114,33 @@ mod tests {
             let request = Request::post("/revoke").header(header::CONTENT_TYPE, content_type);
             let response = layer.clone().into_service().oneshot(request.body(Full::<Bytes>::default()).unwrap()).await;
             assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "token", "{content_type}");
+        }
+    }
+
+    async fn revoke(layer: &RevocationLayer, token: &str) -> (u16, Bytes) {
+        let request = Request::post("/revoke").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.body(Full::<Bytes>::from(format!("token={token}"))).unwrap();
+        let response = layer.clone().into_service().oneshot(request).await.unwrap();
+        (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn what_may_be_an_access_token_is_not_said_to_be_revoked() {
+        let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+        let good = jwt.issue(TokenRequest::new("alice")).await.unwrap();
+        let layer = || RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+        let (bare, refusing) = (layer(), layer().with_access_tokens_refused(jwt));
+        for (layer, token, status) in [
+            (&bare, good.token.expose(), 400),
+            (&bare, "eyJh.eyJp.c2ln", 400),
+            (&bare, "unknown", 200),
+            (&bare, "a.b", 200),
+            (&refusing, good.token.expose(), 400),
+            (&refusing, "eyJh.eyJp.c2ln", 200),
+        ] {
+            let (answered, body) = revoke(layer, token).await;
+            assert_eq!(answered, status, "{token}");
+            assert_eq!(status == 400, body.starts_with(br#"{"error":"unsupported_token_type""#), "{body:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What every endpoint can be set to.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, uri::PathAndQuery};
@@ -9,6 +9,7 @@ use super::https::RequireHttps;
 use crate::{
     TokenError,
     protocol::response::{complete_error, render_error},
+    store::STORE_TIME_BUDGET,
 };
 
 type Render = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;
@@ -17,6 +18,7 @@ type Render = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;
 pub(crate) struct Common {
     pub(crate) path: String,
     pub(crate) body_limit: usize,
+    pub(crate) store_time_budget: Duration,
     pub(crate) render: Arc<Render>,
     pub(crate) https: Option<RequireHttps>,
     challenge: HeaderValue,
@@ -27,6 +29,7 @@ impl Common {
         Self {
             path: path.to_owned(),
             body_limit: 16_384,
+            store_time_budget: STORE_TIME_BUDGET,
             render: Arc::new(render_error),
             https: None,
             challenge: HeaderValue::from_static("Basic realm=\"token\""),

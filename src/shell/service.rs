@@ -19,7 +19,7 @@ use super::{
     future::ResponseFuture,
     read::{check_length, read},
 };
-use crate::{BoxError, TokenError, observe, protocol::form, verifier::BoxFuture};
+use crate::{BoxError, TokenError, observe, protocol::form, store::StoreBudget, verifier::BoxFuture};
 
 /// What an endpoint knows; the shell knows the rest.
 pub(crate) trait Endpoint: Send + Sync + 'static {
@@ -27,7 +27,12 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// The parameters that a request without any lacks.
     fn required(&self) -> &'static [&'static str];
     fn not_in_query(&self) -> &'static [&'static str];
-    fn decide<'a>(&'a self, parts: &'a Parts, body: &'a [u8]) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
+    fn decide<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a [u8],
+        budget: &'a StoreBudget,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
 }
 
 async fn answer<B>(endpoint: Arc<dyn Endpoint>, request: Request<B>) -> Response<Bytes>
@@ -43,7 +48,7 @@ where
         check_length(&parts.headers, common.body_limit)?;
         form::check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;
         let body = read(body, common.body_limit).await?;
-        endpoint.decide(&parts, &body).await
+        endpoint.decide(&parts, &body, &StoreBudget::new(common.store_time_budget)).await
     };
     match observe::in_span(&common.path, decided).await {
         Ok(response) => {

@@ -1,6 +1,11 @@
 //! Where failed attempts are counted.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{StoreError, verifier::BoxFuture};
 
@@ -66,6 +71,7 @@ pub enum AttemptOutcome {
 ///   after at most 30 seconds.
 /// - Memory is bounded whatever the number of keys; an entry at its limit is never dropped to make room.
 /// - Time is the store's own and does not follow steps of the wall clock of this machine.
+/// - `deadline` is when the caller gives up: a call takes no effect after it, and one that comes late is an `Err`.
 /// - An `Err` means that it is not known whether the call took effect.
 pub trait AttemptStore: Send + Sync + 'static {
     /// Takes a place under `key`, if the limit allows it.
@@ -74,6 +80,7 @@ pub trait AttemptStore: Send + Sync + 'static {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Reservation, StoreError>> + Send;
 
     /// Says what became of a reserved place. Unknown ids are ignored, except that `Succeeded` still clears and `Failed`
@@ -84,6 +91,7 @@ pub trait AttemptStore: Send + Sync + 'static {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives a place back when the caller has gone, without waiting: called from `drop`. The default leaves it to the
@@ -99,8 +107,9 @@ impl<S: AttemptStore> AttemptStore for Arc<S> {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Reservation, StoreError>> + Send {
-        S::reserve(self, key, id, limit)
+        S::reserve(self, key, id, limit, deadline)
     }
 
     fn settle(
@@ -109,8 +118,9 @@ impl<S: AttemptStore> AttemptStore for Arc<S> {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        S::settle(self, key, id, limit, outcome)
+        S::settle(self, key, id, limit, outcome, deadline)
     }
 
     fn abandon(&self, key: AttemptKey, id: ReservationId) {
@@ -125,6 +135,7 @@ pub(crate) trait DynAttemptStore: Send + Sync {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<Reservation, StoreError>>;
     fn settle(
         &self,
@@ -132,6 +143,7 @@ pub(crate) trait DynAttemptStore: Send + Sync {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
     fn abandon(&self, key: AttemptKey, id: ReservationId);
 }
@@ -142,8 +154,9 @@ impl<S: AttemptStore> DynAttemptStore for S {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<Reservation, StoreError>> {
-        Box::pin(AttemptStore::reserve(self, key, id, limit))
+        Box::pin(AttemptStore::reserve(self, key, id, limit, deadline))
     }
 
     fn settle(
@@ -152,8 +165,9 @@ impl<S: AttemptStore> DynAttemptStore for S {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(AttemptStore::settle(self, key, id, limit, outcome))
+        Box::pin(AttemptStore::settle(self, key, id, limit, outcome, deadline))
     }
 
     fn abandon(&self, key: AttemptKey, id: ReservationId) {

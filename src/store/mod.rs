@@ -4,6 +4,7 @@
 //! each trait is checked by [`testkit`], which a store of one's own can run, too.
 
 mod attempts;
+mod budget;
 mod deny_list;
 mod memory;
 #[cfg(feature = "redis")]
@@ -12,9 +13,14 @@ mod refresh;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
-pub(crate) use self::{attempts::DynAttemptStore, deny_list::DynDenyList, refresh::DynRefreshStore};
+pub(crate) use self::{
+    attempts::DynAttemptStore,
+    budget::{STORE_TIME_BUDGET, StoreBudget},
+    deny_list::DynDenyList,
+    refresh::DynRefreshStore,
+};
 pub use self::{
     attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
     deny_list::DenyList,
@@ -44,4 +50,9 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.0.as_ref())
     }
+}
+
+/// An error once the caller has given up.
+pub(crate) fn in_time(deadline: Instant) -> Result<(), StoreError> {
+    if Instant::now() < deadline { Ok(()) } else { Err(StoreError::new("the call came after its deadline")) }
 }

@@ -1,6 +1,11 @@
 //! Where refresh token families live.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{Scope, StoreError, verifier::BoxFuture};
 
@@ -129,15 +134,20 @@ pub enum Rotation {
 /// - A family is gone once its absolute or its idle lifetime is over, or it was revoked; nothing brings it back. A
 ///   revocation that was answered `Ok` holds for every later call.
 /// - Time is the store's own and does not follow steps of the wall clock of this machine.
-/// - An `Err` means that it is not known whether the call took effect; a call that was given up must not take effect
-///   later than two seconds after it.
+/// - `deadline` is when the caller gives up: a call takes no effect after it, and one that comes late is an `Err`.
+/// - An `Err` means that it is not known whether the call took effect.
 /// - A future that is dropped may leave the call done or not done, never half done.
 pub trait RefreshStore: Send + Sync + 'static {
     /// Begins a family.
-    fn insert(&self, id: FamilyId, family: Family) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn insert(
+        &self,
+        id: FamilyId,
+        family: Family,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Looks a family up, without using it.
-    fn find(&self, id: FamilyId) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send;
+    fn find(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send;
 
     /// Replaces the current secret `presented` by `successor`, if it is current.
     fn rotate(
@@ -145,22 +155,29 @@ pub trait RefreshStore: Send + Sync + 'static {
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Rotation, StoreError>> + Send;
 
     /// Ends a family. `Ok` also where there is none.
-    fn revoke(&self, id: FamilyId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Ends all families of a subject, and says how many there were.
+    /// Ends all families of a subject, and says how many there were. An application calls it, not a request: it takes
+    /// the time that it needs.
     fn revoke_subject(&self, subject: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 impl<S: RefreshStore> RefreshStore for Arc<S> {
-    fn insert(&self, id: FamilyId, family: Family) -> impl Future<Output = Result<(), StoreError>> + Send {
-        S::insert(self, id, family)
+    fn insert(
+        &self,
+        id: FamilyId,
+        family: Family,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        S::insert(self, id, family, deadline)
     }
 
-    fn find(&self, id: FamilyId) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send {
-        S::find(self, id)
+    fn find(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send {
+        S::find(self, id, deadline)
     }
 
     fn rotate(
@@ -168,12 +185,13 @@ impl<S: RefreshStore> RefreshStore for Arc<S> {
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Rotation, StoreError>> + Send {
-        S::rotate(self, id, presented, successor)
+        S::rotate(self, id, presented, successor, deadline)
     }
 
-    fn revoke(&self, id: FamilyId) -> impl Future<Output = Result<(), StoreError>> + Send {
-        S::revoke(self, id)
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send {
+        S::revoke(self, id, deadline)
     }
 
     fn revoke_subject(&self, subject: &str) -> impl Future<Output = Result<u64, StoreError>> + Send {
@@ -183,25 +201,26 @@ impl<S: RefreshStore> RefreshStore for Arc<S> {
 
 /// `RefreshStore` with its futures boxed, so that the endpoint can hold any of them.
 pub(crate) trait DynRefreshStore: Send + Sync {
-    fn insert(&self, id: FamilyId, family: Family) -> BoxFuture<'_, Result<(), StoreError>>;
-    fn find(&self, id: FamilyId) -> BoxFuture<'_, Result<Option<Family>, StoreError>>;
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn find(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<Option<Family>, StoreError>>;
     fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<Rotation, StoreError>>;
-    fn revoke(&self, id: FamilyId) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>>;
     fn revoke_subject<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 
 impl<S: RefreshStore> DynRefreshStore for S {
-    fn insert(&self, id: FamilyId, family: Family) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(RefreshStore::insert(self, id, family))
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(RefreshStore::insert(self, id, family, deadline))
     }
 
-    fn find(&self, id: FamilyId) -> BoxFuture<'_, Result<Option<Family>, StoreError>> {
-        Box::pin(RefreshStore::find(self, id))
+    fn find(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<Option<Family>, StoreError>> {
+        Box::pin(RefreshStore::find(self, id, deadline))
     }
 
     fn rotate(
@@ -209,12 +228,13 @@ impl<S: RefreshStore> DynRefreshStore for S {
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
+        deadline: Instant,
     ) -> BoxFuture<'_, Result<Rotation, StoreError>> {
-        Box::pin(RefreshStore::rotate(self, id, presented, successor))
+        Box::pin(RefreshStore::rotate(self, id, presented, successor, deadline))
     }
 
-    fn revoke(&self, id: FamilyId) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(RefreshStore::revoke(self, id))
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(RefreshStore::revoke(self, id, deadline))
     }
 
     fn revoke_subject<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {

@@ -74,7 +74,7 @@ async fn everything_else_is_inactive_and_no_more_is_said() {
     let revoked = issue(&signer()).await;
     assert_eq!(ask(&layer, format!("token={revoked}&{SERVER}")).await.2["active"], true);
     let id = signer().validate(&revoked).unwrap().id().unwrap().to_owned();
-    deny_list.deny(&id, Duration::from_secs(60)).await.unwrap();
+    deny_list.deny(&id, Duration::from_secs(60), std::time::Instant::now() + Duration::from_secs(1)).await.unwrap();
 
     let login =
         TokenEndpointLayer::new(|login: Login| async move { Ok(Identity::new(login.username).into()) }, signer())

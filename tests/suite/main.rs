@@ -14,6 +14,7 @@ mod flows;
 mod grpc;
 mod passthrough;
 mod setup;
+mod slow_stores;
 mod stacks;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -194,9 +194,15 @@ struct CountedAttempts {
 }
 
 impl AttemptStore for CountedAttempts {
-    async fn reserve(&self, key: AttemptKey, id: u64, limit: AttemptLimit) -> Result<Reservation, StoreError> {
+    async fn reserve(
+        &self,
+        key: AttemptKey,
+        id: u64,
+        limit: AttemptLimit,
+        deadline: Instant,
+    ) -> Result<Reservation, StoreError> {
         tokio::task::yield_now().await;
-        let answer = self.store.reserve(key, id, limit).await;
+        let answer = self.store.reserve(key, id, limit, deadline).await;
         tokio::task::yield_now().await;
         answer
     }
@@ -207,9 +213,10 @@ impl AttemptStore for CountedAttempts {
         id: u64,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
-        self.store.settle(key, id, limit, outcome).await
+        self.store.settle(key, id, limit, outcome, deadline).await
     }
 
     fn abandon(&self, key: AttemptKey, id: u64) {

@@ -1,6 +1,9 @@
 //! Stores with one fault each, around those in memory.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use tower_oauth2_password::{
     StoreError,
@@ -33,6 +36,7 @@ pub enum Fault {
     IgnoresUnknownFailures,
     ForgetsDenials,
     DeniesAll,
+    IgnoresDeadlines,
 }
 
 pub fn broken(fault: Fault) -> Broken {
@@ -57,21 +61,27 @@ impl Broken {
     fn has(&self, fault: Fault) -> bool {
         self.fault == fault
     }
+
+    fn deadline(&self, given: Instant) -> Instant {
+        if self.has(Fault::IgnoresDeadlines) { Instant::now() + Duration::from_secs(1) } else { given }
+    }
 }
 
 impl RefreshStore for Broken {
-    async fn insert(&self, id: FamilyId, mut family: Family) -> Result<(), StoreError> {
+    async fn insert(&self, id: FamilyId, mut family: Family, deadline: Instant) -> Result<(), StoreError> {
+        let deadline = self.deadline(deadline);
         match self.fault {
             Fault::LosesTheStamp => family.security_stamp = None,
             Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => family.idle_ttl = family.absolute_ttl,
             Fault::EndsTooEarly => family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200)),
             _ => {}
         }
-        self.families.insert(id, family).await
+        self.families.insert(id, family, deadline).await
     }
 
-    async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
-        let mut family = self.families.find(id).await?;
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        let deadline = self.deadline(deadline);
+        let mut family = self.families.find(id, deadline).await?;
         let previous = family.as_mut().and_then(|family| family.previous.as_mut());
         if let Some(previous) = previous.filter(|_| self.has(Fault::TellsNoAge)) {
             *previous = Previous::new(previous.secret, previous.sealed_successor.clone(), Duration::ZERO);
@@ -82,37 +92,47 @@ impl RefreshStore for Broken {
         Ok(family)
     }
 
-    async fn rotate(&self, id: FamilyId, presented: SecretHash, next: Successor) -> Result<Rotation, StoreError> {
-        let Some(mut family) = self.families.find(id).await? else { return Ok(Rotation::Gone) };
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        next: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
+        let deadline = self.deadline(deadline);
+        let Some(mut family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
         match self.fault {
-            Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next).await,
-            Fault::LosesWhatWasSealed => self.families.rotate(id, presented, Successor::new(next.secret)).await,
+            Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next, deadline).await,
+            Fault::LosesWhatWasSealed => {
+                self.families.rotate(id, presented, Successor::new(next.secret), deadline).await
+            }
             Fault::EndsTheFamilyOnMismatch if family.current != presented => {
-                self.families.revoke(id).await?;
+                self.families.revoke(id, deadline).await?;
                 Ok(Rotation::Mismatch)
             }
             Fault::ReadsThenWrites if family.current == presented => {
                 tokio::task::yield_now().await;
-                let Some(family) = self.families.find(id).await? else { return Ok(Rotation::Gone) };
-                self.families.rotate(id, family.current, next).await
+                let Some(family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                self.families.rotate(id, family.current, next, deadline).await
             }
             Fault::RotationUndoesRevocation if family.current == presented => {
                 tokio::task::yield_now().await;
-                match self.families.rotate(id, presented, next.clone()).await? {
+                match self.families.rotate(id, presented, next.clone(), deadline).await? {
                     Rotation::Gone => {
                         family.current = next.secret;
-                        self.families.insert(id, family).await?;
+                        self.families.insert(id, family, deadline).await?;
                         Ok(Rotation::Rotated)
                     }
                     rotation => Ok(rotation),
                 }
             }
-            _ => self.families.rotate(id, presented, next).await,
+            _ => self.families.rotate(id, presented, next, deadline).await,
         }
     }
 
-    async fn revoke(&self, id: FamilyId) -> Result<(), StoreError> {
-        if self.has(Fault::NeverRevokes) { Ok(()) } else { self.families.revoke(id).await }
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        let deadline = self.deadline(deadline);
+        if self.has(Fault::NeverRevokes) { Ok(()) } else { self.families.revoke(id, deadline).await }
     }
 
     async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
@@ -130,27 +150,29 @@ impl AttemptStore for Broken {
         mut key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> Result<Reservation, StoreError> {
+        let deadline = self.deadline(deadline);
         match self.fault {
             Fault::SharesKeys => key.0[15] = 0,
             Fault::ReadsThenWrites => {
                 // Whether there is room is asked, forgotten, and asked no more.
-                let answer = self.attempts.reserve(key, id, limit).await?;
-                self.attempts.settle(key, id, limit, AttemptOutcome::Released).await?;
+                let answer = self.attempts.reserve(key, id, limit, deadline).await?;
+                self.attempts.settle(key, id, limit, AttemptOutcome::Released, deadline).await?;
                 tokio::task::yield_now().await;
                 if answer == Reservation::Reserved {
                     let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
-                    return self.attempts.reserve(key, id, wide).await;
+                    return self.attempts.reserve(key, id, wide, deadline).await;
                 }
                 return Ok(answer);
             }
             _ => {}
         }
-        let answer = self.attempts.reserve(key, id, limit).await?;
+        let answer = self.attempts.reserve(key, id, limit, deadline).await?;
         match answer {
             Reservation::Busy if self.has(Fault::IgnoresOpenChecks) => Ok(Reservation::Reserved),
             Reservation::Held { .. } if self.has(Fault::HeldTriesCount) => {
-                self.attempts.settle(key, id, limit, AttemptOutcome::Failed).await?;
+                self.attempts.settle(key, id, limit, AttemptOutcome::Failed, deadline).await?;
                 Ok(answer)
             }
             Reservation::Reserved => {
@@ -167,7 +189,9 @@ impl AttemptStore for Broken {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> Result<(), StoreError> {
+        let deadline = self.deadline(deadline);
         let known = self.open.lock().unwrap().contains(&id);
         let outcome = match outcome {
             AttemptOutcome::Failed if self.has(Fault::IgnoresUnknownFailures) && !known => return Ok(()),
@@ -177,7 +201,7 @@ impl AttemptStore for Broken {
         if self.has(Fault::SharesKeys) {
             key.0[15] = 0;
         }
-        self.attempts.settle(key, id, limit, outcome).await
+        self.attempts.settle(key, id, limit, outcome, deadline).await
     }
 
     fn abandon(&self, key: AttemptKey, id: ReservationId) {
@@ -186,11 +210,12 @@ impl AttemptStore for Broken {
 }
 
 impl DenyList for Broken {
-    async fn deny(&self, token_id: &str, ttl: Duration) -> Result<(), StoreError> {
+    async fn deny(&self, token_id: &str, ttl: Duration, deadline: Instant) -> Result<(), StoreError> {
+        let deadline = self.deadline(deadline);
         match self.fault {
             Fault::ForgetsDenials => Ok(()),
-            Fault::EndsTooEarly => self.denied.deny(token_id, ttl / 2).await,
-            _ => self.denied.deny(token_id, ttl).await,
+            Fault::EndsTooEarly => self.denied.deny(token_id, ttl / 2, deadline).await,
+            _ => self.denied.deny(token_id, ttl, deadline).await,
         }
     }
 
@@ -204,29 +229,35 @@ impl DenyList for Broken {
 pub struct RacingRefreshStore(MemoryRefreshStore);
 
 impl RefreshStore for RacingRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family) -> Result<(), StoreError> {
-        self.0.insert(id, family).await
+    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
+        self.0.insert(id, family, deadline).await
     }
 
-    async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
-        self.0.find(id).await
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        self.0.find(id, deadline).await
     }
 
-    async fn rotate(&self, id: FamilyId, presented: SecretHash, next: Successor) -> Result<Rotation, StoreError> {
-        match self.0.find(id).await? {
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        next: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
+        match self.0.find(id, deadline).await? {
             None => Ok(Rotation::Gone),
             Some(family) if family.current != presented => Ok(Rotation::Mismatch),
             Some(_) => {
                 // Wide enough for another thread to come in between.
                 std::thread::sleep(Duration::from_millis(2));
-                let Some(family) = self.0.find(id).await? else { return Ok(Rotation::Gone) };
-                self.0.rotate(id, family.current, next).await
+                let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                self.0.rotate(id, family.current, next, deadline).await
             }
         }
     }
 
-    async fn revoke(&self, id: FamilyId) -> Result<(), StoreError> {
-        self.0.revoke(id).await
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        self.0.revoke(id, deadline).await
     }
 
     async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {

@@ -1,10 +1,13 @@
 //! Failed attempts in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{attempt_table::AttemptTable, clock::Clock};
 use crate::{
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, StoreError},
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, StoreError, in_time},
     sync::{Mutex, lock},
 };
 
@@ -16,7 +19,7 @@ use crate::{
 /// when nothing else is left, attempts under new keys are answered with an error, that is, refused for the time being.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use tower_oauth2_password::store::{
 ///     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation,
 /// };
@@ -24,10 +27,11 @@ use crate::{
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = MemoryAttemptStore::new();
 /// let (key, limit) = (AttemptKey([7; 16]), AttemptLimit { failures: 1, window: Duration::from_secs(60) });
-/// assert_eq!(store.reserve(key, 1, limit).await?, Reservation::Reserved);
-/// assert_eq!(store.reserve(key, 2, limit).await?, Reservation::Busy);
-/// store.settle(key, 1, limit, AttemptOutcome::Failed).await?;
-/// assert!(matches!(store.reserve(key, 3, limit).await?, Reservation::Held { .. }));
+/// let soon = Instant::now() + limit.window;
+/// assert_eq!(store.reserve(key, 1, limit, soon).await?, Reservation::Reserved);
+/// assert_eq!(store.reserve(key, 2, limit, soon).await?, Reservation::Busy);
+/// store.settle(key, 1, limit, AttemptOutcome::Failed, soon).await?;
+/// assert!(matches!(store.reserve(key, 3, limit, soon).await?, Reservation::Held { .. }));
 /// # Ok::<(), tower_oauth2_password::StoreError>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -89,7 +93,9 @@ impl AttemptStore for MemoryAttemptStore {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> Result<Reservation, StoreError> {
+        in_time(deadline)?;
         lock(&self.table).reserve(key.0, id, limit, self.capacity, self.clock.now_nanos()).map_err(full)
     }
 
@@ -99,7 +105,9 @@ impl AttemptStore for MemoryAttemptStore {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> Result<(), StoreError> {
+        in_time(deadline)?;
         let mut table = lock(&self.table);
         let now = self.clock.now_nanos();
         match outcome {

@@ -6,14 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 
 use super::clock::{Clock, nanos};
 use crate::{
-    store::{DenyList, StoreError},
+    store::{DenyList, StoreError, in_time},
     sync::{RwLock, read, write},
 };
 
@@ -38,12 +38,13 @@ impl TokenDigest {
 /// configured, at about a hundred bytes each; a revocation that finds the list full is answered with an error.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use tower_oauth2_password::store::{DenyList, MemoryDenyList};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let list = MemoryDenyList::new();
-/// list.deny("jti-1", Duration::from_secs(900)).await?;
+/// let soon = Instant::now() + Duration::from_secs(1);
+/// list.deny("jti-1", Duration::from_secs(900), soon).await?;
 /// assert!(list.is_denied("jti-1"));
 /// assert!(!list.is_denied("jti-2"));
 /// # Ok::<(), tower_oauth2_password::StoreError>(()) })?;
@@ -147,7 +148,8 @@ impl Default for MemoryDenyList {
 }
 
 impl DenyList for MemoryDenyList {
-    async fn deny(&self, token_id: &str, ttl: Duration) -> Result<(), StoreError> {
+    async fn deny(&self, token_id: &str, ttl: Duration, deadline: Instant) -> Result<(), StoreError> {
+        in_time(deadline)?;
         if self.insert(TokenDigest::of(token_id), ttl, self.capacity) {
             Ok(())
         } else {

@@ -1,10 +1,13 @@
 //! Refresh token families in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{clock::Clock, family_table::FamilyTable};
 use crate::{
-    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreError, Successor},
+    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreError, Successor, in_time},
     sync::{Mutex, lock},
 };
 
@@ -15,16 +18,17 @@ use crate::{
 /// and its user has to log in again.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = MemoryRefreshStore::new();
 /// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
 /// let hour = Duration::from_secs(3_600);
-/// store.insert(id, Family::new(first, "alice", 24 * hour, hour)).await?;
-/// assert_eq!(store.rotate(id, first, Successor::new(second)).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second)).await?, Rotation::Mismatch);
+/// let soon = Instant::now() + hour;
+/// store.insert(id, Family::new(first, "alice", 24 * hour, hour), soon).await?;
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch);
 /// # Ok::<(), tower_oauth2_password::StoreError>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -77,20 +81,29 @@ impl Default for MemoryRefreshStore {
 }
 
 impl RefreshStore for MemoryRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family) -> Result<(), StoreError> {
+    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
+        in_time(deadline)?;
         let inserted = lock(&self.table).insert(id.0, family, self.capacity, self.clock.now());
         if inserted { Ok(()) } else { Err(StoreError::new("a family of this name exists")) }
     }
 
-    async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
+    async fn find(&self, id: FamilyId, _: Instant) -> Result<Option<Family>, StoreError> {
         Ok(lock(&self.table).find(id.0, self.clock.now()))
     }
 
-    async fn rotate(&self, id: FamilyId, presented: SecretHash, successor: Successor) -> Result<Rotation, StoreError> {
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        successor: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
+        in_time(deadline)?;
         Ok(lock(&self.table).rotate(id.0, presented, successor, self.clock.now()))
     }
 
-    async fn revoke(&self, id: FamilyId) -> Result<(), StoreError> {
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        in_time(deadline)?;
         lock(&self.table).remove(id.0);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use shuttle::thread;
@@ -16,6 +16,10 @@ use crate::store::{
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+fn soon() -> Instant {
+    Instant::now() + HOUR
+}
 
 /// Memory stores never wait, so their futures are ready at once.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -49,15 +53,15 @@ fn shuttle_one_of_many_rotations_wins() {
     explore(|| {
         let store = MemoryRefreshStore::new().with_clock(frozen());
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
-        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR))).unwrap();
+        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
         let jobs = (1..=4_u8).map(|n| -> Box<dyn FnOnce() -> Rotation + Send> {
             let store = store.clone();
-            Box::new(move || now(store.rotate(id, first, Successor::new(SecretHash([n; 32])))).unwrap())
+            Box::new(move || now(store.rotate(id, first, Successor::new(SecretHash([n; 32])), soon())).unwrap())
         });
         let rotations = all(jobs.collect());
         assert_eq!(rotations.iter().filter(|&&rotation| rotation == Rotation::Rotated).count(), 1);
         let winner = u8::try_from(rotations.iter().position(|&r| r == Rotation::Rotated).unwrap()).unwrap() + 1;
-        assert!(now(store.find(id)).unwrap().unwrap().current == SecretHash([winner; 32]));
+        assert!(now(store.find(id, soon())).unwrap().unwrap().current == SecretHash([winner; 32]));
     });
 }
 
@@ -66,19 +70,19 @@ fn shuttle_nothing_survives_a_revocation() {
     explore(|| {
         let store = MemoryRefreshStore::new().with_clock(frozen());
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
-        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR))).unwrap();
+        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
         let (rotating, revoking, sweeping) = (store.clone(), store.clone(), store.clone());
         let jobs: Vec<Box<dyn FnOnce() + Send>> = vec![
             Box::new(move || {
-                now(rotating.rotate(id, first, Successor::new(SecretHash([1; 32])))).unwrap();
+                now(rotating.rotate(id, first, Successor::new(SecretHash([1; 32])), soon())).unwrap();
             }),
-            Box::new(move || now(revoking.revoke(id)).unwrap()),
+            Box::new(move || now(revoking.revoke(id, soon())).unwrap()),
             Box::new(move || {
                 now(sweeping.revoke_subject("alice")).unwrap();
             }),
         ];
         all(jobs);
-        assert!(now(store.find(id)).unwrap().is_none());
+        assert!(now(store.find(id, soon())).unwrap().is_none());
         assert!(store.is_empty());
     });
 }
@@ -91,16 +95,16 @@ fn shuttle_attempts_never_exceed_the_limit() {
         let jobs = (0..4).map(|id| -> Box<dyn FnOnce() -> bool + Send> {
             let store = store.clone();
             Box::new(move || {
-                let reserved = now(store.reserve(key, id, limit)).unwrap() == Reservation::Reserved;
+                let reserved = now(store.reserve(key, id, limit, soon())).unwrap() == Reservation::Reserved;
                 if reserved {
-                    now(store.settle(key, id, limit, AttemptOutcome::Failed)).unwrap();
+                    now(store.settle(key, id, limit, AttemptOutcome::Failed, soon())).unwrap();
                 }
                 reserved
             })
         });
         let reserved = all(jobs.collect()).into_iter().filter(|&reserved| reserved).count();
         assert_eq!(reserved, 2, "as many as the limit allows, whatever the order");
-        assert!(matches!(now(store.reserve(key, 9, limit)).unwrap(), Reservation::Held { .. }));
+        assert!(matches!(now(store.reserve(key, 9, limit, soon())).unwrap(), Reservation::Held { .. }));
     });
 }
 
@@ -112,7 +116,7 @@ fn shuttle_a_denied_token_is_denied_for_every_later_question() {
             let list = list.clone();
             Box::new(move || {
                 let name = n.to_string();
-                now(list.deny(&name, HOUR)).unwrap();
+                now(list.deny(&name, HOUR, soon())).unwrap();
                 assert!(list.is_denied(&name));
             })
         });

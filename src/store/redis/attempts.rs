@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     connection::{Connection, hex, millis, spawn},
@@ -6,7 +9,7 @@ use super::{
 };
 use crate::{
     StoreError,
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, STORE_TIME_BUDGET},
 };
 
 /// How long a reservation holds that nobody settles.
@@ -35,11 +38,12 @@ impl AttemptStore for RedisAttemptStore {
         key: AttemptKey,
         id: ReservationId,
         limit: AttemptLimit,
+        deadline: Instant,
     ) -> Result<Reservation, StoreError> {
         let (id, failures) = (id.to_string(), limit.failures.to_string());
         let window = millis(limit.window).to_string();
         let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), LEASE];
-        let (code, wait): (u8, u64) = self.connection.run(&RESERVE, &self.key(key), &arguments).await?;
+        let (code, wait): (u8, u64) = self.connection.run(&RESERVE, &self.key(key), &arguments, deadline).await?;
         Ok(match code {
             0 => Reservation::Reserved,
             1 => Reservation::Busy,
@@ -53,6 +57,7 @@ impl AttemptStore for RedisAttemptStore {
         id: ReservationId,
         limit: AttemptLimit,
         outcome: AttemptOutcome,
+        deadline: Instant,
     ) -> Result<(), StoreError> {
         let outcome: &[u8] = match outcome {
             AttemptOutcome::Failed => b"failed",
@@ -61,13 +66,14 @@ impl AttemptStore for RedisAttemptStore {
         };
         let (id, window) = (id.to_string(), millis(limit.window).to_string());
         let arguments = [id.as_bytes(), outcome, window.as_bytes(), LEASE];
-        self.connection.run::<u8>(&SETTLE, &self.key(key), &arguments).await.map(drop)
+        self.connection.run::<u8>(&SETTLE, &self.key(key), &arguments, deadline).await.map(drop)
     }
 
     fn abandon(&self, key: AttemptKey, id: ReservationId) {
         let store = self.clone();
         // `Released` looks at no limit. Without a runtime, the lease ends the reservation.
         let limit = AttemptLimit { failures: 0, window: Duration::ZERO };
-        spawn(async move { drop(store.settle(key, id, limit, AttemptOutcome::Released).await) });
+        let deadline = Instant::now() + STORE_TIME_BUDGET;
+        spawn(async move { drop(store.settle(key, id, limit, AttemptOutcome::Released, deadline).await) });
     }
 }

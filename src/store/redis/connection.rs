@@ -1,22 +1,24 @@
-//! One connection shared by the stores, given up and made anew within a time budget.
+//! One connection shared by the stores, given up and made anew before a deadline.
 
 use std::{
     fmt,
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::scripts;
-use crate::StoreError;
+use crate::{StoreError, store::in_time};
 
 /// How long calls fail at once after one failed: several calls of one request wait once, not each.
 const BREAKER: Duration = Duration::from_millis(250);
 /// How long the offset to the server's clock is trusted: clocks drift apart.
 const OFFSET_AGE: Duration = Duration::from_secs(30);
+/// A call that had less time than this left of its request's says nothing about Redis when it fails.
+const FAIR: Duration = Duration::from_millis(100);
 /// Rounding and drift that a deadline may be off by.
 const SLACK_MS: u64 = 50;
 
@@ -53,7 +55,6 @@ struct State {
 
 pub(super) struct Connection {
     pub(super) client: Client,
-    budget: Duration,
     state: Mutex<State>,
     /// Held by the one call that connects.
     connecting: tokio::sync::Mutex<()>,
@@ -61,34 +62,36 @@ pub(super) struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, budget: Duration) -> Self {
-        Self { client, budget, state: Mutex::default(), connecting: tokio::sync::Mutex::new(()) }
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, state: Mutex::default(), connecting: tokio::sync::Mutex::new(()) }
     }
 
-    /// Runs a script that begins with `now.lua`; `arguments` follow the deadline.
+    /// Runs a script that begins with `now.lua`; `arguments` follow the deadline, by which all of it ends.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
         key: &str,
         arguments: &[&[u8]],
+        deadline: Instant,
     ) -> Result<T, StoreError> {
-        let give_up = Instant::now() + self.budget;
-        let Ok(link) = timeout_at(give_up, self.link(give_up)).await else {
-            return Err(StoreError::new("no connection to Redis within the time budget"));
+        in_time(deadline)?;
+        let fair = time_to(deadline) >= FAIR;
+        let Ok(link) = timeout_at(deadline.into(), self.link(deadline, fair)).await else {
+            return Err(StoreError::new("no connection to Redis before the deadline"));
         };
         let mut link = link?;
-        let deadline = link.server_ms + millis(give_up.saturating_duration_since(link.learned));
+        let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
         let mut call = script.key(key);
-        call.arg(deadline).arg(millis(self.budget) + SLACK_MS);
+        call.arg(by_its_clock).arg(millis(time_to(deadline)) + SLACK_MS);
         for argument in arguments {
             call.arg(*argument);
         }
-        match timeout_at(give_up, call.invoke_async(&mut link.connection)).await {
+        match timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 // A full Redis or list says nothing against the connection; any other error may (a demoted primary).
@@ -98,13 +101,15 @@ impl Connection {
                 Err(StoreError::new(error))
             }
             Err(_) => {
-                self.drop_link(link.number, true);
-                Err(StoreError::new("Redis did not answer within the time budget"))
+                if fair {
+                    self.drop_link(link.number, true);
+                }
+                Err(StoreError::new("Redis did not answer before the deadline"))
             }
         }
     }
 
-    async fn link(&self, give_up: Instant) -> Result<Link, StoreError> {
+    async fn link(&self, deadline: Instant, fair: bool) -> Result<Link, StoreError> {
         if let Some(link) = self.ready()? {
             return Ok(link);
         }
@@ -113,9 +118,9 @@ impl Connection {
             return Ok(link);
         }
         // Ended here, a moment before the caller's own time: the breaker must open while the others still wait.
-        let early = give_up - Duration::from_millis(5).min(self.budget / 10);
+        let early = deadline - Duration::from_millis(5).min(time_to(deadline) / 10);
         let old = self.state().link.take();
-        let made = timeout_at(early, self.connect(old.map(|link| link.connection))).await;
+        let made = timeout_at(early.into(), self.connect(old.map(|link| link.connection))).await;
         let mut state = self.state();
         match made {
             Ok(Ok((connection, server_ms))) => {
@@ -126,10 +131,12 @@ impl Connection {
                 Ok(link)
             }
             failed => {
-                state.closed_until = Some(Instant::now() + BREAKER);
+                if fair {
+                    state.closed_until = Some(Instant::now() + BREAKER);
+                }
                 Err(match failed {
                     Ok(Err(error)) => StoreError::new(error),
-                    _ => StoreError::new("no connection to Redis within the time budget"),
+                    _ => StoreError::new("no connection to Redis before the deadline"),
                 })
             }
         }
@@ -174,6 +181,10 @@ impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn time_to(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// The answer to `TIME`: seconds and microseconds.

@@ -75,12 +75,12 @@ impl RedisDenyList {
 }
 
 impl DenyList for RedisDenyList {
-    async fn deny(&self, token_id: &str, ttl: Duration) -> Result<(), StoreError> {
+    async fn deny(&self, token_id: &str, ttl: Duration, deadline: Instant) -> Result<(), StoreError> {
         self.follow();
         let digest = digest(token_id);
         let ttl_ms = millis(ttl).to_string();
         let arguments = [digest.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
-        self.shared.connection.run::<u8>(&DENY, &self.shared.key, &arguments).await?;
+        self.shared.connection.run::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
         self.shared.insert(digest, millis(ttl));
         Ok(())
     }

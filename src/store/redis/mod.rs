@@ -1,7 +1,7 @@
 //! The stores in Redis (6.2 or later), for services of more than one process.
 //!
-//! Each decision is one Lua script on one key by Redis's own clock. A call takes no longer than its time budget, and a
-//! script that Redis comes to after that does nothing. Calls after a failure fail at once for 250 ms, then one tries anew.
+//! Each decision is one Lua script on one key by Redis's own clock. A call ends by its deadline, and a script that Redis
+//! comes to after that does nothing. Calls after a failure fail at once for 250 ms, then one tries anew.
 //!
 //! # What Redis must be set to
 //! - `maxmemory-policy noeviction`: any other forgets revocations and counts under pressure. A full Redis then answers
@@ -21,7 +21,7 @@ mod deny_list;
 mod refresh;
 mod scripts;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use self::connection::Connection;
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
@@ -40,13 +40,9 @@ use crate::StoreError;
 #[derive(Clone)]
 #[must_use]
 pub struct RedisStores {
-    client: redis::Client,
     prefix: Arc<str>,
     connection: Arc<Connection>,
 }
-
-/// How long a call may take unless told otherwise.
-const BUDGET: Duration = Duration::from_millis(400);
 
 impl RedisStores {
     /// Takes the URL (`redis://[user:password@]host[:port][/db]`) and connects to nothing yet: Redis may be down.
@@ -55,21 +51,12 @@ impl RedisStores {
     /// The URL cannot be read.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let client = redis::Client::open(url).map_err(StoreError::new)?;
-        let connection = Arc::new(Connection::new(client.clone(), BUDGET));
-        Ok(Self { client, prefix: "oauth2".into(), connection })
+        Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Connection::new(client)) })
     }
 
     /// What the name of every key begins with (default `oauth2`), before a colon.
     pub fn with_prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
-        self
-    }
-
-    /// How long a call may take, connecting included (default 400 ms). It must stay under 2 s for the contract of
-    /// [`RefreshStore`](super::RefreshStore), and is cut to that.
-    pub fn with_time_budget(mut self, budget: Duration) -> Self {
-        let budget = budget.clamp(Duration::from_millis(1), Duration::from_millis(1900));
-        self.connection = Arc::new(Connection::new(self.client.clone(), budget));
         self
     }
 

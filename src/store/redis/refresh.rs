@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +12,7 @@ use super::{
 use crate::{
     StoreError,
     join::join,
-    store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
+    store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_TIME_BUDGET, SecretHash, Successor},
 };
 
 /// How many index entries one script removes: Lua unpacks no list of any length.
@@ -40,7 +43,7 @@ impl RedisRefreshStore {
 }
 
 impl RefreshStore for RedisRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family) -> Result<(), StoreError> {
+    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
         let id = hex(&id.0);
         let absolute = millis(family.absolute_ttl).to_string();
         let idle = millis(family.idle_ttl).to_string();
@@ -64,20 +67,26 @@ impl RefreshStore for RedisRefreshStore {
         // cannot find is of no use to anybody.
         let (index, key) = (self.subject(&family.subject), self.family(&id));
         let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
-        let indexed = self.connection.run::<u8>(&INDEX, &index, &entry);
-        let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields)).await;
+        let indexed = self.connection.run::<u8>(&INDEX, &index, &entry, deadline);
+        let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
         indexed?;
         inserted.map(drop)
     }
 
-    async fn find(&self, id: FamilyId) -> Result<Option<Family>, StoreError> {
-        let row: Option<Row> = self.connection.run(&FIND, &self.family(&hex(&id.0)), &[]).await?;
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        let row: Option<Row> = self.connection.run(&FIND, &self.family(&hex(&id.0)), &[], deadline).await?;
         row.map(read).transpose()
     }
 
-    async fn rotate(&self, id: FamilyId, presented: SecretHash, successor: Successor) -> Result<Rotation, StoreError> {
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        successor: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
         let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
-        let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments).await?;
+        let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
         Ok(match code {
             2 => Rotation::Rotated,
             1 => Rotation::Mismatch,
@@ -85,25 +94,30 @@ impl RefreshStore for RedisRefreshStore {
         })
     }
 
-    async fn revoke(&self, id: FamilyId) -> Result<(), StoreError> {
-        self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[]).await.map(drop)
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop)
     }
 
     async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
         let index = self.subject(subject);
-        let members: Vec<String> = self.connection.run(&MEMBERS, &index, &[]).await?;
+        let members: Vec<String> = self.connection.run(&MEMBERS, &index, &[], soon()).await?;
         let mut ended: Vec<&[u8]> = Vec::new();
         for id in &members {
             // What is not there may be on its way by a login at this moment: its entry stays.
-            if self.connection.run::<u8>(&REVOKE, &self.family(id), &[]).await? == 1 {
+            if self.connection.run::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1 {
                 ended.push(id.as_bytes());
             }
         }
         for chunk in ended.chunks(FORGET_AT_ONCE) {
-            self.connection.run::<u64>(&FORGET, &index, chunk).await?;
+            self.connection.run::<u64>(&FORGET, &index, chunk, soon()).await?;
         }
         Ok(ended.len() as u64)
     }
+}
+
+/// One script of many: how many there are is no fault of Redis.
+fn soon() -> Instant {
+    Instant::now() + STORE_TIME_BUDGET
 }
 
 fn read(row: Row) -> Result<Family, StoreError> {

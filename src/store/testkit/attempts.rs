@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     attempts_race,
-    support::{Contract, HOUR, Race, SHORT, SLACK, Span, attempt_key, comes, decided, lasts, poll_and_drop, random},
+    support::{
+        Contract, HOUR, LATE, Race, SHORT, SLACK, Span, attempt_key, comes, decided, lasts, over, poll_and_drop,
+        random, soon,
+    },
 };
 use crate::{
     store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
@@ -29,6 +32,7 @@ pub async fn attempt_store(store: impl AttemptStore) {
     a_success_clears(&*store).await;
     unknown_ids_free_no_place(&*store).await;
     keys_are_independent(&*store).await;
+    late_calls_do_nothing(&*store).await;
     attempts_race::check(std::slice::from_ref(&store), Race::OneTask).await;
     a_hold_lasts_for_the_window(&*store).await;
     failures_lapse_one_by_one(&*store).await;
@@ -66,7 +70,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
     }
 
     async fn reserve(&self, id: ReservationId) -> Reservation {
-        CONTRACT.answer("reserve", self.store.reserve(self.key, id, self.limit).await)
+        CONTRACT.answer("reserve", self.store.reserve(self.key, id, self.limit, soon()).await)
     }
 
     async fn try_now(&self) -> Reservation {
@@ -81,7 +85,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
     }
 
     async fn settle(&self, id: ReservationId, outcome: AttemptOutcome) {
-        CONTRACT.answer("settle", self.store.settle(self.key, id, self.limit, outcome).await);
+        CONTRACT.answer("settle", self.store.settle(self.key, id, self.limit, outcome, soon()).await);
     }
 
     async fn fail(&self, id: ReservationId) {
@@ -205,6 +209,19 @@ async fn keys_are_independent(store: &impl AttemptStore) {
     }
 }
 
+async fn late_calls_do_nothing(store: &impl AttemptStore) {
+    let key = Key::new(store, THREE);
+    CONTRACT.require_late("reserve", &store.reserve(key.key, random_id(), key.limit, over()).await);
+    let place = key.reserve_or_break(LATE).await;
+    for outcome in [AttemptOutcome::Failed, AttemptOutcome::Released] {
+        CONTRACT.require_late("settle", &store.settle(key.key, place, key.limit, outcome, over()).await);
+    }
+    key.fail(place).await;
+    let late = store.settle(key.key, place, key.limit, AttemptOutcome::Succeeded, over()).await;
+    CONTRACT.require_late("settle", &late);
+    key.expect_free(2, LATE).await;
+}
+
 async fn a_hold_lasts_for_the_window(store: &impl AttemptStore) {
     let clause = "a hold lasts until the failure stops counting, however often it is tried meanwhile";
     let key = Key::new(store, AttemptLimit { failures: 1, window: SHORT });
@@ -286,7 +303,7 @@ async fn an_abandoned_place_is_free(store: &impl AttemptStore) {
     let dropped = Key::new(store, AttemptLimit { failures: 1, window: HOUR });
     for polls in 1..=4 {
         let id = random_id();
-        drop(poll_and_drop(store.reserve(dropped.key, id, dropped.limit), polls).await);
+        drop(poll_and_drop(store.reserve(dropped.key, id, dropped.limit, soon()), polls).await);
         store.abandon(dropped.key, id);
     }
     comes(CONTRACT, clause, LEASE, async || key.try_now().await == Reservation::Reserved).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     attempts::{CONTRACT, THREE, random_id},
-    support::{Job, Race, attempt_key},
+    support::{Job, Race, attempt_key, soon},
 };
 use crate::{
     StoreError,
@@ -47,9 +47,9 @@ async fn reserve_at_once<S: AttemptStore>(
         let store = Arc::clone(store);
         let id = random_id();
         Box::pin(async move {
-            let answer = store.reserve(key, id, THREE).await?;
+            let answer = store.reserve(key, id, THREE, soon()).await?;
             if let (Reservation::Reserved, Some(outcome)) = (answer, settle) {
-                store.settle(key, id, THREE, outcome).await?;
+                store.settle(key, id, THREE, outcome, soon()).await?;
             }
             Ok((id, answer))
         })
@@ -72,7 +72,7 @@ async fn a_burst_fills_the_limit_and_no_more<S: AttemptStore>(stores: &[Arc<S>],
     let held = answers.iter().any(|(_, answer)| matches!(answer, Reservation::Held { .. }));
     CONTRACT.require(!held, clause, "`Held` without a failure");
     for (id, _) in answers.into_iter().filter(|(_, answer)| *answer == Reservation::Reserved) {
-        CONTRACT.answer("settle", store.settle(key, id, THREE, AttemptOutcome::Failed).await);
+        CONTRACT.answer("settle", store.settle(key, id, THREE, AttemptOutcome::Failed, soon()).await);
     }
     let given = reserved(&reserve_at_once(stores, race, key, None).await);
     CONTRACT.require(given == 0, clause, format_args!("{given} places were given to a burst while held"));
@@ -85,7 +85,7 @@ async fn places_are_never_given_twice<S: AttemptStore>(stores: &[Arc<S>], race: 
     CONTRACT.require(failed == 3, clause, format_args!("{failed} of 3 did"));
     let clause = "after a success the limit allows as many as before, and no more";
     let Some(store) = stores.first() else { return };
-    CONTRACT.answer("settle", store.settle(key, random_id(), THREE, AttemptOutcome::Succeeded).await);
+    CONTRACT.answer("settle", store.settle(key, random_id(), THREE, AttemptOutcome::Succeeded, soon()).await);
     let failed = reserved(&reserve_at_once(stores, race, key, Some(AttemptOutcome::Failed)).await);
     CONTRACT.require(failed == 3, clause, format_args!("{failed} of 3 places were given again"));
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::support::{Contract, HOUR, Race, SHORT, Span, comes, lasts, name};
+use super::support::{Contract, HOUR, LATE, Race, SHORT, Span, comes, lasts, name, over, soon};
 use crate::{StoreError, store::DenyList, verifier::BoxFuture};
 
 const CONTRACT: Contract = Contract("DenyList");
@@ -17,6 +17,7 @@ pub async fn deny_list(list: impl DenyList) {
     a_denied_token_is_denied_at_once(&list).await;
     a_token_is_remembered_for_its_time(&*list).await;
     a_shorter_time_forgets_nothing(&*list).await;
+    a_late_call_does_nothing(&*list).await;
 }
 
 /// Checks that what one handle of a list was told is known to another within a second: two clones, or the handles of
@@ -42,7 +43,7 @@ pub async fn deny_list_shared(one: impl DenyList, other: impl DenyList) {
 }
 
 async fn deny(list: &impl DenyList, token: &str, ttl: Duration) {
-    CONTRACT.answer("deny", list.deny(token, ttl).await);
+    CONTRACT.answer("deny", list.deny(token, ttl, soon()).await);
 }
 
 async fn unknown_tokens_are_not_denied(list: &impl DenyList) {
@@ -67,7 +68,7 @@ async fn a_denied_token_is_denied_at_once<D: DenyList>(list: &Arc<D>) {
     let call = |token: &String| -> BoxFuture<'static, Result<bool, StoreError>> {
         let (list, token) = (Arc::clone(list), token.clone());
         Box::pin(async move {
-            list.deny(&token, HOUR).await?;
+            list.deny(&token, HOUR, soon()).await?;
             Ok(list.is_denied(&token))
         })
     };
@@ -100,4 +101,10 @@ async fn a_shorter_time_forgets_nothing(list: &impl DenyList) {
         }
         lasts(CONTRACT, clause, begun, long, async || list.is_denied(&token)).await;
     }
+}
+
+async fn a_late_call_does_nothing(list: &impl DenyList) {
+    let token = name("jti");
+    CONTRACT.require_late("deny", &list.deny(&token, HOUR, over()).await);
+    CONTRACT.require(!list.is_denied(&token), LATE, "the token is denied");
 }

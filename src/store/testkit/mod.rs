@@ -14,8 +14,8 @@
 //!
 //! Times may be off by a tenth of a second, and what is over may linger for a second and a half.
 //!
-//! What no kit sees from outside: steps of the wall clock, the bound on memory, calls that take effect after they were
-//! given up, and whether [`DenyList::is_denied`](super::DenyList::is_denied) waits.
+//! What no kit sees from outside: steps of the wall clock, the bound on memory, calls that were in time and take effect
+//! late, and whether [`DenyList::is_denied`](super::DenyList::is_denied) waits.
 //!
 //! ```
 //! use tower_oauth2_password::store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, testkit};
@@ -31,13 +31,13 @@
 //! A list that forgets is told so:
 //!
 //! ```should_panic
-//! use std::time::Duration;
+//! use std::time::{Duration, Instant};
 //! use tower_oauth2_password::store::{DenyList, StoreError, testkit};
 //!
 //! struct Forgetful;
 //!
 //! impl DenyList for Forgetful {
-//!     async fn deny(&self, _: &str, _: Duration) -> Result<(), StoreError> {
+//!     async fn deny(&self, _: &str, _: Duration, _: Instant) -> Result<(), StoreError> {
 //!         Ok(())
 //!     }
 //!

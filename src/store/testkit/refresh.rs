@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     refresh_race, refresh_time,
-    support::{Contract, HOUR, Race, name, random},
+    support::{Contract, HOUR, LATE, Race, name, over, random, soon},
 };
 use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
 
@@ -32,6 +32,7 @@ pub async fn refresh_store(store: impl RefreshStore) {
     families_are_independent(&*store).await;
     a_revoked_family_stays_gone(&*store).await;
     a_subject_is_revoked_whole_and_alone(&*store).await;
+    late_calls_do_nothing(&*store).await;
     refresh_race::check(std::slice::from_ref(&store), Race::OneTask).await;
     refresh_race::a_dropped_rotation_is_done_or_not(&*store).await;
     refresh_time::check(&*store).await;
@@ -46,12 +47,12 @@ pub(super) struct Known {
 impl Known {
     pub(super) async fn begin(store: &impl RefreshStore, family: Family) -> Known {
         let known = Known { id: FamilyId(random()), current: family.current };
-        CONTRACT.answer("insert", store.insert(known.id, family).await);
+        CONTRACT.answer("insert", store.insert(known.id, family, soon()).await);
         known
     }
 
     pub(super) async fn find(&self, store: &impl RefreshStore) -> Option<Family> {
-        CONTRACT.answer("find", store.find(self.id).await)
+        CONTRACT.answer("find", store.find(self.id, soon()).await)
     }
 
     /// Rotates with the current secret, whether or not the family is still there.
@@ -88,13 +89,13 @@ pub(super) async fn rotate(
     presented: SecretHash,
     successor: Successor,
 ) -> Rotation {
-    CONTRACT.answer("rotate", store.rotate(id, presented, successor).await)
+    CONTRACT.answer("rotate", store.rotate(id, presented, successor, soon()).await)
 }
 
 async fn unknown_families_are_gone(store: &impl RefreshStore) {
     let clause = "an unknown family is gone, and revoking it is no error";
     let mut unknown = Known { id: FamilyId(random()), current: secret() };
-    CONTRACT.answer("revoke", store.revoke(unknown.id).await);
+    CONTRACT.answer("revoke", store.revoke(unknown.id, soon()).await);
     unknown.require_gone(store, clause).await;
     let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&name("nobody")).await);
     CONTRACT.require(ended == 0, clause, format_args!("`revoke_subject` ended {ended} of nobody's"));
@@ -192,9 +193,9 @@ async fn families_are_independent(store: &impl RefreshStore) {
     }
     let other = Known { id: FamilyId(bytes), current: secret() };
     let begun = Family::new(other.current, name("subject"), HOUR, HOUR);
-    CONTRACT.answer("insert", store.insert(other.id, begun).await);
+    CONTRACT.answer("insert", store.insert(other.id, begun, soon()).await);
     rotate_or_break(&mut one, store, clause).await;
-    CONTRACT.answer("revoke", store.revoke(one.id).await);
+    CONTRACT.answer("revoke", store.revoke(one.id, soon()).await);
     let untouched = other.find(store).await.is_some_and(|found| found.current == other.current);
     CONTRACT.require(untouched, clause, "one was rotated and revoked, and another with it");
 }
@@ -206,9 +207,9 @@ async fn a_revoked_family_stays_gone(store: &impl RefreshStore) {
         for _ in 0..rotations {
             rotate_or_break(&mut known, store, clause).await;
         }
-        CONTRACT.answer("revoke", store.revoke(known.id).await);
+        CONTRACT.answer("revoke", store.revoke(known.id, soon()).await);
         known.require_gone(store, clause).await;
-        CONTRACT.answer("revoke", store.revoke(known.id).await);
+        CONTRACT.answer("revoke", store.revoke(known.id, soon()).await);
         known.require_gone(store, clause).await;
     }
 }
@@ -225,7 +226,7 @@ async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
         others.push(Known::begin(store, family(&other)).await);
     }
     if let [first, second, ..] = own.as_mut_slice() {
-        CONTRACT.answer("revoke", store.revoke(first.id).await);
+        CONTRACT.answer("revoke", store.revoke(first.id, soon()).await);
         rotate_or_break(second, store, clause).await;
     }
     for expected in [4, 0] {
@@ -240,4 +241,17 @@ async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
     }
     let mut later = Known::begin(store, family(&subject)).await;
     rotate_or_break(&mut later, store, "a subject whose families were ended can log in again").await;
+}
+
+async fn late_calls_do_nothing(store: &impl RefreshStore) {
+    let mut never = Known { id: FamilyId(random()), current: secret() };
+    let late = Family::new(never.current, name("subject"), HOUR, HOUR);
+    CONTRACT.require_late("insert", &store.insert(never.id, late, over()).await);
+    never.require_gone(store, LATE).await;
+
+    let mut known = Known::begin(store, family(&name("subject"))).await;
+    let late = store.rotate(known.id, known.current, Successor::new(secret()), over()).await;
+    CONTRACT.require_late("rotate", &late);
+    CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);
+    rotate_or_break(&mut known, store, LATE).await;
 }

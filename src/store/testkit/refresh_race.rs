@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     refresh::{CONTRACT, Known, family, rotate, secret},
-    support::{Job, Race, name, poll_and_drop},
+    support::{Job, Race, name, poll_and_drop, soon},
 };
 use crate::{
     StoreError,
@@ -54,7 +54,7 @@ fn rotations<S: RefreshStore>(stores: &[Arc<S>], known: &Known) -> (Vec<SecretHa
     let call = |store: &Arc<S>| {
         let (store, next) = (Arc::clone(store), secret());
         let call: BoxFuture<'static, Answer> =
-            Box::pin(async move { store.rotate(id, presented, Successor::new(next)).await });
+            Box::pin(async move { store.rotate(id, presented, Successor::new(next), soon()).await });
         (next, call)
     };
     stores.iter().cycle().take(AT_ONCE).map(call).unzip()
@@ -92,7 +92,7 @@ async fn a_revocation_beats_rotations<S: RefreshStore>(stores: &[Arc<S>], race: 
         if whole_subject {
             revoking.revoke_subject(&subject).await?;
         } else {
-            revoking.revoke(id).await?;
+            revoking.revoke(id, soon()).await?;
         }
         Ok(Rotation::Gone)
     });
@@ -115,7 +115,7 @@ pub(super) async fn a_dropped_rotation_is_done_or_not(store: &impl RefreshStore)
         let known = Known::begin(store, family(&name("subject"))).await;
         let (first, next, sealed) = (known.current, secret(), vec![7; 32]);
         let successor = Successor::new(next).with_sealed(sealed.clone());
-        let answer = poll_and_drop(store.rotate(known.id, first, successor), polls).await;
+        let answer = poll_and_drop(store.rotate(known.id, first, successor, soon()), polls).await;
         for _ in 0..3 {
             let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
             let whole = match found.previous {

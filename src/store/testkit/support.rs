@@ -32,6 +32,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a check is tried for which the calls must be faster than a lifetime.
 pub(super) const ROUNDS: usize = 8;
 
+/// A deadline for calls that are not about theirs.
+pub(super) fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A deadline that is over.
+pub(super) fn over() -> Instant {
+    Instant::now()
+}
+
+/// The clause on deadlines, which all contracts have.
+pub(super) const LATE: &str = "a call that comes after its deadline is an error and takes no effect";
+
 /// Names the broken clause of one trait's contract.
 #[derive(Clone, Copy)]
 pub(super) struct Contract(pub(super) &'static str);
@@ -46,6 +59,12 @@ impl Contract {
         if !holds {
             self.broken(clause, seen);
         }
+    }
+
+    /// A call that came after its deadline must say so.
+    #[track_caller]
+    pub(super) fn require_late<T>(self, call: &str, answer: &Result<T, StoreError>) {
+        self.require(answer.is_err(), LATE, format_args!("`{call}` says that it was done"));
     }
 
     /// The answer of a call that has no reason to fail.

@@ -1,0 +1,113 @@
+//! One budget of time for all that a request asks of its stores.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tower::ServiceExt;
+use tower_oauth2_password::{
+    StoreError,
+    store::{
+        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore,
+        Reservation,
+    },
+};
+
+use crate::setup::over;
+
+const CALL: Duration = Duration::from_millis(60);
+
+/// Counts attempts after so long a wait, whatever the deadline says.
+#[derive(Clone)]
+struct Slow {
+    store: Arc<MemoryAttemptStore>,
+    wait: Duration,
+    /// The time that each call was given.
+    given: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Slow {
+    fn by(wait: Duration) -> Self {
+        Self { store: Arc::default(), wait, given: Arc::default() }
+    }
+
+    async fn wait(&self, deadline: Instant) -> Instant {
+        self.given.lock().unwrap().push(deadline.saturating_duration_since(Instant::now()));
+        tokio::time::sleep(self.wait).await;
+        Instant::now() + Duration::from_secs(60)
+    }
+}
+
+impl AttemptStore for Slow {
+    async fn reserve(
+        &self,
+        key: AttemptKey,
+        id: u64,
+        limit: AttemptLimit,
+        deadline: Instant,
+    ) -> Result<Reservation, StoreError> {
+        let later = self.wait(deadline).await;
+        self.store.reserve(key, id, limit, later).await
+    }
+
+    async fn settle(
+        &self,
+        key: AttemptKey,
+        id: u64,
+        limit: AttemptLimit,
+        outcome: AttemptOutcome,
+        deadline: Instant,
+    ) -> Result<(), StoreError> {
+        let later = self.wait(deadline).await;
+        self.store.settle(key, id, limit, outcome, later).await
+    }
+}
+
+/// A login of a confidential client makes four calls, one after the other.
+async fn log_in(attempts: Slow, budget: Duration) -> u16 {
+    let setup = over(MemoryRefreshStore::new(), attempts, MemoryDenyList::new(), |tokens| tokens);
+    let form = "grant_type=password&username=alice&password=wonderland123\
+                &client_id=demo-web&client_secret=demo-web-secret";
+    let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    let reply = setup
+        .token
+        .with_store_time_budget(budget)
+        .into_service()
+        .oneshot(request.body(Full::<Bytes>::from(form)).unwrap());
+    let reply = tokio::time::timeout(Duration::from_secs(20), reply).await.expect("no answer").unwrap();
+    if reply.status() == 503 {
+        assert!(reply.headers().contains_key("retry-after"));
+    }
+    reply.status().as_u16()
+}
+
+#[tokio::test]
+async fn all_calls_of_a_request_share_one_budget() {
+    let slow = Slow::by(CALL);
+    assert_eq!(log_in(slow.clone(), CALL * 100).await, 200);
+    assert_eq!(slow.given.lock().unwrap().len(), 4);
+
+    // Each call alone would be in time.
+    let slow = Slow::by(CALL);
+    let budget = CALL * 3 / 2;
+    assert_eq!(log_in(slow.clone(), budget).await, 503);
+    let given = slow.given.lock().unwrap();
+    assert_eq!(given.len(), 2, "the second call used up what the first had left");
+    assert!(given[1] <= budget - CALL, "the second call was given {:?}", given[1]);
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_costs_the_budget() {
+    let begun = Instant::now();
+    assert_eq!(log_in(Slow::by(Duration::from_secs(3_600)), CALL).await, 503);
+    assert!(begun.elapsed() >= CALL);
+}
+
+#[tokio::test]
+async fn a_budget_without_end_is_none_of_a_panic() {
+    assert_eq!(log_in(Slow::by(Duration::ZERO), Duration::MAX).await, 200);
+}
