@@ -131,7 +131,8 @@ impl Connection {
                 Ok(link)
             }
             failed => {
-                if fair {
+                // An error is an answer, however little time there was.
+                if fair || failed.is_ok() {
                     state.closed_until = Some(Instant::now() + BREAKER);
                 }
                 Err(match failed {
