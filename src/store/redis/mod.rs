@@ -3,6 +3,10 @@
 //! Each decision is one Lua script on one key by Redis's own clock. A call ends by its deadline, and a script that Redis
 //! comes to after that does nothing. Calls after a failure fail at once for 250 ms, then one tries anew.
 //!
+//! A login waits for two round trips, one before the hash and one after it, and for two more where its client sends a
+//! secret that is counted. A refresh waits for two: the family is looked up, then the user is asked, then the token is
+//! rotated, so that a request that is refused spends nothing.
+//!
 //! # What Redis must be set to
 //! - `maxmemory-policy noeviction`: any other forgets revocations and counts under pressure. A full Redis then answers
 //!   with an error, which is a [`StoreError`], and nothing is forgotten.
