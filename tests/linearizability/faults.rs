@@ -16,27 +16,27 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     RedisPaused,
-    /// For longer than what was given up may take effect.
-    RedisPausedLong,
     RedisKilled,
     RedisSlow,
+    /// Some requests reach Redis only after what was given up may take effect, and later ones before them.
+    RequestsHeld,
     ServerPaused,
     ServerKilled,
 }
 
 pub const ALL: [Fault; 6] = [
     Fault::RedisPaused,
+    Fault::RequestsHeld,
     Fault::ServerKilled,
     Fault::RedisSlow,
     Fault::RedisKilled,
     Fault::ServerPaused,
-    Fault::RedisPausedLong,
 ];
 
 /// Two servers on one Redis, the second by way of a proxy that can be slow.
 pub struct World {
     redis: Redis,
-    slow: Slow,
+    pub slow: Slow,
     servers: [Example; 2],
 }
 
@@ -69,10 +69,9 @@ impl World {
     async fn cause(&mut self, fault: Fault, recorder: &Recorder, dice: &mut Dice) {
         let number = dice.below(2) as usize;
         match fault {
-            Fault::RedisPaused | Fault::RedisPausedLong => {
+            Fault::RedisPaused => {
                 self.redis.pause();
-                let from = if fault == Fault::RedisPaused { 20 } else { 2_200 };
-                pause(from + dice.below(900)).await;
+                pause(20 + dice.below(900)).await;
                 self.redis.resume();
             }
             Fault::RedisKilled => {
@@ -84,6 +83,12 @@ impl World {
                 self.slow.set_round_trip(Duration::from_millis(50 + dice.below(900)));
                 pause(1_000).await;
                 self.slow.set_round_trip(Duration::ZERO);
+            }
+            Fault::RequestsHeld => {
+                for _ in 0..6 {
+                    self.slow.hold_one(dice.below(4) as u32, Duration::from_millis(3_000 + dice.below(1_000)));
+                    pause(300).await;
+                }
             }
             Fault::ServerPaused => {
                 self.servers[number].signal("-STOP");
