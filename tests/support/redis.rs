@@ -12,15 +12,26 @@ pub struct Redis {
     child: Child,
     port: u16,
     dir: PathBuf,
+    settings: Vec<&'static str>,
 }
 
 impl Redis {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// What was answered is on disk: nothing of it is lost when it is killed.
+    pub fn durable() -> Self {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// With options of redis-server; of two for the same setting the last counts.
+    pub fn start_with(settings: &[&'static str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let child = launch(port, &dir);
-        Self { child, port, dir }
+        let child = launch(port, &dir, settings);
+        Self { child, port, dir, settings: settings.to_vec() }
     }
 
     pub fn url(&self) -> String {
@@ -45,7 +56,44 @@ impl Redis {
     }
 
     pub fn restart(&mut self) {
-        self.child = launch(self.port, &self.dir);
+        self.child = launch(self.port, &self.dir, &self.settings);
+    }
+
+    /// All keys and values, as they are.
+    #[cfg(feature = "redis")]
+    pub async fn contents(&self) -> Vec<u8> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+        let mut contents = Vec::new();
+        for key in keys {
+            let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.unwrap();
+            let read = match kind.as_str() {
+                "hash" => redis::cmd("HGETALL").arg(&key).to_owned(),
+                "zset" => redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).to_owned(),
+                "string" => redis::cmd("GET").arg(&key).to_owned(),
+                other => panic!("nobody looks into a {other}"),
+            };
+            let values: Vec<Vec<u8>> = match kind.as_str() {
+                "string" => vec![read.query_async(&mut connection).await.unwrap()],
+                _ => read.query_async(&mut connection).await.unwrap(),
+            };
+            contents.push(key);
+            contents.extend(values);
+        }
+        contents.join(&b"\n"[..])
+    }
+
+    /// What it wrote to disk, in all files together.
+    pub fn files(&self) -> Vec<u8> {
+        let (mut contents, mut dirs) = (Vec::new(), vec![self.dir.clone()]);
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { dirs.push(path) } else { contents.extend(fs::read(path).unwrap()) }
+            }
+        }
+        contents
     }
 
     fn signal(&self, signal: &str) {
@@ -61,10 +109,11 @@ impl Drop for Redis {
     }
 }
 
-fn launch(port: u16, dir: &PathBuf) -> Child {
+fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
     let child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
+        .args(settings)
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));
