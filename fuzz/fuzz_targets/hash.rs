@@ -43,7 +43,8 @@ mod x86_64 {
         let lanes = if lanes < 128 { 1 } else { 1 + lanes % 16 };
         let passes = input.byte();
         let passes = if passes < 192 { 1 + passes % 3 } else { 1 + passes % 10 };
-        let memory = 8 + (input.byte() << input.byte().trailing_zeros().min(4));
+        let (memory, scale) = (input.byte(), input.byte());
+        let memory = 8 + if scale < 224 { memory % 64 } else { memory << (scale % 5) };
         Costs {
             algorithm: ALGORITHMS[kind % 3],
             version: if kind < 128 { Version::V0x13 } else { Version::V0x10 },
