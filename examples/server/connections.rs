@@ -17,7 +17,7 @@ use axum::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
 };
 use tokio::{
@@ -64,9 +64,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) {
                 answer.map_err(|never: Infallible| never)
             }
         });
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(REQUEST_LIMIT);
-        builder.http2().timer(TokioTimer::new());
+        // No `header_read_timeout`: it would arm a timer for each request, and `idle` ends slow heads, too.
+        let builder = Builder::new(TokioExecutor::new());
         let stream = Lingering { stream, activity: Arc::clone(&activity), until: None };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);

@@ -75,5 +75,7 @@ fn app(
         .with_attempt_limits(limits);
 
     let docs = api::docs(&token_endpoint);
-    Ok(api::router(jwt, deny_list)?.merge(docs).layer(revocation).layer(token_endpoint))
+    let routes = api::router(jwt, deny_list)?.merge(docs).layer((token_endpoint, revocation));
+    // Else axum would make each route anew for each request.
+    Ok(routes.with_state(()))
 }

@@ -106,18 +106,26 @@ pub(crate) fn read(headers: &HeaderMap) -> Result<&str, BearerError> {
     if fields.next().is_some() {
         return Err(BearerError::Malformed);
     }
-    let text = field.to_str().map_err(|_| BearerError::Malformed)?;
+    let text = ascii(field).ok_or(BearerError::Malformed)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(BearerError::Missing);
     }
     let token = token.trim_matches(' ');
     let body = token.trim_end_matches('=');
-    let is_b64token = !body.is_empty()
-        && body
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'));
-    if is_b64token { Ok(token) } else { Err(BearerError::Malformed) }
+    if !body.is_empty() && is_b64(body) { Ok(token) } else { Err(BearerError::Malformed) }
+}
+
+/// `HeaderValue::to_str`, which takes a byte at a time.
+fn ascii(field: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(field.as_bytes()).ok().filter(|text| text.is_ascii())
+}
+
+/// Without branches, so that the compiler takes many bytes at a time.
+fn is_b64(text: &str) -> bool {
+    text.bytes().fold(true, |all, byte| {
+        all & (byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+    })
 }
 
 /// Whether the request is a gRPC call, whose errors do not travel in HTTP's status: a `POST` over HTTP/2 with `te:

@@ -24,7 +24,8 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Own { #[pin] body: Full<Bytes> },
+        // Boxed, so that the responses that pass are no larger for it.
+        Own { body: Box<Full<Bytes>> },
     }
 }
 
@@ -34,7 +35,7 @@ impl<B> ResponseBody<B> {
     }
 
     pub(crate) fn own(body: Bytes) -> Self {
-        Self { kind: Kind::Own { body: Full::new(body) } }
+        Self { kind: Kind::Own { body: Box::new(Full::new(body)) } }
     }
 }
 
@@ -61,9 +62,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Own { body } => {
-                body.poll_frame(cx).map(|frame| frame.map(|result| result.map_err(|never| match never {})))
-            }
+            KindProjection::Own { body } => Pin::new(body.as_mut())
+                .poll_frame(cx)
+                .map(|frame| frame.map(|result| result.map_err(|never| match never {}))),
         }
     }
 

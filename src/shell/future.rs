@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -28,7 +28,6 @@ pin_project! {
     enum Kind<F> {
         Inner { #[pin] future: F },
         Reply { reply: Reply },
-        Ready { response: Option<Response<Bytes>> },
     }
 }
 
@@ -42,7 +41,7 @@ impl<F> ResponseFuture<F> {
     }
 
     pub(crate) fn ready(response: Response<Bytes>) -> Self {
-        Self { kind: Kind::Ready { response: Some(response) } }
+        Self::reply(Box::pin(ready(response)))
     }
 }
 
@@ -61,14 +60,10 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProjection::Inner { future } => {
-                Poll::Ready(ready!(future.poll(cx)).map(|r| r.map(ResponseBody::inner)))
+            KindProjection::Inner { future } => future.poll(cx).map_ok(|response| response.map(ResponseBody::inner)),
+            KindProjection::Reply { reply } => {
+                reply.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)))
             }
-            KindProjection::Reply { reply } => Poll::Ready(Ok(ready!(reply.as_mut().poll(cx)).map(ResponseBody::own))),
-            KindProjection::Ready { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
-                None => Poll::Pending,
-            },
         }
     }
 }

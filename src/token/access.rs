@@ -22,34 +22,30 @@ use crate::Scope;
 #[derive(Clone, Debug)]
 pub struct AccessToken(Arc<Contents>);
 
-#[derive(Clone, Debug)]
-struct Contents {
-    subject: String,
-    client_id: Option<String>,
-    scope: Scope,
-    id: Option<String>,
-    expires_at: Option<u64>,
-    issued_at: Option<u64>,
-    issuer: Option<String>,
-    audience: Vec<String>,
-    claims: Map<String, Value>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    pub(super) subject: String,
+    pub(super) client_id: Option<String>,
+    pub(super) scope: Scope,
+    pub(super) id: Option<String>,
+    pub(super) expires_at: Option<u64>,
+    pub(super) issued_at: Option<u64>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Vec<String>,
+    pub(super) claims: Map<String, Value>,
+}
+
+impl From<Contents> for AccessToken {
+    fn from(contents: Contents) -> Self {
+        Self(Arc::new(contents))
+    }
 }
 
 impl AccessToken {
     /// A token with nothing but a subject, for validators of one's own and for tests.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
-        Self(Arc::new(Contents {
-            subject: subject.into(),
-            client_id: None,
-            scope: Scope::empty(),
-            id: None,
-            expires_at: None,
-            issued_at: None,
-            issuer: None,
-            audience: Vec::new(),
-            claims: Map::new(),
-        }))
+        Contents { subject: subject.into(), ..Contents::default() }.into()
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {

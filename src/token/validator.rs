@@ -10,8 +10,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey};
-use crate::Scope;
+use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey, access::Contents};
 
 /// The longest token that is looked at, in bytes.
 pub(super) const LONGEST: usize = 4_096;
@@ -194,19 +193,18 @@ impl TokenValidator for JwtValidator {
         if claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
             return Err(InvalidToken::NotYetValid);
         }
-        let scope: Scope = claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
-        let mut access = AccessToken::new(claims.sub)
-            .with_scope(scope)
-            .with_id(claims.jti)
-            .with_expires_at(claims.exp as u64)
-            .with_issued_at(claims.iat as u64)
-            .with_issuer(claims.iss)
-            .with_audience(audience)
-            .with_claims(claims.others);
-        if let Some(client_id) = claims.client_id {
-            access = access.with_client_id(client_id);
-        }
-        Ok(access)
+        let contents = Contents {
+            subject: claims.sub,
+            client_id: claims.client_id,
+            scope: claims.scope.parse().map_err(|_| InvalidToken::Malformed)?,
+            id: Some(claims.jti),
+            expires_at: Some(claims.exp as u64),
+            issued_at: Some(claims.iat as u64),
+            issuer: Some(claims.iss),
+            audience,
+            claims: claims.others,
+        };
+        Ok(contents.into())
     }
 }
 
