@@ -119,7 +119,7 @@ fn nothing_that_is_printed_shows_a_secret() {
 async fn what_a_store_keeps_is_not_printed() {
     use crate::store::RefreshStore;
     let store = MemoryRefreshStore::new();
-    store.insert(FamilyId([211; 16]), family()).await.unwrap();
+    store.insert(FamilyId([211; 16]), family(), std::time::Instant::now() + Duration::from_secs(60)).await.unwrap();
     for shown in [format!("{store:?}"), format!("{store:#?}")] {
         assert!(!shown.contains(BYTES_SHOWN), "{shown}");
     }
