@@ -46,6 +46,7 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub type TestBody = Either<Full<Bytes>, StreamBody<Chunks>>;
 type Chunks = futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, std::convert::Infallible>>>;
 
@@ -55,26 +56,31 @@ pub fn chunked(body: &[u8]) -> TestBody {
     Either::Right(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
-pub async fn open(address: SocketAddr, http: Http, request: Request<TestBody>) -> hyper::Result<Response<Incoming>> {
-    let stream = TcpStream::connect(address).await.unwrap();
+pub async fn open(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Response<Incoming>, Broken> {
+    let stream = TcpStream::connect(address).await?;
     let (mut parts, body) = request.into_parts();
     match http {
         Http::One => {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             parts.headers.insert(HOST, address.to_string().parse().unwrap());
-            sender.send_request(Request::from_parts(parts, body)).await
+            Ok(sender.send_request(Request::from_parts(parts, body)).await?)
         }
         Http::Two => {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             parts.uri = format!("http://{address}{}", parts.uri).parse().unwrap();
-            sender.send_request(Request::from_parts(parts, body)).await
+            Ok(sender.send_request(Request::from_parts(parts, body)).await?)
         }
     }
 }
 
+/// The whole reply, unless the connection broke before it was there.
+pub async fn try_send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Reply, Broken> {
+    let (parts, body) = open(address, http, request).await?.into_parts();
+    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await?.to_bytes() })
+}
+
 pub async fn send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Reply {
-    let (parts, body) = open(address, http, request).await.unwrap().into_parts();
-    Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    try_send(address, http, request).await.unwrap()
 }

@@ -12,15 +12,26 @@ pub struct Redis {
     child: Child,
     port: u16,
     dir: PathBuf,
+    settings: &'static [&'static str],
 }
 
 impl Redis {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// What was answered is on disk: nothing of it is lost when it is killed.
+    pub fn durable() -> Self {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// With options of redis-server; of two for the same setting the last counts.
+    pub fn start_with(settings: &'static [&'static str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let child = launch(port, &dir);
-        Self { child, port, dir }
+        let child = launch(port, &dir, settings);
+        Self { child, port, dir, settings }
     }
 
     pub fn url(&self) -> String {
@@ -45,7 +56,7 @@ impl Redis {
     }
 
     pub fn restart(&mut self) {
-        self.child = launch(self.port, &self.dir);
+        self.child = launch(self.port, &self.dir, self.settings);
     }
 
     fn signal(&self, signal: &str) {
@@ -61,10 +72,11 @@ impl Drop for Redis {
     }
 }
 
-fn launch(port: u16, dir: &PathBuf) -> Child {
+fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
     let child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
+        .args(settings)
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));

@@ -10,7 +10,7 @@ pub fn text(scope: u8) -> String {
     tokens.iter().filter(|(bit, _)| scope & bit != 0).map(|(_, token)| *token).collect::<Vec<_>>().join(" ")
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Times {
     pub absolute: u64,
     pub idle: u64,
@@ -43,8 +43,8 @@ pub enum Which {
 /// A token by its family and its place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId {
-    family: usize,
-    place: usize,
+    pub family: usize,
+    pub place: usize,
 }
 
 const FORGED: usize = usize::MAX;
@@ -56,13 +56,14 @@ pub enum Due {
     InvalidScope,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct User {
     pub welcome: bool,
     pub allowed: u8,
     pub stamp: u32,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Family {
     user: usize,
     scope: u8,
@@ -73,6 +74,7 @@ struct Family {
     revoked: bool,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Model {
     pub now: u64,
     pub users: [User; USERS],

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,33 +20,47 @@ use tokio::{
 
 pub struct Slow {
     pub address: SocketAddr,
-    delay_ms: Arc<AtomicU64>,
+    delays: Arc<Delays>,
+}
+
+#[derive(Default)]
+struct Delays {
+    each_way_ms: AtomicU64,
+    held_ms: AtomicU64,
+    /// The request to keep back is so many away.
+    until_held: AtomicI64,
 }
 
 impl Slow {
     pub async fn in_front_of(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let delay_ms = Arc::new(AtomicU64::new(0));
-        let delay = Arc::clone(&delay_ms);
+        let delays = Arc::<Delays>::default();
+        let shared = Arc::clone(&delays);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                tokio::spawn(carry(near_read, far_write, Arc::clone(&delay)));
-                tokio::spawn(carry(far_read, near_write, Arc::clone(&delay)));
+                tokio::spawn(carry(near_read, far_write, Arc::clone(&shared), true));
+                tokio::spawn(carry(far_read, near_write, Arc::clone(&shared), false));
             }
         });
-        Self { address, delay_ms }
+        Self { address, delays }
     }
 
     /// Half of it on the way there, half on the way back.
     pub fn set_round_trip(&self, delay: Duration) {
-        self.delay_ms.store(delay.as_millis() as u64 / 2, Ordering::Relaxed);
+        self.delays.each_way_ms.store(delay.as_millis() as u64 / 2, Ordering::Relaxed);
+    }
+
+    /// Keeps one request back for so long, and what follows it on its connection: the one that comes after `others`.
+    pub fn hold_one(&self, others: u32, held: Duration) {
+        self.delays.held_ms.store(held.as_millis() as u64, Ordering::Relaxed);
+        self.delays.until_held.store(i64::from(others) + 1, Ordering::Relaxed);
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: Arc<AtomicU64>) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delays: Arc<Delays>, requests: bool) {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
         while let Some((due, piece)) = receiver.recv().await {
@@ -58,7 +72,11 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: Arc<At
     });
     let mut piece = vec![0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
-        let due = Instant::now() + Duration::from_millis(delay_ms.load(Ordering::Relaxed));
+        let mut delay = delays.each_way_ms.load(Ordering::Relaxed);
+        if requests && delays.until_held.fetch_sub(1, Ordering::Relaxed) == 1 {
+            delay += delays.held_ms.load(Ordering::Relaxed);
+        }
+        let due = Instant::now() + Duration::from_millis(delay);
         if sender.send((due, piece[..count].to_vec())).is_err() {
             return;
         }
