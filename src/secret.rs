@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// A password, client secret or token on its way through the program.
 ///
@@ -37,6 +37,8 @@ impl Secret {
     }
 }
 
+impl ZeroizeOnDrop for Secret {}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self::new(text)
@@ -61,3 +63,7 @@ impl fmt::Debug for Secret {
         f.write_str("[redacted]")
     }
 }
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::form::{Form, decode};
 use crate::{Secret, StoreError, TokenError, verifier::BoxFuture};
@@ -163,9 +164,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
         .ok()
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
-        .and_then(|(_, encoded)| STANDARD.decode(encoded.trim_matches(' ')).ok())
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .map(Secret::new)
+        .and_then(|(_, encoded)| decode_base64(encoded.trim_matches(' ')))
         .ok_or_else(TokenError::invalid_client)?;
     let (id, secret) = credentials.expose().split_once(':').ok_or_else(TokenError::invalid_client)?;
     if id.is_empty() {
@@ -179,4 +178,11 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
         candidates.push((decoded_id.to_string(), optional(&decoded_secret)));
     }
     Ok(Some(ClientCredentials { candidates }))
+}
+
+/// In memory that is wiped whatever comes of it.
+fn decode_base64(encoded: &str) -> Option<Secret> {
+    let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
+    let length = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
+    std::str::from_utf8(bytes.get(..length)?).ok().map(Secret::from)
 }

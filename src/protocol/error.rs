@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 /// assert_eq!(error.code(), "mfa_required");
 /// assert_eq!(error.status(), 400);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TokenError {
     status: StatusCode,
     code: Cow<'static, str>,
@@ -215,6 +215,19 @@ impl TokenError {
 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+}
+
+impl fmt::Debug for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of the fields only the names: a value may be a token, as that of a second factor. What the client sent stays out.
+        f.debug_struct("TokenError")
+            .field("status", &self.status)
+            .field("code", &self.code)
+            .field("description", &self.description)
+            .field("retry_after", &self.retry_after)
+            .field("fields", &self.fields.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for TokenError {

@@ -1,7 +1,5 @@
 //! Form bodies: WHATWG urlencoded, decoded strictly (RFC 6749, section 3.2 and appendix B).
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
@@ -48,8 +46,9 @@ fn pieces(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<String>> {
     let spaced: Zeroizing<Vec<u8>> =
         Zeroizing::new(text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect());
-    let bytes: Cow<'_, [u8]> = percent_decode(&spaced).into();
-    let bytes = Zeroizing::new(bytes.into_owned());
+    // Room for all of it at once: a buffer that grows would leave copies of a password behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(spaced.len()));
+    bytes.extend(percent_decode(&spaced));
     std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
 }
 

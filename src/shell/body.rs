@@ -1,6 +1,7 @@
 //! A response body that is either the inner service's or one of ours.
 
 use std::{
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -13,7 +14,6 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// The body of a response that went through a layer of this crate: the inner service's, untouched, or a short one
     /// of the layer's own.
-    #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -21,7 +21,6 @@ pin_project! {
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = KindProjection]
     enum Kind<B> {
         Inner { #[pin] body: B },
@@ -36,6 +35,16 @@ impl<B> ResponseBody<B> {
 
     pub(crate) fn own(body: Bytes) -> Self {
         Self { kind: Kind::Own { body: Full::new(body) } }
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Inner { body } => f.debug_tuple("ResponseBody").field(body).finish(),
+            // It may hold tokens.
+            Kind::Own { .. } => f.debug_struct("ResponseBody").finish_non_exhaustive(),
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Family {
 }
 
 /// The token before the current one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Previous {
     /// The hash of its secret.
@@ -84,8 +84,15 @@ impl Previous {
     }
 }
 
+impl fmt::Debug for Previous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Who has the spent token could unseal what is sealed.
+        f.debug_struct("Previous").field("age", &self.age).finish_non_exhaustive()
+    }
+}
+
 /// What follows a token that was just used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Successor {
     /// The hash of the new secret.
@@ -106,6 +113,12 @@ impl Successor {
     pub fn with_sealed(mut self, sealed: Vec<u8>) -> Self {
         self.sealed = sealed;
         self
+    }
+}
+
+impl fmt::Debug for Successor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Successor").finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ const AT_LIMIT: u32 = u32::MAX;
 
 /// The order in which entries are dropped to make room: those with the fewest places taken first, among them the one
 /// that would lapse first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     level: u32,
     /// When the entry is to be looked at again: it lapses then or, at its limit, falls below it.
@@ -26,7 +27,6 @@ struct Rank {
     key: Key,
 }
 
-#[derive(Debug)]
 struct Entry {
     /// When each failure stops counting, in order.
     failures: Vec<u64>,
@@ -65,11 +65,18 @@ impl Entry {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct AttemptTable {
     /// A tree, since a hash map doubles at times although as many entries leave as come.
     entries: BTreeMap<Key, Entry>,
     ranks: BTreeSet<Rank>,
+}
+
+impl fmt::Debug for AttemptTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names could be tried against the keys.
+        f.debug_struct("AttemptTable").field("keys", &self.entries.len()).finish_non_exhaustive()
+    }
 }
 
 /// The table has room neither for the key nor anything that may be dropped for it.
