@@ -4,4 +4,5 @@
 pub mod example;
 pub mod http;
 pub mod redis;
+pub mod secrets;
 pub mod slow;

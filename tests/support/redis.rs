@@ -12,7 +12,7 @@ pub struct Redis {
     child: Child,
     port: u16,
     dir: PathBuf,
-    settings: &'static [&'static str],
+    settings: Vec<&'static str>,
 }
 
 impl Redis {
@@ -26,12 +26,12 @@ impl Redis {
     }
 
     /// With options of redis-server; of two for the same setting the last counts.
-    pub fn start_with(settings: &'static [&'static str]) -> Self {
+    pub fn start_with(settings: &[&'static str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let child = launch(port, &dir, settings);
-        Self { child, port, dir, settings }
+        Self { child, port, dir, settings: settings.to_vec() }
     }
 
     pub fn url(&self) -> String {
@@ -56,7 +56,44 @@ impl Redis {
     }
 
     pub fn restart(&mut self) {
-        self.child = launch(self.port, &self.dir, self.settings);
+        self.child = launch(self.port, &self.dir, &self.settings);
+    }
+
+    /// All keys and values, as they are.
+    #[cfg(feature = "redis")]
+    pub async fn contents(&self) -> Vec<u8> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+        let mut contents = Vec::new();
+        for key in keys {
+            let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.unwrap();
+            let read = match kind.as_str() {
+                "hash" => redis::cmd("HGETALL").arg(&key).to_owned(),
+                "zset" => redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).to_owned(),
+                "string" => redis::cmd("GET").arg(&key).to_owned(),
+                other => panic!("nobody looks into a {other}"),
+            };
+            let values: Vec<Vec<u8>> = match kind.as_str() {
+                "string" => vec![read.query_async(&mut connection).await.unwrap()],
+                _ => read.query_async(&mut connection).await.unwrap(),
+            };
+            contents.push(key);
+            contents.extend(values);
+        }
+        contents.join(&b"\n"[..])
+    }
+
+    /// What it wrote to disk, in all files together.
+    pub fn files(&self) -> Vec<u8> {
+        let (mut contents, mut dirs) = (Vec::new(), vec![self.dir.clone()]);
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { dirs.push(path) } else { contents.extend(fs::read(path).unwrap()) }
+            }
+        }
+        contents
     }
 
     fn signal(&self, signal: &str) {

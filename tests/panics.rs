@@ -1,0 +1,150 @@
+//! A verifier or a table of clients of the user's own that panics: the request ends and no more, and nothing that is told
+//! of it holds a secret.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{Either, Full};
+use hyper::{Request, Response};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use support::{
+    http::{Http, Reply, try_send},
+    secrets::Secrets,
+};
+use tokio::net::TcpListener;
+use tower::{Layer, service_fn};
+use tower_oauth2_password::{
+    AttemptLimits, Client, Clients, Identity, Jwt, Key, Login, StoreError, TokenEndpointLayer,
+    store::MemoryAttemptStore,
+};
+
+const PASSWORD: &str = "wonderland123";
+const CLIENT_SECRET: &str = "a-secret-of-a-client";
+
+/// All that was written, to the log and by panics.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+impl Told {
+    fn add(&self, text: &str) {
+        self.0.lock().unwrap().extend(text.as_bytes());
+    }
+}
+
+impl io::Write for Told {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct PanickingClients;
+
+impl Clients for PanickingClients {
+    async fn find(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        if id == "unlucky" {
+            panic!("no table of clients for {id}")
+        } else {
+            Ok(Some(Client::confidential(id, CLIENT_SECRET)))
+        }
+    }
+}
+
+fn endpoint() -> TokenEndpointLayer {
+    let verifier = |login: Login| async move {
+        if login.username == "unlucky" {
+            panic!("the database is away: {login:?}");
+        }
+        Ok(Identity::new(login.username).into())
+    };
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    TokenEndpointLayer::new(verifier, Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a"))
+        .with_clients(PanickingClients)
+        .with_attempt_limits(limits)
+}
+
+/// A server that tells how its connections ended.
+async fn serve(told: Told) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let inner = service_fn(async |_: Request<hyper::body::Incoming>| Ok::<_, io::Error>(Response::new(String::new())));
+    let service = TowerToHyperService::new(endpoint().layer(inner));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (service, told) = (service.clone(), told.clone());
+            tokio::spawn(async move {
+                let connection = tokio::spawn(async move {
+                    Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+                });
+                match connection.await {
+                    Ok(ended) => told.add(&format!("ended: {ended:?}\n")),
+                    Err(error) => told.add(&format!("failed: {error} {error:?} {error:#?}\n")),
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn log_in(address: SocketAddr, http: Http, username: &str, client: &str) -> Option<Reply> {
+    let request = Request::post("/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("authorization", format!("Basic {}", STANDARD.encode(format!("{client}:{CLIENT_SECRET}"))))
+        .body(Either::Left(Full::from(format!("grant_type=password&username={username}&password={PASSWORD}"))))
+        .unwrap();
+    try_send(address, http, request).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_its_request_and_tells_no_secret() {
+    let told = Told::default();
+    let writer = told.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let hooked = told.clone();
+    std::panic::set_hook(Box::new(move |info| hooked.add(&format!("{info}\n{info:?}\n"))));
+
+    let address = serve(told.clone()).await;
+    for http in [Http::One, Http::Two] {
+        // More often than failures are allowed: each gives its place back.
+        for _ in 0..12 {
+            assert!(log_in(address, http, "unlucky", "web").await.is_none(), "an answer in spite of the panic");
+            assert!(log_in(address, http, "alice", "unlucky").await.is_none(), "an answer in spite of the panic");
+        }
+        assert_eq!(log_in(address, http, "alice", "web").await.unwrap().status, 200);
+    }
+    let _ = std::panic::take_hook();
+    let told = told.0.lock().unwrap();
+    let text = String::from_utf8_lossy(&told);
+    for expected in ["TRACE", "the database is away", "no table of clients", "[redacted]", "login"] {
+        assert!(text.contains(expected), "{expected} was not told");
+    }
+    Secrets::of(&[PASSWORD, CLIENT_SECRET]).assert_none_in("what was told", &told);
+}
