@@ -15,6 +15,7 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 pub(crate) use self::address::canonical;
 use self::waiting::Waiting;
@@ -48,7 +49,7 @@ pub struct AttemptLimits {
     store: Arc<dyn DynAttemptStore>,
     waiting: Arc<Waiting>,
     address: Arc<AddressOf>,
-    key: Arc<[u8]>,
+    key: Arc<Zeroizing<Vec<u8>>>,
     canonical_account: Option<Arc<CanonicalAccount>>,
     account_and_address: AttemptLimit,
     address_alone: Option<AttemptLimit>,
@@ -79,7 +80,7 @@ impl AttemptLimits {
             store: Arc::new(store),
             waiting: Arc::default(),
             address: Arc::new(client_address),
-            key: Arc::from(&b"tower-oauth2-password attempts"[..]),
+            key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
             canonical_account: None,
             account_and_address: AttemptLimit { failures: 10, window: minute },
             address_alone: None,
@@ -122,7 +123,7 @@ impl AttemptLimits {
     /// that share the store must share it.
     #[must_use]
     pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.key = Arc::from(key.as_ref());
+        self.key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));
         self
     }
 

@@ -168,9 +168,10 @@ impl RefreshToken {
     /// Seals or opens a successor: each secret is used as a pad for one other secret only.
     fn seal(&self, other: &[u8; 32]) -> [u8; 32] {
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.secret.as_slice()) else { return [0; 32] };
-        let pad = mac.chain_update("refresh token successor").finalize().into_bytes();
+        let pad: Zeroizing<[u8; 32]> =
+            Zeroizing::new(mac.chain_update("refresh token successor").finalize().into_bytes().into());
         let mut sealed = *other;
-        sealed.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+        sealed.iter_mut().zip(pad.iter()).for_each(|(byte, pad)| *byte ^= pad);
         sealed
     }
 }
