@@ -49,16 +49,6 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     }
 }
 
-impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::Inner { body } => f.debug_tuple("ResponseBody").field(body).finish(),
-            // It may hold tokens.
-            Kind::Own { .. } => f.debug_struct("ResponseBody").finish_non_exhaustive(),
-        }
-    }
-}
-
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::inner(B::default())
