@@ -9,6 +9,7 @@ use crate::{
     support::{
         client::{ALICE, eventually, in_time, log_in, request, try_post},
         example::Example,
+        http::connect,
     },
 };
 
@@ -41,7 +42,7 @@ pub async fn at_once(server: &Example, count: usize) -> usize {
     };
     let (logins, ()) = in_time(Duration::from_secs(30), "logins at once", async { tokio::join!(logins, others) }).await;
     let let_in = logins.iter().filter(|status| **status == 200).count();
-    assert!(let_in >= 10, "{let_in} of {count} were let in");
+    assert!(let_in > 0, "of {count}, none was let in");
     eventually("room for one more login", async || {
         try_post(server.address, neighbour(NETWORK, 0), "/token", ALICE).await.unwrap().status == 200
     })
@@ -53,6 +54,18 @@ pub async fn at_once(server: &Example, count: usize) -> usize {
 async fn of_many_logins_at_once_each_is_answered() {
     let server = server(&[]);
     at_once(&server, scaled(2_000)).await;
+    log_in(&server).await;
+    assert_sound(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_finds_room_while_the_server_is_busy() {
+    let server = server(&[]);
+    server.signal("-STOP");
+    let burst = join_all((0..1_000).map(async |number| connect(server.address, neighbour(NETWORK, number)).await));
+    let burst = in_time(Duration::from_secs(10), "connections", burst).await;
+    server.signal("-CONT");
+    assert_eq!(burst.iter().filter(|stream| stream.is_ok()).count(), 1_000);
     log_in(&server).await;
     assert_sound(&server);
 }

@@ -75,7 +75,8 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     }
     for (line, accepted) in contested.iter().zip(accepted) {
         let again = accepts(survivor, &line.current).await.unwrap();
-        assert!(!(accepted && again) && !accepts(survivor, &line.current).await.unwrap(), "accepted twice");
+        let once_more = accepts(survivor, &line.current).await.unwrap();
+        assert!([accepted, again, once_more].iter().filter(|yes| **yes).count() <= 1, "accepted twice");
     }
     let replacement = start();
     for server in [survivor, &replacement] {

@@ -21,14 +21,19 @@ use crate::{
 };
 
 const NETWORK: u8 = 2;
-/// How far the share of all logins that a server answers may move: a fifth of its rate, and what chance does to so few.
+/// How much smaller the share of all logins that a server answers may get, of which a hashing thread less takes a sixth.
 const TOLERANCE: f64 = 0.1;
 
 /// They cost nothing once they have gone: beside another server under the same load, this one answers as large a share
 /// of the logins as before. How large, before and after.
 pub async fn come_and_go(server: &Example, other: &Example, count: usize, logins: usize) -> (f64, f64) {
     let files = process::usage(server.pid()).files;
-    let before = share(server, other, logins).await;
+    let mut before = [0.0; 3];
+    for sample in &mut before {
+        *sample = share(server, other, logins).await;
+    }
+    before.sort_by(f64::total_cmp);
+    let before = before[1];
     let all = stream::iter(0..count).for_each_concurrent(100, |number| leave(server, number));
     in_time(Duration::from_secs(60), "clients that leave", all).await;
     // Names and addresses that hold places for clients who have gone would be busy for half a minute.
@@ -37,8 +42,8 @@ pub async fn come_and_go(server: &Example, other: &Example, count: usize, logins
     })
     .await;
     let mut after = Vec::new();
-    // What has leaked stays away; what else the machine does comes and goes, so a share that differs is taken again.
-    while after.last().is_none_or(|after| (before - after).abs() > TOLERANCE) {
+    // What has leaked stays away; what else the machine does comes and goes, so a share that is smaller is taken again.
+    while after.last().is_none_or(|after| before - after > TOLERANCE) {
         assert!(after.len() < 5, "{before:.2} of all logins before, {after:.2?} after");
         after.push(share(server, other, logins).await);
     }
@@ -50,7 +55,7 @@ pub async fn come_and_go(server: &Example, other: &Example, count: usize, logins
 }
 
 async fn leave(server: &Example, number: usize) {
-    let mut stream = connect(server.address, neighbour(NETWORK, number % 5)).await.unwrap();
+    let mut stream = connect(server.address, neighbour(NETWORK, 0)).await.unwrap();
     let head = "host: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length";
     let login = format!("POST /token HTTP/1.1\r\n{head}: {}\r\n\r\n{ALICE}", ALICE.len());
     let mut first = [0; 1_000];
@@ -119,6 +124,6 @@ async fn share(server: &Example, other: &Example, logins: usize) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_cost_nothing() {
     let (server, other) = (server(&[]), server(&[]));
-    come_and_go(&server, &other, scaled(1_000), scaled(1_000).max(100)).await;
+    come_and_go(&server, &other, scaled(1_000), scaled(200).max(50)).await;
     assert_sound(&server);
 }
