@@ -8,9 +8,6 @@
     unreachable_pub
 )]
 
-#[path = "example_server/client.rs"]
-#[allow(dead_code)]
-mod client;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod support;
@@ -27,9 +24,12 @@ use sqlx::{AnyConnection, AnyPool, any::AnyPoolOptions};
 use tower_oauth2_password::{Argon2Params, HashingPool};
 
 use self::{
-    client::{attempt, refresh, request},
     postgres::Postgres,
-    support::{example::Example, http::Reply},
+    support::{
+        client::{attempt, refresh, request},
+        example::Example,
+        http::Reply,
+    },
 };
 
 const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -22,7 +23,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, Sleep, sleep, sleep_until},
 };
 use tower::Service;
@@ -34,6 +35,18 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(8);
 /// After the last answer, what the client still sends is thrown away this long: closed at once, the connection would be
 /// reset, and the answer lost.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How many connections may wait to be accepted. In a burst, one that finds no room is tried again only after seconds,
+/// and `TcpListener::bind` has room for 128.
+const BACKLOG: u32 = 4_096;
+
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
 
 pub(crate) async fn serve(listener: TcpListener, app: Router) {
     let graceful = GracefulShutdown::new();

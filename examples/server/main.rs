@@ -44,8 +44,7 @@ async fn main() -> Result<(), BoxError> {
         None => app(stores::memory(), users, clients, jwt, &settings),
     }?;
 
-    let listener = tokio::net::TcpListener::bind(settings.addr)
-        .await
+    let listener = connections::listen(settings.addr)
         .map_err(|error| format!("cannot listen on {}: {error}; set ADDR to another address", settings.addr))?;
     println!("listening on http://{}", listener.local_addr()?);
     connections::serve(listener, app).await;

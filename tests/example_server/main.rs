@@ -8,7 +8,6 @@
     unreachable_pub
 )]
 
-mod client;
 mod fastapi;
 mod logs;
 mod oauth2_crate;
@@ -21,3 +20,5 @@ mod support;
 mod swagger_ui;
 #[cfg(feature = "redis")]
 mod two_processes;
+
+use support::client;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use crate::{
-    client::{SECRET, attempt, get, log_in, post, refresh, request},
+    client::{SECRET, attempt, eventually, get, log_in, post, refresh, request},
     support::{example::Example, redis::Redis, slow::Slow},
 };
 
@@ -64,14 +64,6 @@ async fn tokens_outlive_a_killed_server() {
     let token = log_in(&killed).await.text("refresh_token");
     killed.signal("-KILL");
     assert_eq!(refresh(&server(&redis), &token).await.status, 200);
-}
-
-async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !done().await {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what}: not within five seconds");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 async fn without_redis(server: &Example, access: &str, refresh_token: &str) {

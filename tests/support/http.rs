@@ -1,6 +1,9 @@
 //! One request over a socket of its own.
 
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, StreamBody};
@@ -12,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
@@ -56,8 +59,19 @@ pub fn chunked(body: &[u8]) -> TestBody {
     Either::Right(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
+/// A connection from a given address of this machine.
+pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    socket.connect(to).await
+}
+
 pub async fn open(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Response<Incoming>, Broken> {
-    let stream = TcpStream::connect(address).await?;
+    open_on(TcpStream::connect(address).await?, http, request).await
+}
+
+async fn open_on(stream: TcpStream, http: Http, request: Request<TestBody>) -> Result<Response<Incoming>, Broken> {
+    let address = stream.peer_addr()?;
     let (mut parts, body) = request.into_parts();
     match http {
         Http::One => {
@@ -75,12 +89,16 @@ pub async fn open(address: SocketAddr, http: Http, request: Request<TestBody>) -
     }
 }
 
-/// The whole reply, unless the connection broke before it was there.
-pub async fn try_send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Reply, Broken> {
-    let (parts, body) = open(address, http, request).await?.into_parts();
-    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await?.to_bytes() })
-}
-
 pub async fn send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Reply {
     try_send(address, http, request).await.unwrap()
+}
+
+/// The whole reply, unless the connection broke before it was there.
+pub async fn try_send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Reply, Broken> {
+    send_on(TcpStream::connect(address).await?, http, request).await
+}
+
+pub async fn send_on(stream: TcpStream, http: Http, request: Request<TestBody>) -> Result<Reply, Broken> {
+    let (parts, body) = open_on(stream, http, request).await?.into_parts();
+    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await?.to_bytes() })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -48,6 +49,15 @@ impl Redis {
 
     pub fn resume(&self) {
         self.signal("-CONT");
+    }
+
+    /// One command in the inline form, answered by a line that begins with `+OK`.
+    pub fn command(&self, line: &str) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 3];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+OK", "{line}");
     }
 
     pub fn kill9(&mut self) {

@@ -1,0 +1,103 @@
+//! A client of the example server.
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use http_body_util::{Either, Full};
+use hyper::Request;
+
+use super::{
+    example::Example,
+    http::{Http, Reply, connect, send_on},
+    tally::TALLY,
+};
+
+/// The environment in which a whole group of servers accepts each other's tokens.
+pub const SECRET: (&str, &str) = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
+
+pub const ALICE: &str = "grant_type=password&username=alice&password=wonderland123";
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub async fn request(server: &Example, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    let reply = try_request(server.address, Ipv4Addr::LOCALHOST, method, path, headers, body).await;
+    reply.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+/// From any address in 127.0.0.0/8: to the server, each is somebody else. What happened, if there was no answer.
+pub async fn try_request(
+    server: SocketAddr,
+    from: Ipv4Addr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Reply, String> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Either::Left(Full::from(body.to_owned()))).unwrap();
+    let begun = Instant::now();
+    let reply = tokio::time::timeout(PATIENCE, async {
+        let stream = connect(server, from).await.map_err(|error| format!("no connection: {error}"))?;
+        send_on(stream, Http::One, request).await.map_err(|error| format!("no answer: {error:?}"))
+    });
+    let reply = reply.await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))?;
+    TALLY.count(reply.status, begun.elapsed());
+    assert_ne!(reply.status, 500, "{method} {path}: {reply:?}");
+    Ok(reply)
+}
+
+pub async fn post(server: &Example, path: &str, form: &str) -> Reply {
+    request(server, "POST", path, &[FORM], form).await
+}
+
+pub async fn try_post(server: SocketAddr, from: Ipv4Addr, path: &str, form: &str) -> Result<Reply, String> {
+    try_request(server, from, "POST", path, &[FORM], form).await
+}
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+pub async fn attempt(server: &Example, name: &str, password: &str) -> Reply {
+    post(server, "/token", &format!("grant_type=password&username={name}&password={password}")).await
+}
+
+pub async fn log_in(server: &Example) -> Reply {
+    let reply = attempt(server, "alice", "wonderland123").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply
+}
+
+pub async fn refresh(server: &Example, token: &str) -> Reply {
+    post(server, "/token", &refresh_form(token)).await
+}
+
+pub fn refresh_form(token: &str) -> String {
+    format!("grant_type=refresh_token&refresh_token={token}")
+}
+
+pub async fn get(server: &Example, path: &str, token: &str) -> Reply {
+    request(server, "GET", path, &[("authorization", &format!("Bearer {token}"))], "").await
+}
+
+/// What must come, though nobody can say when exactly.
+pub async fn eventually(what: &str, done: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(5), what, done).await;
+}
+
+pub async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !done().await {
+        assert!(begun.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Ends the test where `work` hangs.
+pub async fn in_time<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("{what}: not done after {limit:?}"))
+}
