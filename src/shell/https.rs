@@ -114,6 +114,7 @@ mod tests {
             (head("/token", Some("::1"), false), false, true),
         ] {
             assert_eq!(strict.check(&request).is_ok(), by_strict, "{request:?}");
+            assert_eq!(RequireHttps::default().check(&request).is_ok(), by_strict, "{request:?}");
             assert_eq!(local.check(&request).is_ok(), by_local, "{request:?}");
         }
     }
