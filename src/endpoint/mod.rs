@@ -180,6 +180,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_a_token_to_give_a_login_is_put_off() {
+        struct Away;
+        impl TokenIssuer for Away {
+            async fn issue(&self, _: crate::TokenRequest) -> Result<crate::IssuedToken, crate::BoxError> {
+                Err("kms.internal refused".into())
+            }
+        }
+        let verifier = |login: Login| async move { Ok(Identity::new(login.username).into()) };
+        let request = request("/token", "application/x-www-form-urlencoded");
+        let (headers, refused) = body(TokenEndpointLayer::new(verifier, Away), request).await;
+        assert!(refused.contains("temporarily_unavailable") && !refused.contains("kms"), "{refused}");
+        assert_eq!(headers[header::RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
     async fn https_is_required_where_it_is_said() {
         let form = "application/x-www-form-urlencoded";
         let strict = layer().with_https_required(crate::RequireHttps::new());
