@@ -205,6 +205,7 @@ mod tests {
         assert_eq!((token.subject(), token.client_id()), ("alice", Some("demo-web")));
         assert_eq!(token.claim("tenant"), Some(&"acme".into()));
         assert_eq!((token.scope().as_str(), token.id().map(str::len)), ("a b", Some(27)), "20 bytes are random");
+        assert_eq!(jwt().issuer(), "https://api.example");
         assert_eq!((token.issuer(), token.audience()), (Some("https://api.example"), &["api".to_owned()][..]));
         let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         assert_eq!((token.issued_at(), token.expires_at()), (at(1_000), at(1_900)));
