@@ -98,7 +98,27 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::store::MemoryRefreshStore;
+    use crate::{AccessToken, InvalidToken, store::MemoryRefreshStore};
+
+    #[tokio::test]
+    async fn an_access_token_that_cannot_be_revoked_is_no_success() {
+        let only_good =
+            |text: &str| if text == "good" { Ok(AccessToken::new("a")) } else { Err(InvalidToken::Expired) };
+        let plain = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+        for (layer, token, status) in [
+            (plain.clone().with_access_tokens_refused(only_good), "good", 400),
+            (plain.clone().with_access_tokens_refused(only_good), "expired", 200),
+            (plain, "good", 200),
+        ] {
+            let request = Request::post("/").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let request = request.body(Full::<Bytes>::from(format!("token={token}"))).unwrap();
+            let response = layer.into_service().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{token}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            assert_eq!(body.contains("unsupported_token_type"), status == 400, "{body}");
+        }
+    }
 
     #[tokio::test]
     async fn what_was_not_read_is_told_as_missing() {

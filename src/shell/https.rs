@@ -102,6 +102,7 @@ mod tests {
             request.into_parts().0
         };
         let strict = RequireHttps::new();
+        assert_eq!(format!("{strict:?}"), "RequireHttps { .. }");
         let local = RequireHttps::new().with_loopback_allowed(|request| request.extensions.get().copied());
         for (request, by_strict, by_local) in [
             (head("/token", None, false), false, false),
