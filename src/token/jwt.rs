@@ -333,6 +333,18 @@ mod tests {
     }
 
     #[test]
+    fn public_keys_are_told_once_and_secrets_never() {
+        let pem = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+        let key = Key::eddsa_pem(pem).unwrap();
+        let jwt = Jwt::new(key.clone(), "i", "a").with_verification_key(&key).with_verification_key(jwt().signing);
+        assert_eq!(jwt.jwks(), json!({ "keys": [VerificationKey::from(key).jwk()] }));
+        assert_eq!(jwt.jwks()["keys"][0]["kty"], "OKP");
+    }
+
+    #[test]
     fn keys_rotate() {
         let (old, new) = (Key::hs256([1; 32]).unwrap(), Key::hs256([2; 32]).unwrap());
         let before = Jwt::new(old.clone(), "i", "a");

@@ -131,6 +131,9 @@ mod tests {
             assert_eq!(modulus_bytes(&public[..length], Half::Public), None);
         }
         assert_eq!(modulus_bytes(&[0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x05], Half::Private), Some(1));
+        let mut short = vec![0x30, 0x81, 0x83, 0x02, 0x81, 0x80];
+        short.extend([0xFF; 128]);
+        assert_eq!(modulus_bytes(&short, Half::Public), Some(128));
         assert_eq!(modulus_bytes(&[0x30, 0x84, 0, 0, 0, 1], Half::Public), None);
     }
 }
