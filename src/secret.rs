@@ -66,4 +66,23 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]
-mod tests;
+mod every_type;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_from_json_and_printed_nowhere() {
+        let secret: Secret = serde_json::from_str("\"wonderland123\"").unwrap();
+        assert_eq!(secret.expose(), "wonderland123");
+        assert_eq!(format!("{secret:?} {:?}", Some(Secret::from("x"))), "[redacted] Some([redacted])");
+        assert!(serde_json::from_str::<Secret>("7").is_err());
+    }
+
+    #[test]
+    fn empty_is_what_has_no_text() {
+        assert!(Secret::default().is_empty() && Secret::from(String::new()).is_empty());
+        assert!(!Secret::from(" ").is_empty());
+    }
+}

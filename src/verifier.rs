@@ -233,3 +233,65 @@ impl<V: Verifier> DynVerifier for V {
         Box::pin(Verifier::verify_subject(self, subject))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    struct Echo;
+
+    impl Verifier for Echo {
+        async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+            Ok(Identity::new(login.username).into())
+        }
+
+        async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+            Ok(Identity::new(subject).into())
+        }
+    }
+
+    fn subject(verdict: Result<Verdict, VerifyError>) -> Option<String> {
+        match verdict.unwrap() {
+            Verdict::Granted(identity) => Some(identity.subject().to_owned()),
+            Verdict::Denied => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_an_arc_is_asked() {
+        let shared = Arc::new(Echo);
+        assert_eq!(subject(Verifier::verify(&shared, Login::new("alice", "p")).await).as_deref(), Some("alice"));
+        assert_eq!(subject(Verifier::verify_subject(&shared, "id").await).as_deref(), Some("id"));
+    }
+
+    #[tokio::test]
+    async fn who_knows_logins_only_extends_no_session() {
+        let closure = |login: Login| async move { Ok(Identity::new(login.username).into()) };
+        assert_eq!(subject(Verifier::verify(&closure, Login::new("alice", "p")).await).as_deref(), Some("alice"));
+        assert_eq!(subject(Verifier::verify_subject(&closure, "alice").await), None);
+    }
+
+    #[test]
+    fn an_identity_says_what_it_was_given() {
+        let plain = Identity::new("alice");
+        assert_eq!((plain.scope().as_str(), plain.claims().len(), plain.security_stamp()), ("", 0, None));
+        let full = plain.with_scope("a b".parse().unwrap()).with_claim("tenant", "acme").with_security_stamp("2");
+        assert_eq!((full.scope().as_str(), full.security_stamp()), ("a b", Some("2")));
+        assert_eq!(full.claims().get("tenant"), Some(&"acme".into()));
+    }
+
+    #[test]
+    fn an_error_keeps_its_cause_for_the_log() {
+        let away = VerifyError::unavailable("db.internal refused");
+        assert_eq!(away.to_string(), "the verifier's backend is unavailable");
+        assert_eq!(away.source().map(ToString::to_string).as_deref(), Some("db.internal refused"));
+        let full = VerifyError::Overloaded { retry_after: Duration::from_secs(1) };
+        assert_eq!(full.to_string(), "no room to check another password now");
+        assert!(full.source().is_none());
+        let refused = VerifyError::from(TokenError::custom("mfa_required", "A second factor is needed"));
+        assert_eq!(refused.to_string(), "refused: mfa_required: A second factor is needed");
+        assert!(refused.source().is_some_and(|cause| cause.is::<TokenError>()));
+    }
+}

@@ -173,3 +173,61 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::ready};
+
+    use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+
+    use super::*;
+
+    fn layer() -> BearerLayer {
+        BearerLayer::new(|text: &str| Ok(AccessToken::new(text)))
+    }
+
+    #[test]
+    fn the_realm_is_told_or_refused() {
+        let asked = layer().with_realm("members").unwrap().guard;
+        let refused = asked.refuse(&Request::new(()), &BearerError::Missing);
+        assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer realm=\"members\"");
+        let error = layer().with_realm("a\"b").unwrap_err().to_string();
+        assert!(error.contains("\"a\\\"b\""), "{error}");
+    }
+
+    #[test]
+    fn the_longest_token_that_is_looked_at_has_4096_bytes() {
+        for (length, expected) in [(4_096, None), (4_097, Some(BearerError::InvalidToken(InvalidToken::Malformed)))] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {}", "a".repeat(length)).parse().unwrap());
+            assert_eq!(layer().guard.check(&headers).err(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_names_the_scope_and_the_inner_service() {
+        let layer = layer().with_required_scope("items:read").unwrap();
+        assert!(format!("{layer:?}").contains("items:read"));
+        assert!(format!("{:?}", layer.layer("inner")).contains("inner: \"inner\""));
+    }
+
+    #[test]
+    fn it_is_ready_when_the_inner_service_is() {
+        struct Busy;
+        impl Service<Request<()>> for Busy {
+            type Response = Response<()>;
+            type Error = Infallible;
+            type Future = std::future::Ready<Result<Response<()>, Infallible>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+                Poll::Pending
+            }
+
+            fn call(&mut self, _: Request<()>) -> Self::Future {
+                ready(Ok(Response::new(())))
+            }
+        }
+        let mut service = layer().layer(Busy);
+        assert!(service.poll_ready(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    }
+}

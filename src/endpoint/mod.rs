@@ -179,6 +179,61 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_longer_body_than_configured_is_refused() {
+        let form = "application/x-www-form-urlencoded";
+        let (_, all) = body(layer().with_body_limit(45), request("/token", form)).await;
+        assert!(all.contains("access_token"), "{all}");
+        let (_, refused) = body(layer().with_body_limit(44), request("/token", form)).await;
+        assert!(refused.contains("too large"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn without_a_token_to_give_a_login_is_put_off() {
+        struct Away;
+        impl TokenIssuer for Away {
+            async fn issue(&self, _: crate::TokenRequest) -> Result<crate::IssuedToken, crate::BoxError> {
+                Err("kms.internal refused".into())
+            }
+        }
+        let verifier = |login: Login| async move { Ok(Identity::new(login.username).into()) };
+        let request = request("/token", "application/x-www-form-urlencoded");
+        let (headers, refused) = body(TokenEndpointLayer::new(verifier, Away), request).await;
+        assert!(refused.contains("temporarily_unavailable") && !refused.contains("kms"), "{refused}");
+        assert_eq!(headers[header::RETRY_AFTER], "1");
+    }
+
+    #[tokio::test]
+    async fn https_is_required_where_it_is_said() {
+        let form = "application/x-www-form-urlencoded";
+        let strict = layer().with_https_required(crate::RequireHttps::new());
+        let (_, refused) = body(strict.clone(), request("/token", form)).await;
+        assert!(refused.contains("HTTPS only"), "{refused}");
+        let (_, all) = body(strict, request("https://api.example/token", form)).await;
+        assert!(all.contains("access_token"), "{all}");
+    }
+
+    #[tokio::test]
+    async fn the_realm_is_that_of_the_challenge() {
+        let clients = crate::StaticClients::default();
+        let layer = layer().with_realm("members").unwrap().with_clients(clients);
+        let mut request = request("/token", "application/x-www-form-urlencoded");
+        request.headers_mut().insert(header::AUTHORIZATION, "Basic eDp5".parse().unwrap());
+        let (headers, _) = body(layer, request).await;
+        assert_eq!(headers[header::WWW_AUTHENTICATE], "Basic realm=\"members\"");
+        assert!(self::layer().with_realm("a\"b").is_err() && self::layer().with_path("token").is_err());
+    }
+
+    #[test]
+    fn what_is_printed_names_the_path_and_the_inner_service() {
+        let layer = layer().with_path("/login").unwrap();
+        let service = tower_layer::Layer::layer(&layer, "inner");
+        assert!(format!("{service:?}").contains("inner: \"inner\""));
+        for printed in [format!("{layer:?}"), format!("{:?}", layer.into_service())] {
+            assert!(printed.contains("path: \"/login\""), "{printed}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_was_not_read_is_told_as_missing() {
         let form = "application/x-www-form-urlencoded";
         for (uri, content_type, missing) in [

@@ -32,3 +32,20 @@ impl TokenEndpointLayer {
         SecurityScheme::OAuth2(OAuth2::new([Flow::Password(flow)]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Jwt, Key, Login, RefreshTokens, TokenEndpointLayer, Verdict, store::MemoryRefreshStore};
+
+    #[test]
+    fn where_tokens_are_refreshed_is_told_where_they_are() {
+        let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+        let layer = TokenEndpointLayer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+        let flow = |layer: &TokenEndpointLayer| {
+            serde_json::to_value(layer.security_scheme([("a", "All")])).unwrap()["flows"]["password"].take()
+        };
+        assert_eq!(flow(&layer), serde_json::json!({ "tokenUrl": "/token", "scopes": { "a": "All" } }));
+        let flow = flow(&layer.with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new())));
+        assert_eq!(flow["refreshUrl"], "/token");
+    }
+}

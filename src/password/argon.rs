@@ -263,6 +263,12 @@ mod tests {
         assert!(outdated(ARGON2D, params(64, 3, 1)));
         assert!(outdated(FIRST_VERSION_ID, params(64, 3, 2)));
         assert!(outdated(SHORTEST_SALT, small()));
+        let short_salt = BEYOND_ASCII.replace("$MDEyMzQ1Njc4OWFiY2RlZg$", "$MDEyMzQ1Njc4OWFiY2Rl$");
+        let short_output = BEYOND_ASCII.trim_end_matches("2Yg");
+        for phc in [short_salt.as_str(), short_output] {
+            assert_ne!(phc, BEYOND_ASCII);
+            assert!(outdated(phc, small()), "{phc}");
+        }
     }
 
     #[test]

@@ -199,6 +199,41 @@ mod tests {
         assert_eq!(subject_of(users.find("ALICE").await), None, "names are compared as they are");
     }
 
+    /// A table that has what every table must have, and no more.
+    struct Names;
+
+    impl Users for Names {
+        async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+            Ok((username == "alice").then(|| User::new(Identity::new("alice"))))
+        }
+    }
+
+    #[tokio::test]
+    async fn unless_told_otherwise_a_subject_is_a_name_and_hashes_stay() {
+        assert!(Names.find_subject("alice").await.unwrap().is_some());
+        assert!(Names.find_subject("bob").await.unwrap().is_none());
+        assert!(Names.update_password_hash(&User::new(Identity::new("alice")), PHC).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_in_an_arc_is_asked() {
+        let users = Arc::new(MemoryUsers::default());
+        users.insert("alice", User::new(Identity::new("id")).with_password_hash("old"));
+        let alice = Users::find(&users, "alice").await.unwrap().unwrap();
+        assert!(Users::find(&users, "id").await.unwrap().is_none());
+        Users::update_password_hash(&users, &alice, "new").await.unwrap();
+        let alice = Users::find_subject(&users, "id").await.unwrap().unwrap();
+        assert_eq!(alice.password_hash(), Some("new"));
+        assert!(Users::find_subject(&users, "alice").await.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_user_is_printed_without_the_hash() {
+        let printed = format!("{:?}", User::new(Identity::new("alice")).with_password_hash(PHC).with_disabled(true));
+        assert!(printed.contains("alice") && printed.contains("disabled: true"), "{printed}");
+        assert!(!printed.contains("argon2id"), "{printed}");
+    }
+
     #[tokio::test]
     async fn a_hash_that_changed_meanwhile_is_kept() {
         let users = MemoryUsers::default();

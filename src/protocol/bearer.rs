@@ -167,6 +167,51 @@ mod tests {
     }
 
     #[test]
+    fn each_refusal_has_its_status_challenge_and_words() {
+        let invalid = BearerError::InvalidToken(InvalidToken::Expired);
+        let scope = BearerError::InsufficientScope("a b".parse().unwrap());
+        for (error, status, grpc_status, challenge, body) in [
+            (
+                BearerError::Missing,
+                401,
+                "16",
+                r#"Bearer realm="api""#,
+                r#"{"error_description":"A bearer token is required"}"#,
+            ),
+            (
+                BearerError::Malformed,
+                400,
+                "16",
+                r#"Bearer realm="api", error="invalid_request", error_description="The Authorization header is malformed""#,
+                r#"{"error":"invalid_request","error_description":"The Authorization header is malformed"}"#,
+            ),
+            (
+                invalid,
+                401,
+                "16",
+                r#"Bearer realm="api", error="invalid_token", error_description="The access token is invalid or has expired""#,
+                r#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#,
+            ),
+            (
+                scope,
+                403,
+                "7",
+                r#"Bearer realm="api", error="insufficient_scope", error_description="The access token does not allow this", scope="a b""#,
+                r#"{"error":"insufficient_scope","error_description":"The access token does not allow this"}"#,
+            ),
+        ] {
+            let refusal = error.complete("api", error.render());
+            assert_eq!((refusal.status().as_u16(), refusal.body().as_ref()), (status, body.as_bytes()));
+            assert_eq!(refusal.headers()[WWW_AUTHENTICATE], challenge);
+            assert_eq!(refusal.headers()[CACHE_CONTROL], "no-store");
+            let grpc = error.render_grpc();
+            assert_eq!(grpc.status(), StatusCode::OK);
+            assert_eq!(grpc.headers()["grpc-status"], grpc_status);
+            assert_eq!(grpc.headers()["grpc-message"], error.description());
+        }
+    }
+
+    #[test]
     fn header_rules() {
         let read_one = |value: &str| {
             let mut headers = HeaderMap::new();

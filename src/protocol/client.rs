@@ -186,3 +186,38 @@ fn decode_base64(encoded: &str) -> Option<Secret> {
     let length = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
     std::str::from_utf8(bytes.get(..length)?).ok().map(Secret::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_in_an_arc_is_asked() {
+        let clients = Arc::new(StaticClients::new([Client::public("cli"), Client::confidential("web", "secret")]));
+        let web = Clients::find(&clients, "web").await.unwrap().unwrap();
+        assert_eq!((web.id(), web.is_confidential()), ("web", true));
+        assert!(Clients::find(&clients, "WEB").await.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_client_is_printed_without_its_secret() {
+        let printed = format!("{:?}", Client::confidential("web", "secret"));
+        assert_eq!(printed, "Client { id: \"web\", confidential: true }");
+        assert!(format!("{:?}", Client::public("cli")).contains("confidential: false"));
+    }
+
+    #[test]
+    fn a_secret_is_accepted_where_one_is_expected_and_nowhere_else() {
+        let (web, cli) = (Client::confidential("web", "secret"), Client::public("cli"));
+        let (right, wrong) = (Secret::from("secret"), Secret::from("Secret"));
+        for (client, presented, expected) in [
+            (&web, Some(&right), true),
+            (&web, Some(&wrong), false),
+            (&web, None, false),
+            (&cli, None, true),
+            (&cli, Some(&right), false),
+        ] {
+            assert_eq!(client.accepts(presented), expected, "{client:?} {}", presented.is_some());
+        }
+    }
+}

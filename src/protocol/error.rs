@@ -243,3 +243,63 @@ pub(crate) fn store_unavailable(error: &crate::StoreError) -> TokenError {
     crate::observe::store_failed(error);
     TokenError::temporarily_unavailable(Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ones_own_holds_the_characters_of_the_rfc() {
+        let error = TokenError::custom("a\"b\\c\n", " !#[]~\u{7F}é");
+        assert_eq!((error.code(), error.description()), ("a?b?c?", " !#[]~??"));
+        assert_eq!(error.to_string(), "a?b?c?:  !#[]~??");
+        assert_eq!((error.status(), error.retry_after_seconds()), (StatusCode::BAD_REQUEST, None));
+        assert_eq!(error.with_status(StatusCode::FORBIDDEN).status(), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn members_are_added_and_the_two_of_the_rfc_stay() {
+        let error = TokenError::invalid_grant("no")
+            .with_field("error", "x")
+            .with_field("error_description", "x")
+            .with_field("mfa_token", "f00");
+        assert_eq!(error.fields().iter().collect::<Vec<_>>(), [(&"mfa_token".to_owned(), &Value::from("f00"))]);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_at_least_one() {
+        for (milliseconds, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
+            let error = TokenError::too_many_attempts(Duration::from_millis(milliseconds));
+            assert_eq!(error.retry_after_seconds(), Some(seconds), "{milliseconds} ms");
+        }
+    }
+
+    #[test]
+    fn what_was_wrong_can_be_asked() {
+        let missing = TokenError::missing(vec!["username", "password"]);
+        assert_eq!(missing.description(), "The parameter username is missing");
+        assert_eq!((missing.missing_parameters(), missing.grant_type()), (&["username", "password"][..], None));
+        let grant = TokenError::unsupported_grant_type().with_grant_type("implicit");
+        assert_eq!((grant.missing_parameters(), grant.grant_type()), (&[][..], Some("implicit")));
+    }
+
+    #[test]
+    fn each_kind_has_its_status_and_code() {
+        let second = Duration::from_secs(1);
+        for (error, status, code) in [
+            (TokenError::invalid_request("x"), 400, "invalid_request"),
+            (TokenError::body_too_large(), 413, "invalid_request"),
+            (TokenError::invalid_client(), 401, "invalid_client"),
+            (TokenError::invalid_grant("x"), 400, "invalid_grant"),
+            (TokenError::unauthorized_client(), 400, "unauthorized_client"),
+            (TokenError::unsupported_grant_type(), 400, "unsupported_grant_type"),
+            (TokenError::unsupported_token_type(), 400, "unsupported_token_type"),
+            (TokenError::invalid_scope("x"), 400, "invalid_scope"),
+            (TokenError::too_many_attempts(second), 429, "invalid_request"),
+            (TokenError::temporarily_unavailable(second), 503, "temporarily_unavailable"),
+        ] {
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+            assert_eq!(error.retry_after_seconds(), (status > 413).then_some(1), "{code}");
+        }
+    }
+}

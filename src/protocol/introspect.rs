@@ -80,3 +80,35 @@ fn describe(token: &AccessToken) -> Value {
 fn seconds(time: SystemTime) -> Option<Value> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(token: Option<&AccessToken>) -> Value {
+        serde_json::from_slice(render(token).body()).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_described_by_what_is_known_of_it() {
+        assert_eq!(body(None), json!({ "active": false }));
+        let bare = AccessToken::new("alice");
+        let mut members = json!({ "active": true, "token_type": "bearer", "scope": "", "sub": "alice" });
+        assert_eq!(body(Some(&bare)), members);
+        let full = bare
+            .with_scope("a b".parse().unwrap())
+            .with_client_id("web")
+            .with_id("jti-1")
+            .with_expires_at(2_000)
+            .with_issued_at(1_000)
+            .with_issuer("https://api.example");
+        let more = json!({
+            "scope": "a b", "client_id": "web", "jti": "jti-1", "exp": 2000, "iat": 1000, "iss": "https://api.example",
+        });
+        members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        for (audience, told) in [(vec!["api"], json!("api")), (vec!["api", "other"], json!(["api", "other"]))] {
+            members["aud"] = told;
+            assert_eq!(body(Some(&full.clone().with_audience(audience.into_iter().map(str::to_owned)))), members);
+        }
+    }
+}

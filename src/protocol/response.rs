@@ -97,3 +97,55 @@ pub(crate) fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(refresh_token: Option<&str>) -> TokenResponse {
+        TokenResponse {
+            issued: IssuedToken::new("access", Duration::from_secs(900)),
+            scope: "a b".parse().unwrap(),
+            refresh_token: refresh_token.map(Secret::from),
+        }
+    }
+
+    #[test]
+    fn a_token_is_told_and_shown_as_it_is() {
+        let response = granted(Some("refresh"));
+        assert_eq!((response.access_token().expose(), response.expires_in().as_secs()), ("access", 900));
+        assert_eq!(response.scope().as_str(), "a b");
+        assert_eq!(response.refresh_token().map(Secret::expose), Some("refresh"));
+        assert!(granted(None).refresh_token().is_none());
+        let body = |response: TokenResponse| serde_json::from_slice::<Value>(response.render().body()).unwrap();
+        let mut members = serde_json::json!({
+            "access_token": "access", "token_type": "bearer", "expires_in": 900, "scope": "a b", "refresh_token": "refresh",
+        });
+        assert_eq!(body(response), members);
+        members.as_object_mut().unwrap().remove("refresh_token");
+        assert_eq!(body(granted(None)), members);
+    }
+
+    #[test]
+    fn an_error_keeps_the_headers_of_who_rendered_it() {
+        let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+        let bare = Response::new(Bytes::new());
+        let complete = complete_error(&TokenError::invalid_client(), &challenge, bare.clone());
+        assert_eq!(complete.headers()[WWW_AUTHENTICATE], challenge);
+        assert_eq!(
+            (&complete.headers()[CACHE_CONTROL], &complete.headers()[PRAGMA]),
+            (&"no-store".parse().unwrap(), &"no-cache".parse().unwrap())
+        );
+        let later = TokenError::too_many_attempts(Duration::from_secs(7));
+        let complete = complete_error(&later, &challenge, bare);
+        assert_eq!(complete.headers()[RETRY_AFTER], "7");
+        assert!(!complete.headers().contains_key(WWW_AUTHENTICATE));
+
+        let own =
+            Response::builder().header(WWW_AUTHENTICATE, "Own").header(RETRY_AFTER, "3").body(Bytes::new()).unwrap();
+        let error = TokenError::invalid_client().with_retry_after(Duration::from_secs(7));
+        let complete = complete_error(&error, &challenge, own);
+        assert_eq!(complete.headers()[WWW_AUTHENTICATE], "Own");
+        assert_eq!(complete.headers()[RETRY_AFTER], "3");
+    }
+}

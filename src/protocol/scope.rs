@@ -112,3 +112,33 @@ impl fmt::Display for InvalidScope {
 }
 
 impl std::error::Error for InvalidScope {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_characters_are_those_of_the_rfc() {
+        for byte in 0..=127_u8 {
+            let allowed = byte == 0x21 || (0x23..=0x5B).contains(&byte) || (0x5D..=0x7E).contains(&byte);
+            let text = format!("a{}b", char::from(byte));
+            assert_eq!(text.parse::<Scope>().is_ok(), allowed || byte == b' ', "{text:?}");
+        }
+        assert_eq!("é".parse::<Scope>(), Err(InvalidScope));
+        assert!(InvalidScope.to_string().contains("printable ASCII"));
+    }
+
+    #[test]
+    fn order_and_repetition_mean_nothing() {
+        let scope: Scope = "  b a  b ".parse().unwrap();
+        assert_eq!((scope.as_str(), scope.to_string().as_str()), ("b a", "b a"));
+        assert_eq!(scope.iter().collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(scope, "a b".parse().unwrap());
+        assert_ne!(scope, "a".parse().unwrap());
+        assert_ne!(scope, "a b c".parse().unwrap());
+        assert!(scope.contains("a") && !scope.contains("A") && !scope.is_empty());
+        let empty: Scope = " ".parse().unwrap();
+        assert!(empty.is_empty() && empty.iter().next().is_none() && empty.is_subset_of(&scope));
+        assert_eq!(empty, Scope::empty());
+    }
+}

@@ -85,3 +85,39 @@ impl fmt::Display for InvalidConfig {
 }
 
 impl std::error::Error for InvalidConfig {}
+
+#[cfg(test)]
+mod tests {
+    use http::header::WWW_AUTHENTICATE;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_no_request_has_is_refused_and_named() {
+        let mut common = Common::new("/token");
+        for path in ["", "token", "/a b", "/a?b", "/a?", "/a#b", "*"] {
+            let error = common.set_path(path).unwrap_err().to_string();
+            assert!(error.contains(&format!("{path:?}")), "{error}");
+            assert_eq!(common.path, "/token");
+        }
+        for path in ["/", "/login", "/a/b%20c"] {
+            common.set_path(path).unwrap();
+            assert_eq!(common.path, path);
+        }
+    }
+
+    #[test]
+    fn a_realm_goes_into_the_challenge_or_is_refused_and_named() {
+        let mut common = Common::new("/token");
+        let challenge =
+            |common: &Common| common.render(&TokenError::invalid_client()).headers()[WWW_AUTHENTICATE].to_owned();
+        assert_eq!(challenge(&common), "Basic realm=\"token\"");
+        for realm in ["a\"b", "a\\b", "a\nb", "\u{1F}", "\u{7F}", "é"] {
+            let error = common.set_realm(realm).unwrap_err().to_string();
+            assert!(error.contains(&format!("{realm:?}")), "{error}");
+        }
+        assert_eq!(challenge(&common), "Basic realm=\"token\"");
+        common.set_realm(" members' ~ area").unwrap();
+        assert_eq!(challenge(&common), "Basic realm=\" members' ~ area\"");
+    }
+}

@@ -67,3 +67,19 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::Pending, pin::pin, task::Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_response_is_given_once_and_a_later_poll_does_not_panic() {
+        let ready = ResponseFuture::<Pending<Result<Response<String>, Infallible>>>::ready(Response::new(Bytes::new()));
+        assert_eq!(format!("{ready:?}"), "ResponseFuture { .. }");
+        let (mut ready, mut cx) = (pin!(ready), Context::from_waker(Waker::noop()));
+        assert!(ready.as_mut().poll(&mut cx).is_ready());
+        assert!(ready.as_mut().poll(&mut cx).is_pending());
+    }
+}

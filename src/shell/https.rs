@@ -102,6 +102,7 @@ mod tests {
             request.into_parts().0
         };
         let strict = RequireHttps::new();
+        assert_eq!(format!("{strict:?}"), "RequireHttps { .. }");
         let local = RequireHttps::new().with_loopback_allowed(|request| request.extensions.get().copied());
         for (request, by_strict, by_local) in [
             (head("/token", None, false), false, false),
@@ -114,6 +115,7 @@ mod tests {
             (head("/token", Some("::1"), false), false, true),
         ] {
             assert_eq!(strict.check(&request).is_ok(), by_strict, "{request:?}");
+            assert_eq!(RequireHttps::default().check(&request).is_ok(), by_strict, "{request:?}");
             assert_eq!(local.check(&request).is_ok(), by_local, "{request:?}");
         }
     }

@@ -175,9 +175,13 @@ impl TokenValidator for Jwt {
 
 #[cfg(all(test, any(feature = "aws_lc_rs", feature = "rust_crypto")))]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const SECRET: [u8; 32] = [7; 32];
+    const HEADER: &str = r#"{"alg":"HS256","typ":"at+jwt"}"#;
+    const CLAIMS: &str = r#"{"iss":"https://api.example","aud":"api","exp":2000,"iat":1,"jti":"x","sub":"alice"}"#;
 
     fn jwt() -> Jwt {
         Jwt::new(Key::hs256(SECRET).unwrap(), "https://api.example", "api").with_clock(|| 1_000)
@@ -200,6 +204,12 @@ mod tests {
         let token = jwt().validate(issued.token.expose()).unwrap();
         assert_eq!((token.subject(), token.client_id()), ("alice", Some("demo-web")));
         assert_eq!(token.claim("tenant"), Some(&"acme".into()));
+        assert_eq!((token.scope().as_str(), token.id().map(str::len)), ("a b", Some(27)), "20 bytes are random");
+        assert_eq!(jwt().issuer(), "https://api.example");
+        assert_eq!((token.issuer(), token.audience()), (Some("https://api.example"), &["api".to_owned()][..]));
+        let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        assert_eq!((token.issued_at(), token.expires_at()), (at(1_000), at(1_900)));
+        assert_eq!(issued.expires_in, Duration::from_secs(900));
         for (now, expected) in [(1_899, None), (1_900, Some(InvalidToken::Expired))] {
             assert_eq!(jwt().with_clock(move || now).validate(issued.token.expose()).err(), expected);
         }
@@ -222,9 +232,68 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_token_that_is_looked_at_has_4096_bytes() {
+        let of_length = |length: usize| {
+            let padded = |(spaces, note): (usize, usize)| {
+                let claims = CLAIMS.replace("\"iat\"", &format!("\"note\":\"{}\",\"iat\"", "x".repeat(note)));
+                signed(&format!("{HEADER}{}", " ".repeat(spaces)), &claims)
+            };
+            let sizes = (0..3).flat_map(|spaces| (2_800..3_000).map(move |note| (spaces, note)));
+            sizes.map(padded).find(|token| token.len() == length).unwrap()
+        };
+        assert_eq!(jwt().validate(&of_length(4_096)).err(), None);
+        assert_eq!(jwt().validate(&of_length(4_097)).err(), Some(InvalidToken::Malformed));
+
+        let issued = |(id, note): (usize, usize)| {
+            let jwt = Jwt::new(Key::hs256(SECRET).unwrap().with_id("k".repeat(id)), "i", "a");
+            let mut request = TokenRequest::new("alice");
+            request.claims.insert("note".to_owned(), "x".repeat(note).into());
+            jwt.sign(request).ok().map(|issued| issued.token.expose().len())
+        };
+        let sizes = (1..4).flat_map(|id| (2_700..2_950).map(move |note| (id, note)));
+        assert_eq!(sizes.filter_map(issued).max(), Some(4_096));
+    }
+
+    #[test]
+    fn clocks_may_differ_by_the_leeway_and_no_more() {
+        let token = signed(HEADER, &CLAIMS.replace("\"iat\":1", "\"iat\":1,\"nbf\":500"));
+        for (now, leeway, expected) in [
+            (499, 0, Some(InvalidToken::NotYetValid)),
+            (500, 0, None),
+            (1_999, 0, None),
+            (2_000, 0, Some(InvalidToken::Expired)),
+            (489, 10, Some(InvalidToken::NotYetValid)),
+            (490, 10, None),
+            (2_009, 10, None),
+            (2_010, 10, Some(InvalidToken::Expired)),
+        ] {
+            let jwt = jwt().with_clock(move || now).with_leeway(Duration::from_secs(leeway));
+            assert_eq!(jwt.validate(&token).err(), expected, "at {now} with a leeway of {leeway}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_whole_seconds_one_at_least() {
+        for (ttl, expected) in [(0, 1), (999, 1), (1_000, 1), (2_900, 2)] {
+            let jwt = jwt().with_ttl(Duration::from_millis(ttl));
+            let issued = jwt.sign(TokenRequest::new("alice")).unwrap();
+            assert_eq!(issued.expires_in, Duration::from_secs(expected), "{ttl} ms");
+            let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_000 + expected));
+            assert_eq!(jwt.validate(issued.token.expose()).unwrap().expires_at(), expires_at, "{ttl} ms");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_names_the_issuer_and_no_secret() {
+        let secret = "a secret that nobody may ever see";
+        let printed = format!("{:?}", Jwt::new(Key::hs256(secret).unwrap(), "https://api.example", "api"));
+        assert!(printed.contains("HS256") && printed.contains("https://api.example"), "{printed}");
+        assert!(!printed.contains("secret") && !printed.contains("97, 32, 115"), "{printed}");
+    }
+
+    #[test]
     fn rules_of_receipt() {
-        let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
-        let claims = r#"{"iss":"https://api.example","aud":"api","exp":2000,"iat":1,"jti":"x","sub":"alice"}"#;
+        let (header, claims) = (HEADER, CLAIMS);
         assert!(jwt().validate(&signed(header, claims)).is_ok());
         assert!(jwt().validate(&signed(r#"{"alg":"HS256","typ":"Application/AT+JWT"}"#, claims)).is_ok(), "R8.5");
         for (clause, header) in [
@@ -261,6 +330,18 @@ mod tests {
         let several = claims.replace("\"aud\":\"api\"", "\"aud\":[\"other\",\"api\"]");
         assert!(jwt().validate(&signed(header, &several)).is_ok(), "R8.6 aud");
         assert!(jwt().validate(&format!("{}=", signed(header, claims))).is_err(), "R8.7 padding");
+    }
+
+    #[test]
+    fn public_keys_are_told_once_and_secrets_never() {
+        let pem = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+-----END PRIVATE KEY-----
+";
+        let key = Key::eddsa_pem(pem).unwrap();
+        let jwt = Jwt::new(key.clone(), "i", "a").with_verification_key(&key).with_verification_key(jwt().signing);
+        assert_eq!(jwt.jwks(), json!({ "keys": [VerificationKey::from(key).jwk()] }));
+        assert_eq!(jwt.jwks()["keys"][0]["kty"], "OKP");
     }
 
     #[test]

@@ -244,8 +244,32 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
     #[test]
     fn debug_output_holds_no_key() {
         let key = Key::hs256("a secret that nobody may ever see").unwrap();
-        let shown = format!("{key:?} {:?}", key.verification_key());
-        assert!(!shown.contains("secret") && !shown.contains("97, 32, 115"), "{shown}");
-        assert!(shown.contains(key.id()) && shown.contains("HS256"), "{shown}");
+        for shown in [format!("{key:?}"), format!("{:?}", key.verification_key())] {
+            assert!(!shown.contains("secret") && !shown.contains("97, 32, 115"), "{shown}");
+            assert!(shown.contains(key.id()) && shown.contains("HS256"), "{shown}");
+        }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn a_key_goes_by_its_digest_unless_named() {
+        let key = Key::hs256([7; 32]).unwrap();
+        assert_eq!((key.id().len(), key.id()), (11, Key::hs256([7; 32]).unwrap().id()));
+        assert_ne!(key.id(), Key::hs256([8; 32]).unwrap().id());
+        assert_eq!(key.with_id("2026").id(), "2026");
+    }
+
+    #[test]
+    fn each_reason_tells_the_mend() {
+        for (error, mend) in [
+            (KeyError::TooShort { bytes: 9 }, "9 bytes: take a random HMAC secret of 32"),
+            (KeyError::Unreadable, "openssl pkcs8 -topk8 -nocrypt"),
+            (KeyError::Encrypted, "decrypt it by openssl pkey"),
+            (KeyError::NotPrivate, "the private key is needed"),
+            (KeyError::NotPublic, "give the public one"),
+            (KeyError::NoBackend, "enable the feature aws_lc_rs or rust_crypto"),
+        ] {
+            assert!(error.to_string().contains(mend), "{error}");
+        }
     }
 }

@@ -139,3 +139,40 @@ impl fmt::Display for InvalidToken {
 }
 
 impl std::error::Error for InvalidToken {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    struct Subject;
+
+    impl TokenIssuer for Subject {
+        async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
+            Ok(IssuedToken::new(request.subject, Duration::from_secs(5)))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_an_arc_issues_and_validates() {
+        let issued = TokenIssuer::issue(&Arc::new(Subject), TokenRequest::new("alice")).await.unwrap();
+        assert_eq!((issued.token.expose(), issued.expires_in), ("alice", Duration::from_secs(5)));
+
+        let only_alice =
+            |text: &str| if text == "alice" { Ok(AccessToken::new(text)) } else { Err(InvalidToken::Revoked) };
+        let shared = Arc::new(only_alice);
+        for validator in [&only_alice as &dyn TokenValidator, &shared] {
+            assert_eq!(validator.validate("alice").unwrap().subject(), "alice");
+            assert_eq!(validator.validate("bob").err(), Some(InvalidToken::Revoked));
+        }
+    }
+
+    #[test]
+    fn each_reason_has_words_of_its_own() {
+        use InvalidToken::{Expired, Malformed, NotForThisServer, NotYetValid, Revoked, Signature};
+        let reasons = [Malformed, Signature, Expired, NotYetValid, NotForThisServer, Revoked];
+        let words: BTreeSet<_> = reasons.iter().map(ToString::to_string).filter(|text| !text.is_empty()).collect();
+        assert_eq!(words.len(), reasons.len(), "{words:?}");
+    }
+}

@@ -95,6 +95,33 @@ mod tests {
     }
 
     #[test]
+    fn a_modulus_has_256_to_1024_bytes() {
+        for (bytes, expected) in [
+            (255, Err(KeyError::TooShort { bytes: 255 })),
+            (256, Ok(())),
+            (1_024, Ok(())),
+            (1_025, Err(KeyError::Unreadable)),
+        ] {
+            let length = |bytes: u16| [0x82, bytes.to_be_bytes()[0], bytes.to_be_bytes()[1]];
+            let mut public = vec![0x30];
+            public.extend(length(bytes + 4));
+            public.push(0x02);
+            public.extend(length(bytes));
+            public.resize(public.len() + usize::from(bytes), 0xFF);
+            assert_eq!(check_modulus(&public, Half::Public), expected, "{bytes}");
+        }
+        assert_eq!(check_modulus(b"", Half::Public), Err(KeyError::Unreadable));
+    }
+
+    #[test]
+    fn only_an_uncompressed_point_of_p256_is_one() {
+        let start = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+        assert_eq!(check_p256(format!("{start}AAAA").as_bytes()), Ok(()));
+        assert_eq!(check_p256(start.replace("DAQcD", "DAQgD").as_bytes()), Err(KeyError::Unreadable));
+        assert_eq!(check_p256(b""), Err(KeyError::Unreadable));
+    }
+
+    #[test]
     fn the_modulus_is_measured_without_its_sign_byte() {
         let mut public = vec![0x30, 0x82, 0x01, 0x08, 0x02, 0x82, 0x01, 0x01, 0x00];
         public.extend([0xFF; 256]);
@@ -104,6 +131,9 @@ mod tests {
             assert_eq!(modulus_bytes(&public[..length], Half::Public), None);
         }
         assert_eq!(modulus_bytes(&[0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x05], Half::Private), Some(1));
+        let mut short = vec![0x30, 0x81, 0x83, 0x02, 0x81, 0x80];
+        short.extend([0xFF; 128]);
+        assert_eq!(modulus_bytes(&short, Half::Public), Some(128));
         assert_eq!(modulus_bytes(&[0x30, 0x84, 0, 0, 0, 1], Half::Public), None);
     }
 }

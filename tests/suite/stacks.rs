@@ -73,6 +73,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
             spawn(async move {
                 loop {
                     let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
                     let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(service.clone()));
                     if stack == Stack::HyperHttp1 {
                         spawn(http1::Builder::new().serve_connection(io, service));
@@ -92,7 +93,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
                 .layer(token)
                 .layer(revocation)
                 .add_service(health);
-            let incoming = tonic::transport::server::TcpIncoming::from(listener);
+            let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
             spawn(server.serve_with_incoming(incoming));
         }
     }

@@ -284,3 +284,18 @@ async fn hashing_threads_give_way_and_others_do_not() {
     }
     assert_eq!(niceness(), before);
 }
+
+#[test]
+fn what_is_too_much_is_cut_and_what_is_set_is_printed() {
+    let pool = HashingPool::default().with_queue_wait(Duration::MAX).with_niceness(255).with_params(small());
+    assert_eq!((pool.settings.queue_wait, pool.settings.niceness), (Duration::from_secs(3_600), 19));
+    let printed = format!("{:?}", pool.with_threads(3).with_queue_wait(Duration::from_secs(7)));
+    assert!(printed.contains("threads: 3") && printed.contains("queue_wait: 7s"), "{printed}");
+    assert!(printed.contains("m_cost: 64"), "{printed}");
+}
+
+#[test]
+fn there_is_one_pool_for_the_process() {
+    assert!(Arc::ptr_eq(&HashingPool::process_wide().shared, &HashingPool::process_wide().shared));
+    assert!(!Arc::ptr_eq(&HashingPool::process_wide().shared, &HashingPool::new().shared));
+}

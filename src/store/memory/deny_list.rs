@@ -174,6 +174,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_counts_what_it_holds_and_has_room_for_one_at_least() {
+        let list = MemoryDenyList::default().with_capacity(0);
+        assert!(list.is_empty());
+        assert!(list.insert(TokenDigest::of("a"), Duration::from_secs(60), list.capacity));
+        assert!(!list.insert(TokenDigest::of("b"), Duration::from_secs(60), list.capacity));
+        assert_eq!((list.len(), list.is_empty()), (1, false));
+    }
+
+    #[test]
     fn a_full_list_refuses_and_keeps_what_it_has() {
         let now = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&now);
@@ -184,6 +193,9 @@ mod tests {
         assert!(!list.insert(c, minute, 2));
         assert!(list.insert(a, minute, 2), "a known token needs no room");
         assert!(list.is_denied("a") && list.is_denied("b") && !list.is_denied("c"));
+        assert!(list.insert(b, minute, 2) && list.insert(a, minute, 2), "an earlier end changes nothing");
+        now.store(59, Ordering::Relaxed);
+        assert!(list.is_denied("a"));
         now.store(60, Ordering::Relaxed);
         assert!(!list.is_denied("a") && list.is_denied("b"));
         assert!(list.insert(c, minute, 2));
