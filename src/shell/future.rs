@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::{Future, ready},
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -41,7 +41,8 @@ impl<F> ResponseFuture<F> {
     }
 
     pub(crate) fn ready(response: Response<Bytes>) -> Self {
-        Self::reply(Box::pin(ready(response)))
+        let mut response = Some(response);
+        Self::reply(Box::pin(poll_fn(move |_| response.take().map_or(Poll::Pending, Poll::Ready))))
     }
 }
 

@@ -113,6 +113,19 @@ impl Example {
         self.child.id()
     }
 
+    /// Its log, once it tells one of these: what it writes is read a little later.
+    pub fn log_that_tells(&self, any: &[&str]) -> String {
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            if any.iter().any(|text| log.contains(text)) {
+                return log;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "the log tells none of {any:?}: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// All that it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

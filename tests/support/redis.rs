@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub struct Redis {
     child: Child,
     port: u16,
@@ -28,11 +30,17 @@ impl Redis {
 
     /// With options of redis-server; of two for the same setting the last counts.
     pub fn start_with(settings: &[&'static str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let child = launch(port, &dir, settings);
-        Self { child, port, dir, settings: settings.to_vec() }
+        // Another may take the port before Redis does.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            if let Some(child) = launch(port, &dir, settings) {
+                return Self { child, port, dir, settings: settings.to_vec() };
+            }
+            fs::remove_dir_all(&dir).unwrap();
+        }
+        panic!("redis-server ended at each of ten starts");
     }
 
     pub fn url(&self) -> String {
@@ -66,7 +74,14 @@ impl Redis {
     }
 
     pub fn restart(&mut self) {
-        self.child = launch(self.port, &self.dir, &self.settings);
+        let begun = Instant::now();
+        self.child = loop {
+            if let Some(child) = launch(self.port, &self.dir, &self.settings) {
+                break child;
+            }
+            // A connection to somewhere may have its port for a while.
+            assert!(begun.elapsed() < PATIENCE, "redis-server cannot start again on port {}", self.port);
+        };
     }
 
     /// All keys and values, as they are.
@@ -119,8 +134,9 @@ impl Drop for Redis {
     }
 }
 
-fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
-    let child = Command::new("redis-server")
+/// Waits until it answers; `None` if it ends instead.
+fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
+    let mut child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
         .args(settings)
@@ -128,9 +144,15 @@ fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
         .spawn()
         .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));
     let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "redis-server did not come up on port {port}");
+    loop {
+        let answers = TcpStream::connect(("127.0.0.1", port)).is_ok();
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        if answers {
+            return Some(child);
+        }
+        assert!(begun.elapsed() < PATIENCE, "redis-server did not come up on port {port}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    child
 }
