@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -134,6 +134,16 @@ impl Drop for Redis {
     }
 }
 
+/// Whether it is Redis that listens there, and not the end of another connection.
+fn answers(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    Ok(&answer == b"+PONG" || &answer == b"-NOAU")
+}
+
 /// Waits until it answers; `None` if it ends instead.
 fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
     let mut child = Command::new("redis-server")
@@ -145,7 +155,7 @@ fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
         .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));
     let begun = Instant::now();
     loop {
-        let answers = TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let answers = answers(port).is_ok_and(|redis| redis);
         if child.try_wait().unwrap().is_some() {
             return None;
         }
