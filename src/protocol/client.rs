@@ -197,6 +197,16 @@ mod tests {
         let web = Clients::find(&clients, "web").await.unwrap().unwrap();
         assert_eq!((web.id(), web.is_confidential()), ("web", true));
         assert!(Clients::find(&clients, "WEB").await.unwrap().is_none());
+        assert!(!Clients::find(&clients, "cli").await.unwrap().unwrap().is_confidential());
+    }
+
+    #[test]
+    fn only_who_presents_a_secret_can_guess_one() {
+        for (body, expected) in [("client_id=web", false), ("client_id=web&client_secret=x", true)] {
+            let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
+            let credentials = ClientCredentials::read(&HeaderMap::new(), &form).unwrap().unwrap();
+            assert_eq!(credentials.has_secret(), expected, "{body}");
+        }
     }
 
     #[test]
