@@ -174,8 +174,8 @@ fn show(usage: &Usage) -> String {
 async fn soak() {
     let seconds = std::env::var("SOAK_SECONDS").expect("SOAK_SECONDS is not set: run .ci/soak");
     let limit = Duration::from_secs(seconds.parse().expect("SOAK_SECONDS is no number"));
-    let begun = Instant::now();
     let mut cast = Cast::new().await;
+    let begun = Instant::now();
     let mut first: Option<[Usage; 2]> = None;
     let mut last;
     let mut slowest = Duration::ZERO;
