@@ -21,6 +21,7 @@ use crate::{
 };
 
 const NETWORK: u8 = 2;
+const STAGES: usize = 8;
 /// How much smaller the share of all logins that a server answers may get, of which a hashing thread less takes a sixth.
 const TOLERANCE: f64 = 0.1;
 
@@ -34,7 +35,8 @@ pub async fn come_and_go(server: &Example, other: &Example, count: usize, logins
     }
     before.sort_by(f64::total_cmp);
     let before = before[1];
-    let all = stream::iter(0..count).for_each_concurrent(100, |number| leave(server, number));
+    // Those in the midst of a hash are the last: what they leak would come back while others wait.
+    let all = stream::iter(0..count).for_each_concurrent(100, |number| leave(server, number * STAGES / count, number));
     in_time(Duration::from_secs(60), "clients that leave", all).await;
     // Names and addresses that hold places for clients who have gone would be busy for half a minute.
     within(Duration::from_secs(5), "a login where the others left", async || {
@@ -54,12 +56,12 @@ pub async fn come_and_go(server: &Example, other: &Example, count: usize, logins
     (before, after.pop().unwrap())
 }
 
-async fn leave(server: &Example, number: usize) {
+async fn leave(server: &Example, stage: usize, number: usize) {
     let mut stream = connect(server.address, neighbour(NETWORK, 0)).await.unwrap();
     let head = "host: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length";
     let login = format!("POST /token HTTP/1.1\r\n{head}: {}\r\n\r\n{ALICE}", ALICE.len());
     let mut first = [0; 1_000];
-    match number % 8 {
+    match stage {
         // Half a body, and a polite end.
         0 | 1 => {
             stream.write_all(&login.as_bytes()[..login.len() - 10]).await.unwrap();
@@ -71,28 +73,28 @@ async fn leave(server: &Example, number: usize) {
             stream.write_all(&login.as_bytes()[..login.len() - 10]).await.unwrap();
             stream.set_zero_linger().unwrap();
         }
-        // While it waits for its place or its hash, or while that is under way.
-        3 | 4 => {
-            stream.write_all(login.as_bytes()).await.unwrap();
-            sleep(Duration::from_millis(number as u64 % 100)).await;
-            stream.set_zero_linger().unwrap();
-        }
         // When the first byte of the answer is in.
-        5 => {
+        3 => {
             stream.write_all(login.as_bytes()).await.unwrap();
             let _ = timeout(Duration::from_secs(10), stream.read_exact(&mut first[..1])).await;
         }
         // In the midst of a large file.
-        6 => {
+        4 => {
             stream.write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             timeout(Duration::from_secs(10), stream.read_exact(&mut first)).await.unwrap().unwrap();
             assert!(first.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&first));
         }
         // In the midst of an echo, both ways.
-        _ => {
+        5 => {
             stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
             stream.write_all(&[b'x'; 50_000]).await.unwrap();
             timeout(Duration::from_secs(10), stream.read_exact(&mut first)).await.unwrap().unwrap();
+        }
+        // While it waits for its place or its hash, or while that is under way.
+        _ => {
+            stream.write_all(login.as_bytes()).await.unwrap();
+            sleep(Duration::from_millis(number as u64 % 20)).await;
+            stream.set_zero_linger().unwrap();
         }
     }
 }
@@ -124,6 +126,7 @@ async fn share(server: &Example, other: &Example, logins: usize) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_cost_nothing() {
     let (server, other) = (server(&[]), server(&[]));
-    come_and_go(&server, &other, scaled(1_000), scaled(200).max(50)).await;
+    // Enough for more to leave during their hash than there are places.
+    come_and_go(&server, &other, scaled(1_000).max(200), scaled(200).max(50)).await;
     assert_sound(&server);
 }
