@@ -94,7 +94,8 @@ impl Key {
     }
 
     /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM (`BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`) of 2,048
-    /// to 4,096 bits. Its signatures take milliseconds and are long; Ed25519 has neither fault.
+    /// to 4,096 bits. Its signatures take milliseconds and are long; Ed25519 has neither fault. With `rust_crypto` alone
+    /// the time of a signature depends on the key (RUSTSEC-2023-0071).
     ///
     /// # Errors
     /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
