@@ -243,6 +243,15 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 
     #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
     #[test]
+    fn a_secret_of_less_than_32_bytes_is_refused() {
+        for bytes in [0, 1, 31] {
+            assert_eq!(Key::hs256(vec![7; bytes]).err(), Some(KeyError::TooShort { bytes }));
+        }
+        assert!(Key::hs256([7; 32]).is_ok());
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
     fn debug_output_holds_no_key() {
         let key = Key::hs256("a secret that nobody may ever see").unwrap();
         let shown = format!("{key:?} {:?}", key.verification_key());

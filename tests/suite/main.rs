@@ -17,4 +17,5 @@ mod setup;
 mod stacks;
 #[path = "../support/mod.rs"]
 mod support;
+mod threats;
 mod tower_contract;
