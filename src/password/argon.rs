@@ -285,6 +285,19 @@ mod tests {
     }
 
     #[test]
+    fn a_password_counts_to_its_last_byte() {
+        let mut memory = Memory::default();
+        for length in [72, 73, 256, 16_000] {
+            let password = "a".repeat(length);
+            let stored = hash(small(), &password, &mut memory).unwrap();
+            assert!(verify(&stored, &password));
+            for other in [format!("{}b", &password[1..]), format!("{password}a"), password[1..].to_owned()] {
+                assert!(!verify(&stored, &other), "{length}");
+            }
+        }
+    }
+
+    #[test]
     fn parameters_are_checked_when_they_are_set() {
         assert_eq!(Argon2Params::new(19_456, 2, 1).unwrap(), Argon2Params::default());
         for (m, t, p) in [(8, 1, 1), (128, 1, 16), (262_144, 10, 16)] {

@@ -94,7 +94,8 @@ impl Key {
     }
 
     /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM (`BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`) of 2,048
-    /// to 4,096 bits. Its signatures take milliseconds and are long; Ed25519 has neither fault.
+    /// to 4,096 bits. Its signatures take milliseconds and are long; Ed25519 has neither fault. With `rust_crypto` alone
+    /// the time of a signature depends on the key (RUSTSEC-2023-0071).
     ///
     /// # Errors
     /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
@@ -238,6 +239,15 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
                 assert!(!key.verification_key().verify(b"message", &wrong));
             }
         }
+    }
+
+    #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
+    #[test]
+    fn a_secret_of_less_than_32_bytes_is_refused() {
+        for bytes in [0, 1, 31] {
+            assert_eq!(Key::hs256(vec![7; bytes]).err(), Some(KeyError::TooShort { bytes }));
+        }
+        assert!(Key::hs256([7; 32]).is_ok());
     }
 
     #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]

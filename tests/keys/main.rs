@@ -9,6 +9,7 @@
 )]
 
 mod confusion;
+mod forgeries;
 mod introspection;
 mod metadata;
 mod pem;

@@ -18,4 +18,5 @@ mod slow_stores;
 mod stacks;
 #[path = "../support/mod.rs"]
 mod support;
+mod threats;
 mod tower_contract;
