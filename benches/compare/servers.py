@@ -96,15 +96,27 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+class Taken(Exception):
+    """A connection took the port before the server did."""
+
+
 class Server:
     """A contender that runs, in a process group of its own; `with` ends the group whatever happens."""
 
     def __init__(self, contender):
         self.contender = contender
-        self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
+        for _ in range(4):
+            try:
+                return self.start()
+            except Taken:
+                pass
+        return self.start()
+
+    def start(self):
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
         address = {"host": "127.0.0.1", "port": self.port}
         env = os.environ | {"JWT_SECRET": SECRET, "RUST_LOG": "warn", "ADDR": f"127.0.0.1:{self.port}"}
         OUT.mkdir(parents=True, exist_ok=True)
@@ -136,6 +148,8 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.05)
+        if "in use" in pathlib.Path(self.log.name).read_text():
+            raise Taken()
         raise RuntimeError(f"{self.contender.name} does not serve; see {self.log.name}")
 
     def ask(self, path, form=None, headers={}):
