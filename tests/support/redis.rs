@@ -58,6 +58,11 @@ impl Redis {
         self.child = launch(self.port, &self.dir);
     }
 
+    /// Does not wait until it listens again.
+    pub fn begin_restart(&mut self) {
+        self.child = spawn(self.port, &self.dir);
+    }
+
     fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
@@ -71,13 +76,17 @@ impl Drop for Redis {
     }
 }
 
-fn launch(port: u16, dir: &PathBuf) -> Child {
-    let child = Command::new("redis-server")
+fn spawn(port: u16, dir: &PathBuf) -> Child {
+    Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
         .stdout(Stdio::null())
         .spawn()
-        .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));
+        .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"))
+}
+
+fn launch(port: u16, dir: &PathBuf) -> Child {
+    let child = spawn(port, dir);
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(10), "redis-server did not come up on port {port}");
