@@ -102,7 +102,7 @@ pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count:
         weather.change();
         sleep(Duration::from_millis(1_000)).await;
         weather.change();
-        redis.restart();
+        redis.begin_restart();
         all_succeed(successes).await;
         weather.over.store(true, Ordering::Relaxed);
     };

@@ -121,6 +121,11 @@ impl Redis {
         contents
     }
 
+    /// Does not wait until it listens again.
+    pub fn begin_restart(&mut self) {
+        self.child = spawn(self.port, &self.dir, &self.settings);
+    }
+
     fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
@@ -144,15 +149,19 @@ fn answers(port: u16) -> io::Result<bool> {
     Ok(&answer == b"+PONG" || &answer == b"-NOAU")
 }
 
-/// Waits until it answers; `None` if it ends instead.
-fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
-    let mut child = Command::new("redis-server")
+fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
+    Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
         .args(settings)
         .stdout(Stdio::null())
         .spawn()
-        .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"));
+        .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"))
+}
+
+/// Waits until it answers; `None` if it ends instead.
+fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
+    let mut child = spawn(port, dir, settings);
     let begun = Instant::now();
     loop {
         let answers = answers(port).is_ok_and(|redis| redis);
