@@ -214,6 +214,22 @@ async fn a_killed_redis_fails_fast_and_a_new_one_is_found() {
 }
 
 #[tokio::test]
+async fn who_was_idle_does_not_notice_a_restart() {
+    let mut redis = Redis::start();
+    let limit = AttemptLimit { failures: 1, window: HOUR };
+    let (finding, reserving) = (stores(&redis).refresh_tokens(), stores(&redis).attempts());
+    for round in 0..3 {
+        assert!(finding.find(ID, soon()).await.is_ok(), "round {round}");
+        let key = AttemptKey([round; 16]);
+        assert_eq!(reserving.reserve(key, 1, limit, soon()).await.unwrap(), Reservation::Reserved, "round {round}");
+        assert_eq!(reserving.reserve(key, 1, limit, soon()).await.unwrap(), Reservation::Reserved, "the same place");
+        assert_eq!(reserving.reserve(key, 2, limit, soon()).await.unwrap(), Reservation::Busy);
+        redis.kill9();
+        redis.restart();
+    }
+}
+
+#[tokio::test]
 async fn a_denied_token_is_known_everywhere() {
     let mut redis = Redis::start();
     let (one, other) = (stores(&redis).deny_list(), stores(&redis).deny_list());

@@ -43,7 +43,8 @@ impl AttemptStore for RedisAttemptStore {
         let (id, failures) = (id.to_string(), limit.failures.to_string());
         let window = millis(limit.window).to_string();
         let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), LEASE];
-        let (code, wait): (u8, u64) = self.connection.run(&RESERVE, &self.key(key), &arguments, deadline).await?;
+        let (code, wait): (u8, u64) =
+            self.connection.run_again_if_cut(&RESERVE, &self.key(key), &arguments, deadline).await?;
         Ok(match code {
             0 => Reservation::Reserved,
             1 => Reservation::Busy,

@@ -46,6 +46,28 @@ struct Link {
     number: u64,
 }
 
+/// Why a script was not answered.
+enum Failure {
+    /// The connection had ended, before the script or with it.
+    Cut(RedisError),
+    Other(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Cut(error) => Self::new(error),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     link: Option<Link>,
@@ -79,10 +101,35 @@ impl Connection {
         arguments: &[&[u8]],
         deadline: Instant,
     ) -> Result<T, StoreError> {
+        self.send(script, key, arguments, deadline).await.map_err(StoreError::from)
+    }
+
+    /// Runs a script, and once more where the connection turns out to be cut, as it is after a restart of Redis: for what
+    /// a request asks first, and may be done twice.
+    pub(super) async fn run_again_if_cut<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        match self.send(script, key, arguments, deadline).await {
+            Err(Failure::Cut(_)) => self.run(script, key, arguments, deadline).await,
+            answer => answer.map_err(StoreError::from),
+        }
+    }
+
+    async fn send<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<T, Failure> {
         in_time(deadline)?;
         let fair = time_to(deadline) >= FAIR;
         let Ok(link) = timeout_at(deadline.into(), self.link(deadline, fair)).await else {
-            return Err(StoreError::new("no connection to Redis before the deadline"));
+            return Err(StoreError::new("no connection to Redis before the deadline").into());
         };
         let mut link = link?;
         let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
@@ -96,15 +143,15 @@ impl Connection {
             Ok(Err(error)) => {
                 // A full Redis or list says nothing against the connection; any other error may (a demoted primary).
                 if !matches!(error.code(), Some("OOM" | "FULL")) {
-                    self.drop_link(link.number, is_broken(&error));
+                    self.drop_link(link.number, false);
                 }
-                Err(StoreError::new(error))
+                Err(if error.is_connection_dropped() { Failure::Cut(error) } else { StoreError::new(error).into() })
             }
             Err(_) => {
                 if fair {
                     self.drop_link(link.number, true);
                 }
-                Err(StoreError::new("Redis did not answer before the deadline"))
+                Err(StoreError::new("Redis did not answer before the deadline").into())
             }
         }
     }
@@ -191,10 +238,6 @@ fn time_to(deadline: Instant) -> Duration {
 /// The answer to `TIME`: seconds and microseconds.
 pub(super) fn server_ms((seconds, micros): (u64, u64)) -> u64 {
     seconds * 1000 + micros / 1000
-}
-
-fn is_broken(error: &RedisError) -> bool {
-    error.is_io_error() || error.is_timeout() || error.is_connection_dropped()
 }
 
 /// Runs `future` in the background where there is a runtime to do so.

@@ -1,7 +1,8 @@
 //! The stores in Redis (6.2 or later), for services of more than one process.
 //!
 //! Each decision is one Lua script on one key by Redis's own clock. A call ends by its deadline, and a script that Redis
-//! comes to after that does nothing. Calls after a failure fail at once for 250 ms, then one tries anew.
+//! comes to after that does nothing. A connection that was cut is made anew. Where that fails, or Redis does not answer in
+//! time, calls fail at once for 250 ms, then one tries anew.
 //!
 //! A login waits for two round trips, one before the hash and one after it, and for two more where its client sends a
 //! secret that is counted. A refresh waits for two: the family is looked up, then the user is asked, then the token is
@@ -10,8 +11,10 @@
 //! # What Redis must be set to
 //! - `maxmemory-policy noeviction`: any other forgets revocations and counts under pressure. A full Redis then answers
 //!   with an error, which is a [`StoreError`], and nothing is forgotten.
-//! - Persistence: what Redis forgets at a crash is forgotten. `appendonly yes` with `appendfsync everysec` may lose a
-//!   second of it: a revocation, a rotation (the older token is good again), some failures.
+//! - Persistence: what Redis forgets, at a crash or by `FLUSHALL`, is forgotten: sessions end, held names are free, and a
+//!   revoked access token is good again until it expires in each process that starts later. `appendonly yes` with
+//!   `appendfsync everysec` may lose a second of it: a revocation, a rotation (the older token is good again), some
+//!   failures.
 //! - Replicas: replication is asynchronous, so that a failover may lose the last writes in the same way. The URL must
 //!   name the primary; a replica refuses scripts that write. Redis Cluster is not supported.
 //! - The clock: expiry follows the server's clock; keep it by a daemon that slews, not steps.

@@ -74,7 +74,8 @@ impl RefreshStore for RedisRefreshStore {
     }
 
     async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
-        let row: Option<Row> = self.connection.run(&FIND, &self.family(&hex(&id.0)), &[], deadline).await?;
+        let row: Option<Row> =
+            self.connection.run_again_if_cut(&FIND, &self.family(&hex(&id.0)), &[], deadline).await?;
         row.map(read).transpose()
     }
 
