@@ -230,6 +230,37 @@ async fn who_was_idle_does_not_notice_a_restart() {
 }
 
 #[tokio::test]
+async fn who_was_idle_for_long_does_not_notice_a_restart() {
+    let mut redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    store.find(ID, soon()).await.unwrap();
+    // After 30 seconds the connection is asked for Redis's clock anew before it is used.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    redis.kill9();
+    redis.restart();
+    assert_eq!(store.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Gone);
+}
+
+#[tokio::test]
+async fn calls_with_little_time_find_a_stuck_redis_out_together() {
+    let redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    store.find(ID, soon()).await.unwrap();
+    redis.pause();
+    let ask = async || {
+        let begun = Instant::now();
+        assert!(store.find(ID, begun + Duration::from_millis(50)).await.is_err());
+        begun.elapsed()
+    };
+    for call in 0..3 {
+        let took = ask().await;
+        assert!(took >= Duration::from_millis(45), "call {call} was given up after {took:?}");
+    }
+    let took = ask().await;
+    assert!(took < Duration::from_millis(45), "it is still asked: {took:?}");
+}
+
+#[tokio::test]
 async fn a_denied_token_is_known_everywhere() {
     let mut redis = Redis::start();
     let (one, other) = (stores(&redis).deny_list(), stores(&redis).deny_list());

@@ -156,6 +156,8 @@ impl AttemptLimits {
     /// Reserves a place for one check of a password. The token endpoint does it for its own; other places that check
     /// one (a password change, a confirmation) should do it, too, so that guesses count together.
     ///
+    /// It and what becomes of the attempt wait 500 ms for the store, together.
+    ///
     /// # Errors
     /// 429 while the account is held from this address; 503 when the store is away, or when as many checks as the
     /// limit has places are still under way after a second.

@@ -100,7 +100,7 @@ impl RefreshTokens {
         same(&successor.hash(), &family.current).then(|| successor.encode())
     }
 
-    /// Spends `token`. `None`: it was not current any more.
+    /// Spends `token`, if it is still current.
     pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Turn, StoreError> {
         let next = RefreshToken { id: token.id, secret: Zeroizing::new(random()?) };
         let mut successor = Successor::new(next.hash());

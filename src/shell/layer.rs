@@ -34,8 +34,8 @@ macro_rules! endpoint_layer {
                 self.edit(|endpoint| endpoint.common.body_limit = bytes)
             }
 
-            /// How long one request waits for its stores, all calls together: 500 ms unless set, a minute at most.
-            /// Then it is answered 503. What is not the stores' time, such as a password hash, is not counted.
+            /// How long one request waits for its stores, all calls together: 500 ms unless set, from 10 ms to a
+            /// minute. Then it is answered 503. What is not the stores' time, such as a password hash, is not counted.
             #[must_use]
             pub fn with_store_time_budget(self, budget: std::time::Duration) -> Self {
                 self.edit(|endpoint| endpoint.common.store_time_budget = budget)

@@ -32,7 +32,7 @@ pub struct AttemptLimit {
 /// How long a place is kept for a check that is never settled.
 pub(super) const RESERVATION_LEASE: Duration = Duration::from_secs(30);
 
-/// Names one reservation; random, so that processes need not agree on it.
+/// Names one reservation; random, so that processes need not agree on it. None is reserved twice.
 pub type ReservationId = u64;
 
 /// What became of the wish to try.

@@ -18,13 +18,14 @@ use crate::{
 /// How long a request waits for its stores unless told otherwise.
 pub(crate) const STORE_TIME_BUDGET: Duration = Duration::from_millis(500);
 
+const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// A store that keeps its deadline may say why it failed.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 
-/// What is left of the time, a minute at most, that one request may wait for its stores. Calls at the same time are counted once; what lies
-/// between calls, such as a password hash, is not counted.
+/// What is left of the time, from 10 ms to a minute, that one request may wait for its stores. Calls at the same time are
+/// counted once; what lies between calls, such as a password hash, is not counted.
 #[derive(Clone)]
 pub(crate) struct StoreBudget(Arc<Mutex<State>>);
 
@@ -36,10 +37,10 @@ struct State {
 
 impl StoreBudget {
     pub(crate) fn new(total: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State { left: total.min(LONGEST), waiting: 0, since: Instant::now() })))
+        Self(Arc::new(Mutex::new(State { left: total.clamp(SHORTEST, LONGEST), waiting: 0, since: Instant::now() })))
     }
 
-    /// Makes a call, given its deadline, and ends it then whatever the store does.
+    /// Makes a call, given its deadline, and ends it a moment later whatever the store does.
     pub(crate) async fn spend<T, F>(&self, call: impl FnOnce(Instant) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,

@@ -87,7 +87,8 @@ impl RefreshStore for MemoryRefreshStore {
         if inserted { Ok(()) } else { Err(StoreError::new("a family of this name exists")) }
     }
 
-    async fn find(&self, id: FamilyId, _: Instant) -> Result<Option<Family>, StoreError> {
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        in_time(deadline)?;
         Ok(lock(&self.table).find(id.0, self.clock.now()))
     }
 

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,6 +22,8 @@ const BREAKER: Duration = Duration::from_millis(250);
 const OFFSET_AGE: Duration = Duration::from_secs(30);
 /// A call that had less time than this left of its request's says nothing about Redis when it fails.
 const FAIR: Duration = Duration::from_millis(100);
+/// So many of them in a row say something all the same.
+const MOST_MISSED: u32 = 2;
 /// Rounding and drift that a deadline may be off by.
 const SLACK_MS: u64 = 50;
 
@@ -43,6 +48,7 @@ struct Link {
     /// The server's clock at `learned`.
     server_ms: u64,
     learned: Instant,
+    trusted_until: Instant,
     number: u64,
 }
 
@@ -78,6 +84,8 @@ struct State {
 pub(super) struct Connection {
     pub(super) client: Client,
     state: Mutex<State>,
+    /// How many calls in a row were not answered in the little time that they had.
+    missed: AtomicU32,
     /// Held by the one call that connects.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -90,7 +98,7 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, state: Mutex::default(), connecting: tokio::sync::Mutex::new(()) }
+        Self { client, state: Mutex::default(), missed: AtomicU32::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
     /// Runs a script that begins with `now.lua`; `arguments` follow the deadline, by which all of it ends.
@@ -105,7 +113,7 @@ impl Connection {
     }
 
     /// Runs a script, and once more where the connection turns out to be cut, as it is after a restart of Redis: for what
-    /// a request asks first, and may be done twice.
+    /// may be done twice.
     pub(super) async fn run_again_if_cut<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -127,28 +135,36 @@ impl Connection {
         deadline: Instant,
     ) -> Result<T, Failure> {
         in_time(deadline)?;
-        let fair = time_to(deadline) >= FAIR;
-        let Ok(link) = timeout_at(deadline.into(), self.link(deadline, fair)).await else {
+        let Ok(link) = timeout_at(deadline.into(), self.link(deadline)).await else {
             return Err(StoreError::new("no connection to Redis before the deadline").into());
         };
         let mut link = link?;
+        let time = time_to(deadline);
         let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
         let mut call = script.key(key);
-        call.arg(by_its_clock).arg(millis(time_to(deadline)) + SLACK_MS);
+        call.arg(by_its_clock).arg(millis(time) + SLACK_MS);
         for argument in arguments {
             call.arg(*argument);
         }
-        match timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await {
+        let answer = timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await;
+        if answer.is_ok() {
+            self.missed.store(0, Ordering::Relaxed);
+        }
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                // A full Redis or list says nothing against the connection; any other error may (a demoted primary).
-                if !matches!(error.code(), Some("OOM" | "FULL")) {
-                    self.drop_link(link.number, false);
+                match error.code() {
+                    // A full Redis or list says nothing against the connection.
+                    Some("OOM" | "FULL") => {}
+                    // If not the caller, the offset to its clock may be wrong.
+                    Some("LATE") => self.distrust_clock(link.number),
+                    // Any other error may (a demoted primary).
+                    _ => self.drop_link(link.number, false),
                 }
                 Err(if error.is_connection_dropped() { Failure::Cut(error) } else { StoreError::new(error).into() })
             }
             Err(_) => {
-                if fair {
+                if self.was_fair(time) {
                     self.drop_link(link.number, true);
                 }
                 Err(StoreError::new("Redis did not answer before the deadline").into())
@@ -156,7 +172,12 @@ impl Connection {
         }
     }
 
-    async fn link(&self, deadline: Instant, fair: bool) -> Result<Link, StoreError> {
+    /// Whether a call that was not answered says something about Redis: it had time, or was not the first without.
+    fn was_fair(&self, time: Duration) -> bool {
+        time >= FAIR || self.missed.fetch_add(1, Ordering::Relaxed) >= MOST_MISSED
+    }
+
+    async fn link(&self, deadline: Instant) -> Result<Link, StoreError> {
         if let Some(link) = self.ready()? {
             return Ok(link);
         }
@@ -165,21 +186,25 @@ impl Connection {
             return Ok(link);
         }
         // Ended here, a moment before the caller's own time: the breaker must open while the others still wait.
-        let early = deadline - Duration::from_millis(5).min(time_to(deadline) / 10);
-        let old = self.state().link.take();
+        let time = time_to(deadline);
+        let early = deadline - Duration::from_millis(5).min(time / 10);
+        let old = self.state().link.clone();
         let made = timeout_at(early.into(), self.connect(old.map(|link| link.connection))).await;
         let mut state = self.state();
         match made {
             Ok(Ok((connection, server_ms))) => {
                 state.links += 1;
-                let link = Link { connection, server_ms, learned: Instant::now(), number: state.links };
+                let learned = Instant::now();
+                let trusted_until = learned + OFFSET_AGE;
+                let link = Link { connection, server_ms, learned, trusted_until, number: state.links };
                 state.link = Some(link.clone());
                 state.closed_until = None;
                 Ok(link)
             }
             failed => {
                 // An error is an answer, however little time there was.
-                if fair || failed.is_ok() {
+                if failed.is_ok() || self.was_fair(time) {
+                    state.link = None;
                     state.closed_until = Some(Instant::now() + BREAKER);
                 }
                 Err(match failed {
@@ -193,7 +218,7 @@ impl Connection {
     /// The connection, if it can be used as it is.
     fn ready(&self) -> Result<Option<Link>, StoreError> {
         let state = self.state();
-        if let Some(link) = state.link.as_ref().filter(|link| link.learned.elapsed() < OFFSET_AGE) {
+        if let Some(link) = state.link.as_ref().filter(|link| Instant::now() < link.trusted_until) {
             return Ok(Some(link.clone()));
         }
         if state.closed_until.is_some_and(|until| Instant::now() < until) {
@@ -203,17 +228,25 @@ impl Connection {
     }
 
     async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<(MultiplexedConnection, u64), RedisError> {
-        let mut pipe = redis::pipe();
-        let mut connection = match old {
-            Some(connection) => connection,
-            None => {
-                scripts::load_all(&mut pipe);
-                let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-                self.client.get_multiplexed_async_connection_with_config(&config).await?
+        if let Some(mut connection) = old {
+            match redis::cmd("TIME").query_async(&mut connection).await {
+                // While nobody used it, Redis has closed it.
+                Err(error) if error.is_connection_dropped() => {}
+                time => return time.map(|time| (connection, server_ms(time))),
             }
-        };
+        }
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut pipe = redis::pipe();
+        scripts::load_all(&mut pipe);
         let (time,) = pipe.cmd("TIME").query_async(&mut connection).await?;
         Ok((connection, server_ms(time)))
+    }
+
+    fn distrust_clock(&self, number: u64) {
+        if let Some(link) = self.state().link.as_mut().filter(|link| link.number == number) {
+            link.trusted_until = Instant::now();
+        }
     }
 
     fn drop_link(&self, number: u64, open_breaker: bool) {

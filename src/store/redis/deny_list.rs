@@ -80,7 +80,7 @@ impl DenyList for RedisDenyList {
         let digest = digest(token_id);
         let ttl_ms = millis(ttl).to_string();
         let arguments = [digest.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
-        self.shared.connection.run::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
+        self.shared.connection.run_again_if_cut::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
         self.shared.insert(digest, millis(ttl));
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! The stores in Redis (6.2 or later), for services of more than one process.
 //!
 //! Each decision is one Lua script on one key by Redis's own clock. A call ends by its deadline, and a script that Redis
-//! comes to after that does nothing. A connection that was cut is made anew. Where that fails, or Redis does not answer in
-//! time, calls fail at once for 250 ms, then one tries anew.
+//! comes to after that does nothing. A connection that was cut is made anew, and what may be done twice is asked again
+//! (finding a family, reserving an attempt, denying a token). Where Redis cannot be reached or does not answer in time,
+//! calls fail at once for 250 ms, then one tries anew.
 //!
-//! A login waits for two round trips, one before the hash and one after it, and for two more where its client sends a
-//! secret that is counted. A refresh waits for two: the family is looked up, then the user is asked, then the token is
+//! A login waits for two round trips, one before the hash and one after it, for two more where its client sends a secret
+//! that is counted, and for two more for each further limit on attempts. A refresh waits for two: the family is looked up, then the user is asked, then the token is
 //! rotated, so that a request that is refused spends nothing.
 //!
 //! # What Redis must be set to

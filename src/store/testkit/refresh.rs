@@ -252,6 +252,7 @@ async fn late_calls_do_nothing(store: &impl RefreshStore) {
     let mut known = Known::begin(store, family(&name("subject"))).await;
     let late = store.rotate(known.id, known.current, Successor::new(secret()), over()).await;
     CONTRACT.require_late("rotate", &late);
+    CONTRACT.require_late("find", &store.find(known.id, over()).await);
     CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);
     rotate_or_break(&mut known, store, LATE).await;
 }
