@@ -187,10 +187,20 @@ mod tests {
         Jwt::new(Key::hs256(SECRET).unwrap(), "https://api.example", "api").with_clock(|| 1_000)
     }
 
-    fn signed(header: &str, claims: &str) -> String {
+    fn signed(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = Key::hs256(SECRET).unwrap().sign(message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_token() {
+        let with =
+            |text: &str, member: &[u8]| [&text.as_bytes()[..text.len() - 1], b",\"x\":\"", member, b"\"}"].concat();
+        assert!(jwt().validate(&signed(with(HEADER, b"y"), with(CLAIMS, b"y"))).is_ok());
+        let bytes = b"\xCA";
+        assert_eq!(jwt().validate(&signed(with(HEADER, bytes), CLAIMS)).err(), Some(InvalidToken::Malformed));
+        assert_eq!(jwt().validate(&signed(HEADER, with(CLAIMS, bytes))).err(), Some(InvalidToken::Malformed));
     }
 
     #[test]

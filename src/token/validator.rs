@@ -115,12 +115,13 @@ struct Header {
 
 impl Header {
     fn read(text: &str) -> Result<Self, InvalidToken> {
-        let text = decode(text)?;
+        // As text: in members that are not looked at, serde_json would let bytes pass that are none.
+        let text = String::from_utf8(decode(text)?).map_err(|_| InvalidToken::Malformed)?;
         // Else serde takes a list of the members' values for a header, too.
-        if !text.trim_ascii_start().starts_with(b"{") {
+        if !text.trim_ascii_start().starts_with('{') {
             return Err(InvalidToken::Malformed);
         }
-        let header: Self = serde_json::from_slice(&text).map_err(|_| InvalidToken::Malformed)?;
+        let header: Self = serde_json::from_str(&text).map_err(|_| InvalidToken::Malformed)?;
         let typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
         if typed && !header.crit { Ok(header) } else { Err(InvalidToken::Malformed) }
     }
