@@ -246,7 +246,7 @@ mod tests {
         let of_length = |length: usize| {
             let padded = |(spaces, note): (usize, usize)| {
                 let claims = CLAIMS.replace("\"iat\"", &format!("\"note\":\"{}\",\"iat\"", "x".repeat(note)));
-                signed(&format!("{HEADER}{}", " ".repeat(spaces)), &claims)
+                signed(format!("{HEADER}{}", " ".repeat(spaces)), claims)
             };
             let sizes = (0..3).flat_map(|spaces| (2_800..3_000).map(move |note| (spaces, note)));
             sizes.map(padded).find(|token| token.len() == length).unwrap()
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn clocks_may_differ_by_the_leeway_and_no_more() {
-        let token = signed(HEADER, &CLAIMS.replace("\"iat\":1", "\"iat\":1,\"nbf\":500"));
+        let token = signed(HEADER, CLAIMS.replace("\"iat\":1", "\"iat\":1,\"nbf\":500"));
         for (now, leeway, expected) in [
             (499, 0, Some(InvalidToken::NotYetValid)),
             (500, 0, None),
