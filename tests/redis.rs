@@ -9,13 +9,12 @@
     unreachable_pub
 )]
 
-#[path = "support/redis.rs"]
-#[allow(dead_code)]
+#[path = "support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use support::Redis;
+use support::{client::within, redis::Redis};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
     Rotation, SecretHash, Successor, redis::RedisStores,
@@ -40,14 +39,6 @@ fn hash(byte: u8) -> SecretHash {
 
 fn next(byte: u8) -> Successor {
     Successor::new(hash(byte))
-}
-
-async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !done().await {
-        assert!(begun.elapsed() < limit, "{what} took longer than {limit:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
