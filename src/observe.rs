@@ -93,3 +93,80 @@ pub(crate) fn shed() {
     #[cfg(feature = "metrics")]
     metrics::counter!("oauth2_password_shed_total").increment(1);
 }
+
+#[cfg(all(test, feature = "tracing"))]
+pub(crate) mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::{StoreError, VerifyError};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged meanwhile.
+    pub(crate) fn logged(run: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, run);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn failures_are_logged_with_all_their_causes() {
+        let away = || StoreError::new(io::Error::other(StoreError::new("no route")));
+        let log = logged(|| store_failed(&away()));
+        let causes = "the store is unavailable: the store is unavailable: no route";
+        assert!(log.contains(" WARN ") && log.contains("a store failed") && log.contains(causes), "{log}");
+        let log = logged(|| verifier_failed(&VerifyError::unavailable(away())));
+        assert!(log.contains("the verifier failed") && log.contains(causes), "{log}");
+        let log = logged(|| issuer_failed(&"no key".into()));
+        assert!(log.contains("no access token could be issued") && log.contains("cause=\"no key\""), "{log}");
+    }
+
+    #[test]
+    fn an_audit_line_says_what_for_whom_and_which_client() {
+        let log = logged(|| audit("login", Some("alice"), Some("web")));
+        for part in ["tower_oauth2_password::audit", "event=\"login\"", "subject=\"alice\"", "client_id=\"web\""] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn counts_and_durations_are_kept_under_their_names() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            audit("login", None, None);
+            answered("/token", "invalid_grant");
+            hashed(Duration::from_secs(2), Duration::from_secs(3));
+            queued(5);
+            shed();
+        });
+        let kept = recorder.handle().render();
+        for line in [
+            "oauth2_events_total{event=\"login\"} 1",
+            "oauth2_answers_total{path=\"/token\",outcome=\"invalid_grant\"} 1",
+            "oauth2_password_queue_seconds_sum 2",
+            "oauth2_password_hash_seconds_sum 3",
+            "oauth2_password_queue_length 5",
+            "oauth2_password_shed_total 1",
+        ] {
+            assert!(kept.lines().any(|kept| kept == line), "{line}: {kept}");
+        }
+    }
+}

@@ -116,6 +116,30 @@ fn nothing_that_is_printed_shows_a_secret() {
 }
 
 #[tokio::test]
+async fn what_is_printed_without_its_secrets_has_its_name() {
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let values: [(&str, &dyn Debug); 14] = [
+        ("AttemptLimits", &limits),
+        ("Attempt", &limits.reserve("alice", None).await.unwrap()),
+        ("AttemptKey", &AttemptKey([211; 16])),
+        ("AttemptTable", &MemoryAttemptStore::new()),
+        ("Clock", &MemoryAttemptStore::new()),
+        ("FamilyTable", &MemoryRefreshStore::new()),
+        ("FamilyId", &FamilyId([211; 16])),
+        ("SecretHash", &SecretHash(BYTES)),
+        ("Previous", &family()),
+        ("Successor", &Successor::new(SecretHash(BYTES))),
+        ("RefreshTokens", &RefreshTokens::new(MemoryRefreshStore::new())),
+        ("TokenError", &TokenError::invalid_client()),
+        ("Timer", &crate::timer::sleep(Duration::ZERO)),
+        ("JsonDocument", &crate::JsonDocument::new(&serde_json::json!({}))),
+    ];
+    for (name, value) in values {
+        assert!(format!("{value:?}").contains(name), "{name}: {value:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_store_keeps_is_not_printed() {
     use crate::store::RefreshStore;
     let store = MemoryRefreshStore::new();

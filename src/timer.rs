@@ -177,6 +177,17 @@ mod tests {
         assert!(TIMER.lock().sleepers.is_empty());
     }
 
+    #[test]
+    fn sleepers_of_one_moment_do_not_replace_each_other() {
+        static TIMER: Timer = Timer::new(|_| true);
+        let mut one = TIMER.sleep(HOUR);
+        let mut other = Sleep { timer: &TIMER, deadline: one.deadline, entry: None, yielded: false };
+        for sleep in [&mut one, &mut other] {
+            assert!(Pin::new(sleep).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(TIMER.lock().sleepers.len(), 2);
+    }
+
     #[tokio::test]
     async fn without_a_thread_a_sleep_yields_and_ends() {
         static TIMER: Timer = Timer::new(|_| false);

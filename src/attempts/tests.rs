@@ -131,3 +131,10 @@ async fn a_crowd_is_served_in_turn_and_no_place_stays_empty() {
     assert!(begun.elapsed() < 20 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
     assert!(limits.waiting.is_empty(limits.key("account and address", "alice", None).unwrap()));
 }
+
+#[tokio::test]
+async fn with_nobody_in_the_queue_a_place_is_taken_at_once() {
+    use futures_util::FutureExt;
+    let limits = limits(&Arc::default());
+    assert!(limits.reserve("alice", at("192.0.2.1")).now_or_never().is_some_and(|reserved| reserved.is_ok()));
+}

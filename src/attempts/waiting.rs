@@ -102,3 +102,47 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const KEY: AttemptKey = AttemptKey([1; 16]);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn is_called(turn: &Turn) -> bool {
+        turn.called_within(HOUR).now_or_never().is_some()
+    }
+
+    #[test]
+    fn there_is_a_queue_while_someone_waits() {
+        let waiting = Arc::new(Waiting::default());
+        assert!(waiting.is_empty(KEY));
+        let turn = waiting.join(KEY);
+        assert!(!waiting.is_empty(KEY) && waiting.is_empty(AttemptKey([2; 16])));
+        drop(turn);
+        assert!(waiting.is_empty(KEY));
+    }
+
+    #[test]
+    fn who_was_called_and_leaves_calls_the_next() {
+        let waiting = Arc::new(Waiting::default());
+        let (first, second, third) = (waiting.join(KEY), waiting.join(KEY), waiting.join(KEY));
+        waiting.call_next(KEY);
+        drop(first);
+        assert!(!is_called(&third) && is_called(&second));
+    }
+
+    #[test]
+    fn who_leaves_uncalled_calls_nobody() {
+        let waiting = Arc::new(Waiting::default());
+        let (first, second, third) = (waiting.join(KEY), waiting.join(KEY), waiting.join(KEY));
+        drop(first);
+        assert!(!is_called(&second));
+        waiting.call_next(KEY);
+        drop(third);
+        assert!(is_called(&second) && !is_called(&second));
+    }
+}

@@ -98,3 +98,16 @@ impl Endpoint for IntrospectionEndpoint {
         Box::pin(async move { Ok(introspect::render(self.introspection.decide(parts, body, budget).await?.as_ref())) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JwtValidator, Key, StaticClients};
+
+    #[test]
+    fn a_request_of_another_type_is_told_what_is_missing() {
+        let validator = JwtValidator::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+        let layer = IntrospectionLayer::new(validator, StaticClients::default());
+        assert_eq!(layer.endpoint.required(), ["token"]);
+    }
+}

@@ -251,6 +251,11 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_costs_its_memory_in_every_pass() {
+        assert_eq!(Argon2Params::new(64, 3, 2).unwrap().work(), 192);
+    }
+
+    #[test]
     fn only_the_kind_of_hash_that_is_made_now_is_current() {
         let outdated = |phc: &str, current| StoredHash::parse(phc).unwrap().is_outdated(current);
         let params = |m, t, p| Argon2Params::new(m, t, p).unwrap();

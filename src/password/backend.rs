@@ -105,4 +105,13 @@ mod tests {
         assert_eq!(choose(["avx512", "avx2"].into_iter(), |&vectors| vectors != "avx512"), Some("avx2"));
         assert_eq!(choose(["avx512", "avx2"].into_iter(), |_| false), None);
     }
+
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn vectors_that_are_not_chosen_for_their_hash_are_logged() {
+        let log = crate::observe::tests::logged(|| {
+            choose(["avx512", "avx2"].into_iter(), |&vectors| vectors != "avx512");
+        });
+        assert!(log.contains("wrong hashes") && log.contains("avx512") && !log.contains("avx2"), "{log}");
+    }
 }

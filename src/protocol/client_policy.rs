@@ -50,3 +50,35 @@ impl ClientPolicy {
         found.map(Some).ok_or_else(TokenError::invalid_client)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        StaticClients,
+        store::{AttemptLimit, MemoryAttemptStore},
+    };
+
+    async fn ask(policy: &ClientPolicy, body: &str) -> u16 {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
+        let asked = policy.authenticate(&parts, &form, &StoreBudget::new(Duration::from_secs(1))).await;
+        asked.map_or_else(|error| error.status().as_u16(), |_| 200)
+    }
+
+    #[tokio::test]
+    async fn guesses_of_a_secret_are_counted_and_names_without_one_are_not() {
+        let once = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
+        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_client_secret_limit(once);
+        let clients = StaticClients::new([Client::confidential("web", "right")]);
+        let policy = ClientPolicy { clients: Some(Arc::new(clients)), ignored: false, attempts: Some(limits) };
+        for _ in 0..3 {
+            assert_eq!(ask(&policy, "client_id=web").await, 401);
+        }
+        assert_eq!(ask(&policy, "client_id=web&client_secret=right").await, 200);
+        assert_eq!(ask(&policy, "client_id=web&client_secret=wrong").await, 401);
+        assert_eq!(ask(&policy, "client_id=web&client_secret=right").await, 429);
+    }
+}

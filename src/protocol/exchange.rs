@@ -295,6 +295,26 @@ mod tests {
         assert_eq!((strict.required(), exchange().required()), (&["grant_type"][..], &["username", "password"][..]));
     }
 
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn an_attempt_that_is_held_back_is_audited_as_held() {
+        use futures_util::FutureExt;
+
+        use crate::{
+            AttemptLimits,
+            store::{AttemptLimit, MemoryAttemptStore},
+        };
+        let none = AttemptLimit { failures: 0, window: Duration::from_secs(60) };
+        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_account_and_address_limit(none);
+        let mut exchange = exchange();
+        exchange.policy.attempts = Some(limits);
+        let log = crate::observe::tests::logged(|| {
+            let error = ask(&exchange, "username=alice&password=p").now_or_never().unwrap().unwrap_err();
+            assert_eq!(error.status(), 429);
+        });
+        assert!(log.contains("event=\"held\" subject=\"alice\""), "{log}");
+    }
+
     #[tokio::test]
     async fn a_grant_type_that_is_not_supported_is_told() {
         for grant_type in ["Password", "refresh_token", "client_credentials"] {

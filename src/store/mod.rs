@@ -56,3 +56,23 @@ impl std::error::Error for StoreError {
 pub(crate) fn in_time(deadline: Instant) -> Result<(), StoreError> {
     if Instant::now() < deadline { Ok(()) } else { Err(StoreError::new("the call came after its deadline")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn an_error_tells_its_cause_to_the_log_alone() {
+        let error = StoreError::new("no route to 192.0.2.7");
+        assert_eq!(error.to_string(), "the store is unavailable");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to 192.0.2.7"));
+    }
+
+    #[test]
+    fn a_call_is_late_from_its_deadline_on() {
+        assert!(in_time(Instant::now() + Duration::from_secs(60)).is_ok());
+        assert!(in_time(Instant::now()).is_err());
+    }
+}

@@ -244,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_given_back_when_its_lease_ends() {
+        let mut table = AttemptTable::default();
+        let one = AttemptLimit { failures: 1, ..LIMIT };
+        let lease = nanos(RESERVATION_LEASE);
+        let mut reserve = |id, now| table.reserve(key(1), id, one, 1_000, now).unwrap();
+        assert_eq!(reserve(1, 0), Reservation::Reserved);
+        assert_eq!(reserve(2, lease - 1), Reservation::Busy);
+        assert_eq!(reserve(3, lease), Reservation::Reserved);
+    }
+
+    #[test]
     fn room_is_made_by_the_fewest_failures_and_never_by_a_held_entry() {
         let mut table = AttemptTable::default();
         fail(&mut table, 1, 3, 3, 0).unwrap();

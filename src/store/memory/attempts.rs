@@ -127,3 +127,17 @@ impl AttemptStore for MemoryAttemptStore {
         lock(&self.table).release(key.0, id, self.clock.now_nanos());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_counts_the_keys_that_it_holds() {
+        let store = MemoryAttemptStore::new();
+        assert_eq!((store.len(), store.is_empty()), (0, true));
+        let limit = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
+        store.reserve(AttemptKey([1; 16]), 1, limit, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        assert_eq!((store.len(), store.is_empty()), (1, false));
+    }
+}

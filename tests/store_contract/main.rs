@@ -9,19 +9,17 @@
     unreachable_pub
 )]
 
-#[path = "support/broken_stores.rs"]
-mod broken_stores;
+mod attempts;
+mod deny_list;
+mod faults;
+mod refresh;
 #[cfg(feature = "redis")]
-#[path = "support/redis.rs"]
+#[path = "../support/redis.rs"]
 #[allow(dead_code, reason = "only the tests of outages pause and kill it")]
 mod support;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
+use std::time::Instant;
 
-use broken_stores::{Fault, RacingRefreshStore, broken};
 use tokio::runtime::{Builder, Runtime};
 use tower_oauth2_password::store::{
     MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore,
@@ -130,68 +128,4 @@ mod redis {
             }
         });
     }
-}
-
-/// What the kit says of a store, if it finds it broken.
-fn verdict(run: impl AsyncFnOnce()) -> Option<String> {
-    let runtime = threads();
-    let panic = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run()))).err()?;
-    Some(panic.downcast_ref::<String>().expect("the kit panics with a message").clone())
-}
-
-#[test]
-fn a_fault_is_caught_and_its_clause_named() {
-    let refresh = |fault| verdict(async || testkit::refresh_store(broken(fault)).await);
-    let attempts = |fault| verdict(async || testkit::attempt_store(broken(fault)).await);
-    let denials = |fault| verdict(async || testkit::deny_list(broken(fault)).await);
-    type Check<'a> = &'a (dyn Fn(Fault) -> Option<String> + Sync);
-    let faults: [(Check<'_>, Fault, &str); 24] = [
-        (&refresh, Fault::LosesTheStamp, "`find` returns what `insert` was given"),
-        (&refresh, Fault::LosesWhatWasSealed, "keeps the presented secret with what was sealed"),
-        (&refresh, Fault::AcceptsAnySecret, "a secret that is not current is a mismatch"),
-        (&refresh, Fault::EndsTheFamilyOnMismatch, "leaves the family as it is"),
-        (&refresh, Fault::NeverRevokes, "a revoked family stays gone"),
-        (&refresh, Fault::RevokesSubjectsInPart, "`revoke_subject` ends all families"),
-        (&refresh, Fault::CountsTooMany, "counts those that were there"),
-        (&refresh, Fault::ReadsThenWrites, "exactly one is answered `Rotated`"),
-        (&refresh, Fault::RotationUndoesRevocation, "a revocation that was answered holds"),
-        (&refresh, Fault::TellsNoAge, "how old the predecessor is"),
-        (&refresh, Fault::NeverEndsUnused, "for its idle lifetime and no longer"),
-        (&refresh, Fault::EndsTooEarly, "for its absolute lifetime and no longer"),
-        (&attempts, Fault::IgnoresOpenChecks, "failures and open reservations together never exceed the limit"),
-        (&attempts, Fault::SuccessClearsNothing, "forgets the failures"),
-        (&attempts, Fault::SharesKeys, "keys are independent"),
-        (&attempts, Fault::HeldTriesCount, "failure stops counting"),
-        (&attempts, Fault::ReadsThenWrites, "of many reservations at once"),
-        (&attempts, Fault::IgnoresUnknownFailures, "`Failed` with an unknown id still counts"),
-        (&denials, Fault::ForgetsDenials, "a denied token is denied at once"),
-        (&denials, Fault::DeniesAll, "a token that nobody denied is not denied"),
-        (&denials, Fault::EndsTooEarly, "for its time and no longer"),
-        (&refresh, Fault::IgnoresDeadlines, "comes after its deadline"),
-        (&attempts, Fault::IgnoresDeadlines, "comes after its deadline"),
-        (&denials, Fault::IgnoresDeadlines, "comes after its deadline"),
-    ];
-    std::thread::scope(|scope| {
-        let checks = faults.map(|(check, fault, clause)| (scope.spawn(move || check(fault)), fault, clause));
-        for (check, fault, clause) in checks {
-            let said = check.join().unwrap().unwrap_or_else(|| panic!("{fault:?} was not caught"));
-            assert!(said.contains(clause), "{fault:?} was caught, but as: {said}");
-        }
-    });
-}
-
-#[test]
-fn a_race_between_threads_is_caught_in_parallel() {
-    let said = verdict(async || {
-        testkit::refresh_store_in_parallel([RacingRefreshStore::default()], spawn).await;
-    });
-    assert!(said.is_some_and(|said| said.contains("exactly one is answered `Rotated`")));
-}
-
-#[test]
-fn a_store_without_a_fault_passes_as_the_broken_ones_are_made() {
-    let runtime = threads();
-    runtime.block_on(testkit::refresh_store(broken(Fault::None)));
-    runtime.block_on(testkit::attempt_store(broken(Fault::None)));
-    runtime.block_on(testkit::deny_list(broken(Fault::None)));
 }

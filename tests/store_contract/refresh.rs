@@ -1,0 +1,297 @@
+//! Refresh stores with one fault each, around the one in memory.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use tower_oauth2_password::{
+    Scope, StoreError,
+    store::{Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, Successor},
+};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    AcceptsAnySecret,
+    AnswersMismatchForGone,
+    BeginsWithAPredecessor,
+    ChangesAByte,
+    CountsNobodys,
+    CountsTooMany,
+    CutsClientsAtBars,
+    EndsTheFamilyOnMismatch,
+    EndsTooEarly,
+    HalfDoneWhenDropped,
+    IgnoresDeadlines,
+    InventsFamilies,
+    KeepsAsciiStamps,
+    KeepsOneLifetime,
+    LookingIsUse,
+    LosesThePredecessor,
+    LosesTheScope,
+    LosesTheStamp,
+    LosesTheSuccessor,
+    LosesWhatWasSealed,
+    MismatchReplacesThePredecessor,
+    MismatchReplacesWhatWasSealed,
+    NamesAnotherPredecessor,
+    NeverEnds,
+    NeverEndsUnused,
+    NeverRevokes,
+    ReadsThenWrites,
+    RevokesOthersToo,
+    RevokesSubjectsInPart,
+    RotationUndoesRevocation,
+    SharesFamilies,
+    TellsNoAge,
+    TellsTheWholeLifetime,
+    UseExtendsTheLifetime,
+    UseLeavesTheIdleLifetime,
+    UsesUp,
+}
+
+pub struct BrokenRefreshStore {
+    fault: Fault,
+    families: MemoryRefreshStore,
+    /// When families end that were given an idle lifetime.
+    unused: Mutex<HashMap<FamilyId, Instant>>,
+    /// What is told of a predecessor instead of the truth.
+    predecessors: Mutex<HashMap<FamilyId, (SecretHash, Vec<u8>)>>,
+}
+
+pub fn broken(fault: Fault) -> BrokenRefreshStore {
+    BrokenRefreshStore {
+        fault,
+        families: MemoryRefreshStore::new(),
+        unused: Mutex::default(),
+        predecessors: Mutex::default(),
+    }
+}
+
+impl BrokenRefreshStore {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn deadline(&self, given: Instant) -> Instant {
+        if self.has(Fault::IgnoresDeadlines) { Instant::now() + Duration::from_secs(1) } else { given }
+    }
+
+    fn key(&self, mut id: FamilyId) -> FamilyId {
+        if self.has(Fault::SharesFamilies) {
+            id.0[15] &= !1;
+        }
+        id
+    }
+
+    async fn replace(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
+        self.families.revoke(id, deadline).await?;
+        self.families.insert(id, family, deadline).await
+    }
+
+    fn is_over(&self, id: FamilyId) -> bool {
+        self.has(Fault::UseLeavesTheIdleLifetime)
+            && self.unused.lock().unwrap().get(&id).is_some_and(|&end| Instant::now() > end)
+    }
+}
+
+impl RefreshStore for BrokenRefreshStore {
+    async fn insert(&self, id: FamilyId, mut family: Family, deadline: Instant) -> Result<(), StoreError> {
+        let (id, deadline) = (self.key(id), self.deadline(deadline));
+        match self.fault {
+            Fault::ChangesAByte => {
+                for byte in family.current.0.iter_mut().filter(|byte| **byte == 0xC3) {
+                    *byte = b'?';
+                }
+            }
+            Fault::CutsClientsAtBars => {
+                family.client_id = family.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
+            }
+            Fault::EndsTooEarly => family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200)),
+            Fault::KeepsAsciiStamps => {
+                family.security_stamp =
+                    family.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
+            }
+            Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
+            Fault::LosesTheScope => family.scope = Scope::empty(),
+            Fault::LosesTheStamp => family.security_stamp = None,
+            Fault::NeverEnds if family.absolute_ttl < Duration::from_secs(1) => family.absolute_ttl = HOUR,
+            Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => family.idle_ttl = family.absolute_ttl,
+            Fault::UseLeavesTheIdleLifetime => {
+                self.unused.lock().unwrap().insert(id, Instant::now() + family.idle_ttl);
+            }
+            _ => {}
+        }
+        if self.has(Fault::SharesFamilies) {
+            return self.replace(id, family, deadline).await;
+        }
+        self.families.insert(id, family, deadline).await
+    }
+
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        let (id, deadline) = (self.key(id), self.deadline(deadline));
+        let Some(mut family) = self.families.find(id, deadline).await? else {
+            let invented = Family::new(SecretHash([0; 32]), "somebody", HOUR, HOUR);
+            return Ok(self.has(Fault::InventsFamilies).then_some(invented));
+        };
+        if self.is_over(id) {
+            return Ok(None);
+        }
+        if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
+            family.previous = family.previous.map(|previous| Previous::new(secret, sealed, previous.age));
+        }
+        match self.fault {
+            Fault::BeginsWithAPredecessor if family.previous.is_none() => {
+                family.previous = Some(Previous::new(SecretHash([0; 32]), Vec::new(), Duration::ZERO));
+            }
+            Fault::EndsTooEarly => family.absolute_ttl += Duration::from_millis(200),
+            Fault::LookingIsUse if family.previous.is_none() => self.replace(id, family.clone(), deadline).await?,
+            Fault::LosesThePredecessor => family.previous = None,
+            Fault::NamesAnotherPredecessor => {
+                family.previous = family
+                    .previous
+                    .map(|previous| Previous::new(SecretHash([0; 32]), previous.sealed_successor, previous.age));
+            }
+            Fault::TellsNoAge => {
+                family.previous = family
+                    .previous
+                    .map(|previous| Previous::new(previous.secret, previous.sealed_successor, Duration::ZERO));
+            }
+            Fault::TellsTheWholeLifetime => family.absolute_ttl = HOUR,
+            Fault::UsesUp => self.families.revoke(id, deadline).await?,
+            _ => {}
+        }
+        Ok(Some(family))
+    }
+
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        next: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
+        let (id, deadline) = (self.key(id), self.deadline(deadline));
+        let Some(mut family) = self.families.find(id, deadline).await? else {
+            return Ok(if self.has(Fault::AnswersMismatchForGone) { Rotation::Mismatch } else { Rotation::Gone });
+        };
+        if self.is_over(id) {
+            return Ok(Rotation::Gone);
+        }
+        let current = family.current == presented;
+        match self.fault {
+            Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next, deadline).await,
+            Fault::LosesWhatWasSealed => {
+                self.families.rotate(id, presented, Successor::new(next.secret), deadline).await
+            }
+            Fault::LosesTheSuccessor if current => Ok(Rotation::Rotated),
+            Fault::EndsTheFamilyOnMismatch if !current => {
+                self.families.revoke(id, deadline).await?;
+                Ok(Rotation::Mismatch)
+            }
+            Fault::MismatchReplacesThePredecessor | Fault::MismatchReplacesWhatWasSealed if !current => {
+                if let Some(previous) = family.previous {
+                    let told = match self.fault {
+                        Fault::MismatchReplacesThePredecessor => (presented, previous.sealed_successor),
+                        _ => (previous.secret, next.sealed),
+                    };
+                    self.predecessors.lock().unwrap().insert(id, told);
+                }
+                Ok(Rotation::Mismatch)
+            }
+            Fault::HalfDoneWhenDropped if current => {
+                self.predecessors.lock().unwrap().insert(id, (presented, Vec::new()));
+                let rotation = self.families.rotate(id, presented, next, deadline).await;
+                tokio::task::yield_now().await;
+                self.predecessors.lock().unwrap().remove(&id);
+                rotation
+            }
+            Fault::ReadsThenWrites if current => {
+                tokio::task::yield_now().await;
+                let Some(family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                self.families.rotate(id, family.current, next, deadline).await
+            }
+            Fault::RotationUndoesRevocation if current => {
+                tokio::task::yield_now().await;
+                match self.families.rotate(id, presented, next.clone(), deadline).await? {
+                    Rotation::Gone => {
+                        family.current = next.secret;
+                        self.replace(id, family, deadline).await?;
+                        Ok(Rotation::Rotated)
+                    }
+                    rotation => Ok(rotation),
+                }
+            }
+            Fault::UseExtendsTheLifetime if current && family.absolute_ttl < Duration::from_secs(1) => {
+                family.current = next.secret;
+                family.absolute_ttl = Duration::from_secs(1);
+                self.replace(id, family, deadline).await?;
+                Ok(Rotation::Rotated)
+            }
+            _ => self.families.rotate(id, presented, next, deadline).await,
+        }
+    }
+
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        let (id, deadline) = (self.key(id), self.deadline(deadline));
+        if self.has(Fault::NeverRevokes) { Ok(()) } else { self.families.revoke(id, deadline).await }
+    }
+
+    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
+        match self.fault {
+            Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
+            Fault::CountsTooMany => Ok(self.families.revoke_subject(subject).await?.saturating_mul(2)),
+            Fault::CountsNobodys => Ok(self.families.revoke_subject(subject).await?.max(1)),
+            Fault::RevokesOthersToo => {
+                self.families.revoke_subject(&format!("{subject} ")).await?;
+                self.families.revoke_subject(subject).await
+            }
+            _ => self.families.revoke_subject(subject).await,
+        }
+    }
+}
+
+/// Looks under one lock and writes under another, without an await between: only threads can see it.
+#[derive(Default)]
+pub struct RacingRefreshStore(MemoryRefreshStore);
+
+impl RefreshStore for RacingRefreshStore {
+    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
+        self.0.insert(id, family, deadline).await
+    }
+
+    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
+        self.0.find(id, deadline).await
+    }
+
+    async fn rotate(
+        &self,
+        id: FamilyId,
+        presented: SecretHash,
+        next: Successor,
+        deadline: Instant,
+    ) -> Result<Rotation, StoreError> {
+        match self.0.find(id, deadline).await? {
+            None => Ok(Rotation::Gone),
+            Some(family) if family.current != presented => Ok(Rotation::Mismatch),
+            Some(_) => {
+                // Wide enough for another thread to come in between.
+                std::thread::sleep(Duration::from_millis(2));
+                let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                self.0.rotate(id, family.current, next, deadline).await
+            }
+        }
+    }
+
+    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
+        self.0.revoke(id, deadline).await
+    }
+
+    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
+        self.0.revoke_subject(subject).await
+    }
+}
