@@ -118,7 +118,7 @@ fn nothing_that_is_printed_shows_a_secret() {
 #[tokio::test]
 async fn what_is_printed_without_its_secrets_has_its_name() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
-    let values: [(&str, &dyn Debug); 14] = [
+    let values: [(&str, &dyn Debug); 15] = [
         ("AttemptLimits", &limits),
         ("Attempt", &limits.reserve("alice", None).await.unwrap()),
         ("AttemptKey", &AttemptKey([211; 16])),
@@ -131,6 +131,7 @@ async fn what_is_printed_without_its_secrets_has_its_name() {
         ("Successor", &Successor::new(SecretHash(BYTES))),
         ("RefreshTokens", &RefreshTokens::new(MemoryRefreshStore::new())),
         ("TokenError", &TokenError::invalid_client()),
+        ("ResponseBody", &ResponseBody::<String>::default()),
         ("Timer", &crate::timer::sleep(Duration::ZERO)),
         ("JsonDocument", &crate::JsonDocument::new(&serde_json::json!({}))),
     ];
@@ -159,6 +160,7 @@ async fn the_password_of_redis_is_not_printed() {
             assert!(!shown.contains(MARKER), "{shown}");
         }
     }
+    assert!(format!("{stores:?}").contains("RedisStores"));
 }
 
 #[cfg(feature = "redis")]

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     TokenValidator, observe,
     store::{DynDenyList, StoreBudget},
+    token::LONGEST_LEEWAY,
 };
 
 const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
@@ -74,8 +75,8 @@ impl Revocation {
             return Err(TokenError::unsupported_token_type());
         };
         let left = token.expires_at().and_then(|end| end.duration_since(SystemTime::now()).ok());
-        // A little longer than the token lives: the guard may allow some leeway.
-        let ttl = left.unwrap_or(Duration::from_secs(86_400)) + Duration::from_secs(300);
+        // Longer than the token lives, by what a guard may allow.
+        let ttl = left.unwrap_or(Duration::from_secs(86_400)) + LONGEST_LEEWAY;
         let denied = budget.spend(|deadline| deny_list.deny(id, ttl, deadline)).await;
         denied.map_err(|error| store_unavailable(&error))?;
         observe::audit("revoke", Some(token.subject()), token.client_id());

@@ -40,7 +40,8 @@ impl RevocationLayer {
     }
 
     /// Also revokes access tokens: those that `validator` finds good are put on `deny_list`, which the guard must be
-    /// given, too.
+    /// given, too. They stay there for 5 minutes longer than they live, so a guard may allow no more leeway than that;
+    /// [`Jwt`](crate::Jwt) and [`JwtValidator`](crate::JwtValidator) do not.
     #[must_use]
     pub fn with_access_tokens(self, validator: impl TokenValidator, deny_list: impl DenyList) -> Self {
         self.edit(|endpoint| {
@@ -99,12 +100,20 @@ impl Endpoint for RevocationEndpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
+
     use http::{Request, header};
     use http_body_util::{BodyExt, Full};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{Jwt, Key, TokenIssuer, TokenRequest, store::MemoryRefreshStore};
+    use crate::{
+        Jwt, Key, TokenIssuer, TokenRequest,
+        store::{MemoryDenyList, MemoryRefreshStore},
+    };
 
     #[tokio::test]
     async fn what_was_not_read_is_told_as_missing() {
@@ -122,6 +131,23 @@ mod tests {
         let request = request.body(Full::<Bytes>::from(format!("token={token}"))).unwrap();
         let response = layer.clone().into_service().oneshot(request).await.unwrap();
         (response.status().as_u16(), response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_token_stays_denied_for_its_lifetime_and_five_minutes_of_leeway() {
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now);
+        let list = MemoryDenyList::new().with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+        let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a").with_ttl(Duration::from_secs(900));
+        let issued = jwt.issue(TokenRequest::new("alice")).await.unwrap();
+        let id = jwt.validate(issued.token.expose()).unwrap().id().unwrap().to_owned();
+        let layer =
+            RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new())).with_access_tokens(jwt, list.clone());
+        assert_eq!(revoke(&layer, issued.token.expose()).await.0, 200);
+        for (second, denied) in [(1_190, true), (1_201, false)] {
+            now.store(second, Ordering::Relaxed);
+            assert_eq!(list.is_denied(&id), denied, "{second}");
+        }
     }
 
     #[tokio::test]

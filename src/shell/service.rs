@@ -169,3 +169,54 @@ where
         ResponseFuture::inner(ready(Ok(response)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    struct Refuses(Common);
+
+    impl Endpoint for Refuses {
+        fn common(&self) -> &Common {
+            &self.0
+        }
+
+        fn required(&self) -> &'static [&'static str] {
+            &[]
+        }
+
+        fn not_in_query(&self) -> &'static [&'static str] {
+            &[]
+        }
+
+        fn decide<'a>(
+            &'a self,
+            _: &'a Parts,
+            _: &'a [u8],
+            _: &'a StoreBudget,
+        ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+            Box::pin(async { Err(TokenError::invalid_grant("no")) })
+        }
+    }
+
+    #[test]
+    fn a_connection_of_http_1_is_closed_where_the_rest_of_a_body_is_left_unread() {
+        let endpoint: Arc<dyn Endpoint> = Arc::new(Refuses(Common::new("/token")));
+        let large = "a".repeat(endpoint.common().body_limit + 1);
+        for (version, body, status, closed) in [
+            (Version::HTTP_10, &large, 413, true),
+            (Version::HTTP_11, &large, 413, true),
+            (Version::HTTP_2, &large, 413, false),
+            (Version::HTTP_11, &String::new(), 400, false),
+        ] {
+            let request = Request::post("/token").version(version);
+            let request = request.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let request = request.body(body.clone()).unwrap();
+            let response = answer(Arc::clone(&endpoint), request).now_or_never().unwrap();
+            let seen = (response.status().as_u16(), response.headers().contains_key(CONNECTION));
+            assert_eq!(seen, (status, closed), "{version:?}");
+        }
+    }
+}

@@ -44,7 +44,8 @@ impl Jwt {
         self
     }
 
-    /// How far the clocks of issuer and validator may differ: not at all unless set.
+    /// How far the clocks of issuer and validator may differ: not at all unless set, and 5 minutes at most (RFC 7519,
+    /// section 4.1.4: "no more than a few minutes"); more counts as 5 minutes.
     #[must_use]
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
         self.validator = self.validator.with_leeway(leeway);
@@ -276,6 +277,9 @@ mod tests {
             (490, 10, None),
             (2_009, 10, None),
             (2_010, 10, Some(InvalidToken::Expired)),
+            (2_299, 3_600, None),
+            (2_300, 3_600, Some(InvalidToken::Expired)),
+            (199, 3_600, Some(InvalidToken::NotYetValid)),
         ] {
             let jwt = jwt().with_clock(move || now).with_leeway(Duration::from_secs(leeway));
             assert_eq!(jwt.validate(&token).err(), expected, "at {now} with a leeway of {leeway}");

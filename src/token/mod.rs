@@ -10,6 +10,7 @@ mod verification_key;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+pub(crate) use self::validator::LONGEST_LEEWAY;
 pub use self::{
     access::AccessToken,
     jwt::Jwt,

@@ -14,6 +14,8 @@ use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey, access::
 
 /// The longest token that is looked at, in bytes.
 pub(super) const LONGEST: usize = 4_096;
+/// A token that was revoked is denied for so long beyond its lifetime: no guard may take it for good later.
+pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
 type Clock = dyn Fn() -> u64 + Send + Sync;
 
@@ -62,10 +64,11 @@ impl JwtValidator {
         self
     }
 
-    /// How far the clocks of issuer and validator may differ: not at all unless set.
+    /// How far the clocks of issuer and validator may differ: not at all unless set, and 5 minutes at most (RFC 7519,
+    /// section 4.1.4: "no more than a few minutes"); more counts as 5 minutes.
     #[must_use]
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.leeway = leeway.min(LONGEST_LEEWAY);
         self
     }
 

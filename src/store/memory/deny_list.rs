@@ -201,4 +201,18 @@ mod tests {
         assert!(list.insert(c, minute, 2));
         assert_eq!(list.len(), 2);
     }
+
+    #[test]
+    fn a_later_end_replaces_an_earlier_one() {
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now);
+        let list = MemoryDenyList::new().with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+        for seconds in [60, 120] {
+            assert!(list.insert(TokenDigest::of("a"), Duration::from_secs(seconds), 2));
+        }
+        now.store(119, Ordering::Relaxed);
+        assert!(list.is_denied("a"));
+        now.store(120, Ordering::Relaxed);
+        assert!(!list.is_denied("a"));
+    }
 }

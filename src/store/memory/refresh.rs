@@ -113,3 +113,21 @@ impl RefreshStore for MemoryRefreshStore {
         Ok(lock(&self.table).remove_subject(subject, self.clock.now()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SecretHash;
+
+    #[tokio::test]
+    async fn a_store_counts_its_families_and_keeps_as_many_as_it_may() {
+        let store = MemoryRefreshStore::new().with_capacity(2);
+        assert_eq!((store.len(), store.is_empty()), (0, true));
+        let hour = Duration::from_secs(3_600);
+        for (n, kept) in [(1, 1), (2, 2), (3, 2)] {
+            let family = Family::new(SecretHash([n; 32]), "alice", hour, hour);
+            store.insert(FamilyId([n; 16]), family, Instant::now() + hour).await.unwrap();
+            assert_eq!((store.len(), store.is_empty()), (kept, false));
+        }
+    }
+}

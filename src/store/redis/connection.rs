@@ -283,3 +283,15 @@ pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> bool {
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_keeps_its_digits_in_lua() {
+        assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
+        assert_eq!(millis(Duration::MAX), 3_153_600_000_000);
+        assert_eq!((MAX_MS as f64) as u64, MAX_MS);
+    }
+}
