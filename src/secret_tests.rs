@@ -13,7 +13,7 @@ use crate::{
     protocol::{client::ClientCredentials, form::Form},
     store::{
         AttemptKey, Family, FamilyId, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Previous, SecretHash,
-        Successor,
+        StoreBudget, Successor,
     },
 };
 
@@ -118,7 +118,7 @@ fn nothing_that_is_printed_shows_a_secret() {
 #[tokio::test]
 async fn what_is_printed_without_its_secrets_has_its_name() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
-    let values: [(&str, &dyn Debug); 15] = [
+    let values: [(&str, &dyn Debug); 16] = [
         ("AttemptLimits", &limits),
         ("Attempt", &limits.reserve("alice", None).await.unwrap()),
         ("AttemptKey", &AttemptKey([211; 16])),
@@ -133,6 +133,7 @@ async fn what_is_printed_without_its_secrets_has_its_name() {
         ("TokenError", &TokenError::invalid_client()),
         ("ResponseBody", &ResponseBody::<String>::default()),
         ("Timer", &crate::timer::sleep(Duration::ZERO)),
+        ("StoreBudget", &StoreBudget::new(Duration::ZERO)),
         ("JsonDocument", &crate::JsonDocument::new(&serde_json::json!({}))),
     ];
     for (name, value) in values {
@@ -161,6 +162,7 @@ async fn the_password_of_redis_is_not_printed() {
         }
     }
     assert!(format!("{stores:?}").contains("RedisStores"));
+    assert!(format!("{:?}", stores.refresh_tokens()).contains("Connection"));
 }
 
 #[cfg(feature = "redis")]

@@ -205,6 +205,29 @@ async fn a_killed_redis_fails_fast_and_a_new_one_is_found() {
 }
 
 #[tokio::test]
+async fn a_full_redis_is_an_error_and_no_reason_to_connect_anew() {
+    let redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connections_and_keys = async || {
+        let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+        let connections = stats.lines().find(|line| line.starts_with("total_connections_received")).unwrap();
+        let keys: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await.unwrap();
+        (connections.to_owned(), keys)
+    };
+    redis.command("CONFIG SET maxmemory 1");
+    let before = connections_and_keys().await;
+    for byte in 0..3 {
+        let family = Family::new(hash(1), "bob", HOUR, HOUR);
+        assert!(store.insert(FamilyId([byte; 16]), family, soon()).await.is_err());
+        assert!(store.find(ID, soon()).await.unwrap().is_some());
+    }
+    assert_eq!(connections_and_keys().await, before);
+}
+
+#[tokio::test]
 async fn who_was_idle_does_not_notice_a_restart() {
     let mut redis = Redis::start();
     let limit = AttemptLimit { failures: 1, window: HOUR };
