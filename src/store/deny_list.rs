@@ -65,3 +65,18 @@ impl<D: DenyList> DynDenyList for D {
         DenyList::is_denied(self, token_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryDenyList;
+
+    #[tokio::test]
+    async fn a_shared_list_is_the_list() {
+        let list = Arc::new(MemoryDenyList::new());
+        let hour = Duration::from_secs(3_600);
+        DenyList::deny(&list, "a", hour, Instant::now() + hour).await.unwrap();
+        assert!(<Arc<MemoryDenyList> as DenyList>::is_denied(&list, "a"));
+        assert!(!<Arc<MemoryDenyList> as DenyList>::is_denied(&list, "b"));
+    }
+}

@@ -128,6 +128,18 @@ fn these_vectors_agree_with_the_reference() {
 }
 
 #[test]
+fn another_hash_than_the_reference_s_is_noticed() {
+    let costs = Costs { algorithm: Algorithm::Argon2id, version: Version::V0x13, memory: 71, passes: 2, lanes: 2 };
+    let right = costs.reference().unwrap();
+    let mut wrong = right;
+    wrong[79] ^= 1;
+    for vectors in all_vectors() {
+        assert!(vectors.computes(right, costs, &mut Memory::default()));
+        assert!(!vectors.computes(wrong, costs, &mut Memory::default()));
+    }
+}
+
+#[test]
 fn memory_is_kept_while_it_is_enough() {
     let mut memory = Memory::default();
     memory.blocks(64).unwrap()[63][127] = 7;
