@@ -205,6 +205,40 @@ async fn a_killed_redis_fails_fast_and_a_new_one_is_found() {
 }
 
 #[tokio::test]
+async fn a_redis_that_answers_nobody_is_waited_for_once() {
+    let redis = Redis::start();
+    redis.pause();
+    let store = stores(&redis).refresh_tokens();
+    for most in [700, 100] {
+        let begun = Instant::now();
+        assert!(store.find(ID, soon()).await.is_err());
+        assert!(begun.elapsed() < Duration::from_millis(most), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_call_asks_redis_once() {
+    let redis = Redis::start();
+    let store = stores(&redis).refresh_tokens();
+    store.find(ID, soon()).await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut calls = async || {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
+        ["evalsha", "time"].map(|command| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))).unwrap();
+            line.split(',').next().unwrap().parse::<u64>().unwrap()
+        })
+    };
+    let before = calls().await;
+    for _ in 0..10 {
+        store.find(ID, soon()).await.unwrap();
+    }
+    // Each script asks for the time.
+    assert_eq!(calls().await, before.map(|calls| calls + 10));
+}
+
+#[tokio::test]
 async fn a_full_redis_is_an_error_and_no_reason_to_connect_anew() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
