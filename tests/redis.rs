@@ -14,7 +14,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{client::within, redis::Redis};
+use support::{client::within, redis::Redis, slow::Slow};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
     Rotation, SecretHash, Successor, redis::RedisStores,
@@ -39,6 +39,36 @@ fn hash(byte: u8) -> SecretHash {
 
 fn next(byte: u8) -> Successor {
     Successor::new(hash(byte))
+}
+
+/// What Redis counts, asked over one connection.
+struct Stats(redis::aio::MultiplexedConnection);
+
+impl Stats {
+    async fn of(redis: &Redis) -> Self {
+        let client = redis::Client::open(redis.url()).unwrap();
+        Self(client.get_multiplexed_async_connection().await.unwrap())
+    }
+
+    async fn line(&mut self, section: &str, start: &str) -> String {
+        let stats: String = redis::cmd("INFO").arg(section).query_async(&mut self.0).await.unwrap();
+        stats.lines().find_map(|line| line.strip_prefix(start)).unwrap().to_owned()
+    }
+
+    /// All connections that it was ever asked for, and how many keys it has.
+    async fn connections_and_keys(&mut self) -> (String, u64) {
+        let connections = self.line("stats", "total_connections_received:").await;
+        (connections, redis::cmd("DBSIZE").query_async(&mut self.0).await.unwrap())
+    }
+
+    async fn calls<const N: usize>(&mut self, commands: [&str; N]) -> [u64; N] {
+        let mut calls = [0; N];
+        for (calls, command) in calls.iter_mut().zip(commands) {
+            let line = self.line("commandstats", &format!("cmdstat_{command}:calls=")).await;
+            *calls = line.split(',').next().unwrap().parse().unwrap();
+        }
+        calls
+    }
 }
 
 #[tokio::test]
@@ -221,21 +251,30 @@ async fn a_call_asks_redis_once() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.find(ID, soon()).await.unwrap();
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut calls = async || {
-        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
-        ["evalsha", "time"].map(|command| {
-            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))).unwrap();
-            line.split(',').next().unwrap().parse::<u64>().unwrap()
-        })
-    };
-    let before = calls().await;
+    let mut stats = Stats::of(&redis).await;
+    let before = stats.calls(["evalsha", "time"]).await;
     for _ in 0..10 {
         store.find(ID, soon()).await.unwrap();
     }
     // Each script asks for the time.
-    assert_eq!(calls().await, before.map(|calls| calls + 10));
+    assert_eq!(stats.calls(["evalsha", "time"]).await, before.map(|calls| calls + 10));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_read_wrong_costs_one_call_and_no_connection() {
+    let redis = Redis::start();
+    let slow = Slow::in_front_of(redis.port()).await;
+    let store = RedisStores::open(&format!("redis://{}/0", slow.address)).unwrap().refresh_tokens();
+    let within = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
+    // The time of Redis is 300 ms old when it comes.
+    slow.set_round_trip(Duration::from_millis(600));
+    store.find(ID, within(20_000)).await.unwrap();
+    slow.set_round_trip(Duration::ZERO);
+    let mut stats = Stats::of(&redis).await;
+    let before = stats.connections_and_keys().await;
+    assert!(store.find(ID, within(200)).await.is_err());
+    assert!(store.find(ID, within(200)).await.is_ok());
+    assert_eq!(stats.connections_and_keys().await, before);
 }
 
 #[tokio::test]
@@ -243,22 +282,15 @@ async fn a_full_redis_is_an_error_and_no_reason_to_connect_anew() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut connections_and_keys = async || {
-        let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
-        let connections = stats.lines().find(|line| line.starts_with("total_connections_received")).unwrap();
-        let keys: u64 = redis::cmd("DBSIZE").query_async(&mut connection).await.unwrap();
-        (connections.to_owned(), keys)
-    };
+    let mut stats = Stats::of(&redis).await;
     redis.command("CONFIG SET maxmemory 1");
-    let before = connections_and_keys().await;
+    let before = stats.connections_and_keys().await;
     for byte in 0..3 {
         let family = Family::new(hash(1), "bob", HOUR, HOUR);
         assert!(store.insert(FamilyId([byte; 16]), family, soon()).await.is_err());
         assert!(store.find(ID, soon()).await.unwrap().is_some());
     }
-    assert_eq!(connections_and_keys().await, before);
+    assert_eq!(stats.connections_and_keys().await, before);
 }
 
 #[tokio::test]
