@@ -93,15 +93,19 @@ impl DenyList for RedisDenyList {
 
 impl Shared {
     fn insert(&self, digest: Digest32, ttl_ms: u64) {
-        let now = Instant::now();
+        self.denied.write().unwrap_or_else(PoisonError::into_inner).insert(digest, ttl_ms, Instant::now());
+    }
+}
+
+impl Denied {
+    fn insert(&mut self, digest: Digest32, ttl_ms: u64, now: Instant) {
         // Whatever a message says: an overflow would end the task that follows the list.
         let until = now + Duration::from_millis(ttl_ms.min(MAX_MS));
-        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
-        if denied.until.len() >= denied.prune_at {
-            denied.until.retain(|_, until| now < *until);
-            denied.prune_at = (denied.until.len() * 2).max(1024);
+        if self.until.len() >= self.prune_at {
+            self.until.retain(|_, until| now < *until);
+            self.prune_at = (self.until.len() * 2).max(1024);
         }
-        let entry = denied.until.entry(digest).or_insert(until);
+        let entry = self.until.entry(digest).or_insert(until);
         *entry = until.max(*entry);
     }
 }
@@ -168,4 +172,26 @@ async fn catch_up(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(),
 fn read(message: &[u8]) -> Option<(Digest32, u64)> {
     let (digest, ttl_ms) = message.split_first_chunk::<32>()?;
     Some((*digest, std::str::from_utf8(ttl_ms).ok()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_dropped_each_time_that_the_copy_has_doubled() {
+        let (mut denied, start) = (Denied::default(), Instant::now());
+        let mut add = |count: u32, ttl_ms, at_ms| {
+            for _ in 0..count {
+                let name = (denied.until.len() as u64, at_ms);
+                denied.insert(digest(&format!("{name:?}")), ttl_ms, start + Duration::from_millis(at_ms));
+            }
+            (denied.until.len(), denied.prune_at)
+        };
+        assert_eq!(add(1_023, 5_000, 0), (1_023, 1_024));
+        assert_eq!(add(1, 1_000, 1), (1_024, 1_024));
+        assert_eq!(add(1, 9_000, 1_001), (1_024, 2_046), "the one that is over");
+        assert_eq!(add(1_022, 9_000, 1_002), (2_046, 2_046));
+        assert_eq!(add(1, 9_000, 5_000), (1_024, 2_046), "those that end now");
+    }
 }
