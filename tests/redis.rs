@@ -271,15 +271,15 @@ async fn a_clock_that_was_read_wrong_costs_one_call_and_no_connection() {
     let redis = Redis::start();
     let slow = Slow::in_front_of(redis.port()).await;
     let store = RedisStores::open(&format!("redis://{}/0", slow.address)).unwrap().refresh_tokens();
-    let within = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
+    let deadline_in = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
     // The time of Redis is 300 ms old when it comes.
     slow.set_round_trip(Duration::from_millis(600));
-    store.find(ID, within(20_000)).await.unwrap();
+    store.find(ID, deadline_in(20_000)).await.unwrap();
     slow.set_round_trip(Duration::ZERO);
     let mut stats = Stats::of(&redis).await;
     let before = stats.connections_and_keys().await;
-    assert!(store.find(ID, within(200)).await.is_err());
-    assert!(store.find(ID, within(200)).await.is_ok());
+    assert!(store.find(ID, deadline_in(200)).await.is_err());
+    assert!(store.find(ID, deadline_in(200)).await.is_ok());
     assert_eq!(stats.connections_and_keys().await, before);
 }
 

@@ -6,8 +6,8 @@
 //! calls fail at once for 250 ms, then one tries anew.
 //!
 //! A login waits for two round trips, one before the hash and one after it, for two more where its client sends a secret
-//! that is counted, and for two more for each further limit on attempts. A refresh waits for two: the family is looked up, then the user is asked, then the token is
-//! rotated, so that a request that is refused spends nothing.
+//! that is counted, and for two more for each further limit on attempts. A refresh waits for two: the family is looked
+//! up, then the user is asked, then the token is rotated, so that a request that is refused spends nothing.
 //!
 //! # What Redis must be set to
 //! - `maxmemory-policy noeviction`: any other forgets revocations and counts under pressure. A full Redis then answers
