@@ -127,7 +127,12 @@ fn without(ask: &Ask, secret: &str) -> Ask {
     }
     for field in other.parts.headers.get_mut(AUTHORIZATION).into_iter() {
         if let Some((id, password)) = model::basic(field.as_bytes()) {
-            let [id, password] = [id, password].map(|text| if text == secret { turned.clone() } else { text });
+            let [id, password] = [id, password].map(|text| match urlencoded::decode(&text) {
+                _ if text == secret => turned.clone(),
+                // The body may hold it decoded.
+                Some(decoded) if decoded == secret => urlencoded::encode(&turned),
+                _ => text,
+            });
             let value = format!("Basic {}", base64::print(format!("{id}:{password}").as_bytes()));
             *field = value.parse().expect("base64");
         }
