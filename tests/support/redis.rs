@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{BuildHasher, Hasher, RandomState},
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
@@ -32,7 +33,7 @@ impl Redis {
     pub fn start_with(settings: &[&'static str]) -> Self {
         // Another may take the port before Redis does.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
             fs::create_dir_all(&dir).unwrap();
             if let Some(child) = launch(port, &dir, settings) {
@@ -79,7 +80,6 @@ impl Redis {
             if let Some(child) = launch(self.port, &self.dir, &self.settings) {
                 break child;
             }
-            // A connection to somewhere may have its port for a while.
             assert!(begun.elapsed() < PATIENCE, "redis-server cannot start again on port {}", self.port);
         };
     }
@@ -136,6 +136,16 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Below those that the system gives to connections: one of many could take it while Redis is away.
+fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
