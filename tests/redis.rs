@@ -299,6 +299,42 @@ async fn a_full_redis_is_an_error_and_no_reason_to_connect_anew() {
     assert_eq!(stats.connections_and_keys().await, before);
 }
 
+/// What the page of the Redis stores says that its user must be allowed.
+fn documented_rights() -> String {
+    let page = include_str!("../src/store/redis/mod.rs").replace("\n//!  ", "");
+    let (_, rights) = page.split_once("- ACL, for the prefix `oauth2`: `").unwrap();
+    rights.split_once('`').unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_documented_rights_are_enough_for_everything() {
+    let redis = Redis::start();
+    redis.command(&format!("ACL SETUSER app on >secret {}", documented_rights()));
+    let url = redis.url().replace("//", "//app:secret@");
+    let (stores, other) = (RedisStores::open(&url).unwrap(), RedisStores::open(&url).unwrap().deny_list());
+    let families = stores.refresh_tokens();
+    for _ in 0..2 {
+        families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+    }
+    assert!(families.find(ID, soon()).await.unwrap().is_some());
+    assert_eq!(families.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
+    families.revoke(ID, soon()).await.unwrap();
+    families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+    assert_eq!(families.revoke_subject("alice").await.unwrap(), 1);
+
+    let (attempts, limit) = (stores.attempts(), AttemptLimit { failures: 2, window: HOUR });
+    for (id, outcome) in [(1, AttemptOutcome::Failed), (2, AttemptOutcome::Succeeded), (3, AttemptOutcome::Released)] {
+        assert_eq!(attempts.reserve(KEY, id, limit, soon()).await.unwrap(), Reservation::Reserved);
+        attempts.settle(KEY, id, limit, outcome, soon()).await.unwrap();
+    }
+    let list = stores.deny_list();
+    list.deny("token", HOUR, soon()).await.unwrap();
+    assert!(list.is_denied("token"));
+    within(Duration::from_secs(5), "the other process knows of it", async || other.is_denied("token")).await;
+    list.deny("later", HOUR, soon()).await.unwrap();
+    within(Duration::from_secs(5), "the other process hears of it", async || other.is_denied("later")).await;
+}
+
 #[tokio::test]
 async fn who_was_idle_does_not_notice_a_restart() {
     let mut redis = Redis::start();

@@ -31,8 +31,8 @@ type Digest32 = [u8; 32];
 
 /// Revoked access tokens in Redis, each process with a copy that it asks without waiting.
 ///
-/// The copy follows the list in the background; while Redis is away, it knows what it knew. It takes 1,000,000 tokens
-/// that are not yet over; then `deny` fails.
+/// The copy follows the list in the background; while Redis is away, it knows what it knew, and before it reached
+/// Redis for the first time, nothing. It takes 1,000,000 tokens that are not yet over; then `deny` fails.
 #[derive(Clone, Debug)]
 pub struct RedisDenyList {
     shared: Arc<Shared>,
