@@ -44,24 +44,27 @@ impl Revocation {
         let client = self.policy.authenticate(parts, &form, budget).await?;
         let text = form.get("token").ok_or_else(|| TokenError::missing(REQUIRED.to_vec()))?.expose();
         // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
-        match RefreshToken::parse(text) {
-            Some(token) => self.revoke_refresh(&token, client.as_ref(), budget).await,
-            None => self.revoke_access(text, client.as_ref(), budget).await,
+        if let Some(token) = RefreshToken::parse(text)
+            && self.revoke_refresh(&token, client.as_ref(), budget).await?
+        {
+            return Ok(());
         }
+        self.revoke_access(text, client.as_ref(), budget).await
     }
 
+    /// Whether there was such a token: one of the same form may still be an access token.
     async fn revoke_refresh(
         &self,
         token: &RefreshToken,
         client: Option<&Client>,
         budget: &StoreBudget,
-    ) -> Result<(), TokenError> {
+    ) -> Result<bool, TokenError> {
         let family = self.refresh.find(token, budget).await.map_err(|error| store_unavailable(&error))?;
-        let Some(family) = family else { return Ok(()) };
+        let Some(family) = family else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
         self.refresh.revoke(token, budget).await.map_err(|error| store_unavailable(&error))?;
         observe::audit("revoke", Some(&family.subject), family.client_id.as_deref());
-        Ok(())
+        Ok(true)
     }
 
     async fn revoke_access(&self, text: &str, client: Option<&Client>, budget: &StoreBudget) -> Result<(), TokenError> {

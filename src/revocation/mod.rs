@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Jwt, Key, TokenIssuer, TokenRequest,
+        AccessToken, InvalidToken, Jwt, Key, TokenIssuer, TokenRequest,
         store::{MemoryDenyList, MemoryRefreshStore},
     };
 
@@ -148,6 +148,18 @@ mod tests {
             now.store(second, Ordering::Relaxed);
             assert_eq!(list.is_denied(&id), denied, "{second}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_access_token_in_the_form_of_a_refresh_token_is_revoked_all_the_same() {
+        let opaque = "0123456789abcdef".repeat(4);
+        let validator = |text: &str| Ok::<_, InvalidToken>(AccessToken::new("alice").with_id(text));
+        let list = MemoryDenyList::new();
+        let layer = || RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+        assert_eq!(revoke(&layer().with_access_tokens(validator, list.clone()), &opaque).await.0, 200);
+        assert!(list.is_denied(&opaque), "RFC 7009, section 2.1: the search goes on");
+        assert_eq!(revoke(&layer().with_access_tokens_refused(validator), &opaque).await.0, 400);
+        assert_eq!(revoke(&layer(), &opaque).await.0, 200);
     }
 
     #[tokio::test]
