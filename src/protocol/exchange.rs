@@ -315,6 +315,39 @@ mod tests {
         assert!(log.contains("event=\"held\" subject=\"alice\""), "{log}");
     }
 
+    /// Answers about two subjects together.
+    struct Both(tokio::sync::Barrier);
+
+    impl crate::Verifier for Both {
+        async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+            Ok(Identity::new(login.username).into())
+        }
+
+        async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+            self.0.wait().await;
+            Ok(Identity::new(subject).into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_used_twice_at_once_is_a_replay_but_for_the_grace_period() {
+        let tokens = || RefreshTokens::new(crate::store::MemoryRefreshStore::new());
+        for (refresh, good) in [(tokens().with_grace(Duration::from_secs(5)), 2), (tokens(), 1)] {
+            let mut exchange = exchange();
+            exchange.verifier = Arc::new(Both(tokio::sync::Barrier::new(2)));
+            exchange.refresh = Some(refresh);
+            let login = ask(&exchange, "username=alice&password=p").await.unwrap();
+            let token = login.refresh_token.unwrap();
+            let form = format!("grant_type=refresh_token&refresh_token={}", token.expose());
+            let (one, other) = tokio::join!(ask(&exchange, &form), ask(&exchange, &form));
+            let mut successors: Vec<_> =
+                [one, other].into_iter().flatten().filter_map(|good| good.refresh_token).collect();
+            assert_eq!(successors.len(), good);
+            successors.dedup_by(|one, other| one.expose() == other.expose());
+            assert_eq!(successors.len(), 1, "the same successor");
+        }
+    }
+
     #[tokio::test]
     async fn a_grant_type_that_is_not_supported_is_told() {
         for grant_type in ["Password", "refresh_token", "client_credentials"] {

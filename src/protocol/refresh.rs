@@ -110,7 +110,14 @@ impl RefreshTokens {
         let rotated = budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await?;
         match rotated {
             Rotation::Rotated => Ok(Turn::Taken(next.encode())),
-            Rotation::Mismatch => Ok(Turn::Spent),
+            Rotation::Mismatch => {
+                // A use at the same moment was first: the grace period is for that, too.
+                let repeated = match self.grace {
+                    Some(_) => self.find(token, budget).await?.and_then(|family| self.repeat(token, &family)),
+                    None => None,
+                };
+                Ok(repeated.map_or(Turn::Spent, Turn::Taken))
+            }
             Rotation::Gone => Ok(Turn::Gone),
         }
     }
@@ -118,7 +125,7 @@ impl RefreshTokens {
 
 /// What became of a token that was to be used.
 pub(crate) enum Turn {
-    /// It was, and this is its successor.
+    /// It was, now or within the grace period, and this is its successor.
     Taken(Secret),
     /// Another use was first.
     Spent,
