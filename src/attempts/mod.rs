@@ -31,9 +31,6 @@ use crate::{
 
 /// How long an attempt waits for others under the same key to be decided before it is told 503.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// After so long it asks again though it was not called: a place may have come free in another process.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
@@ -60,14 +57,19 @@ pub struct AttemptLimits {
 impl AttemptLimits {
     /// Counts in `store`. `client_address` says where a request comes from: the peer's address, unless a proxy of your
     /// own stands before this server. A forwarding header that anyone can write must not be believed: it would evade
-    /// the limit and lock others out.
+    /// the limit and lock others out. Where it says `None` all the world counts as one address, and ten wrong passwords
+    /// from anywhere hold an account: check that it does not.
+    ///
+    /// With axum, as here, serve `app.into_make_service_with_connect_info::<SocketAddr>()`; with tonic the extension is
+    /// `TcpConnectInfo`, with hyper what you put there.
     ///
     /// ```
     /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
     /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
     ///
     /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-    ///     request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
+    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
     /// });
     /// ```
     #[must_use]
@@ -104,8 +106,9 @@ impl AttemptLimits {
         self
     }
 
-    /// Also slows down, by `delay`, each attempt on an account that had more failures than `limit` from anywhere. It
-    /// does not refuse, so nobody can lock an owner out. A minute at most.
+    /// Also slows down, by `delay`, each attempt on an account that had as many failures as `limit` from anywhere, or
+    /// has as many attempts under way. It does not refuse, so nobody can lock an owner out. A success that was not
+    /// slowed down clears this count, too. A minute at most.
     #[must_use]
     pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
         self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
@@ -191,7 +194,7 @@ impl AttemptLimits {
         let mut attempt = self.begin(budget);
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
-            && let Reservation::Held { .. } = attempt.reserve(key, limit, true).await?
+            && attempt.reserve(key, limit, true).await? != Reservation::Reserved
         {
             timer::sleep(delay).await;
         }
@@ -279,23 +282,32 @@ impl Attempt {
         cleared_by_success: bool,
     ) -> Result<(), TokenError> {
         let Some(key) = key else { return Ok(()) };
-        let started = Instant::now();
+        let no_room = || TokenError::temporarily_unavailable(LONGEST_WAIT);
+        let end = Instant::now() + LONGEST_WAIT;
         let mut turn = None;
         if !self.waiting.is_empty(key) {
-            turn.insert(self.waiting.join(key)).called_within(LONGEST_PAUSE).await;
+            turn.insert(self.waiting.join(key).ok_or_else(no_room)?).called_by(end).await;
         }
         loop {
             match self.reserve(key, limit, cleared_by_success).await? {
-                Reservation::Reserved => return Ok(()),
+                Reservation::Reserved => break,
                 Reservation::Held { retry_after } => return Err(TokenError::too_many_attempts(retry_after)),
-                Reservation::Busy if started.elapsed() >= LONGEST_WAIT => {
-                    return Err(TokenError::temporarily_unavailable(LONGEST_WAIT));
-                }
+                Reservation::Busy if Instant::now() >= end => return Err(no_room()),
                 Reservation::Busy => {
-                    turn.get_or_insert_with(|| self.waiting.join(key)).called_within(LONGEST_PAUSE).await;
+                    let turn = match &turn {
+                        Some(turn) => turn,
+                        None => turn.insert(self.waiting.join(key).ok_or_else(no_room)?),
+                    };
+                    turn.called_by(end).await;
                 }
             }
         }
+        if let Some(turn) = turn {
+            drop(turn);
+            // Where one place has come free in another process there may be more.
+            self.waiting.call_next(key);
+        }
+        Ok(())
     }
 
     /// The credentials were wrong: it counts.

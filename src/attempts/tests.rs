@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::*;
+use super::{waiting::LONGEST_PAUSE, *};
 use crate::store::MemoryAttemptStore;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -53,6 +53,18 @@ async fn an_account_is_slowed_down_and_never_refused() {
     let begun = Instant::now();
     assert_eq!(fail(&limits, "bob", "192.0.2.3").await, None);
     assert!(begun.elapsed() < delay, "another account waits for nothing: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn attempts_at_once_do_not_get_past_the_slow_down() {
+    let delay = Duration::from_millis(120);
+    let slow = AttemptLimit { failures: 2, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, delay);
+    let begun = Instant::now();
+    let under_way = [limits.reserve("alice", at("192.0.2.1")).await, limits.reserve("alice", at("192.0.2.2")).await];
+    let third = limits.reserve("alice", at("192.0.2.3")).await;
+    assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
+    assert!(third.is_ok() && under_way.iter().all(Result::is_ok));
 }
 
 #[tokio::test]
@@ -130,6 +142,33 @@ async fn a_crowd_is_served_in_turn_and_no_place_stays_empty() {
     // 20 rounds of ten at once; asked by the clock alone, it would be a pause for each of them.
     assert!(begun.elapsed() < 20 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
     assert!(limits.waiting.is_empty(limits.key("account and address", "alice", None).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_that_come_free_in_another_process_are_all_taken_together() {
+    let store = Arc::default();
+    let (here, there) = (limits(&store), limits(&store));
+    let mut taken = Vec::new();
+    for _ in 0..10 {
+        taken.push(there.reserve("alice", None).await.unwrap());
+    }
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let limits = here.clone();
+            tokio::spawn(async move { limits.reserve("alice", None).await })
+        })
+        .collect();
+    while here.waiting.len(here.key("account and address", "alice", None).unwrap()) < waiting.len() {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    drop(taken);
+    let mut kept = Vec::new();
+    for reserved in waiting {
+        kept.push(reserved.await.unwrap().unwrap());
+    }
+    // One after the other it would be a pause for each of them.
+    assert!(begun.elapsed() < 10 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

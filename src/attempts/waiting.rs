@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -15,6 +15,12 @@ use crate::{
     sync::{Mutex, lock},
     timer,
 };
+
+/// Under one key. More would not get a place within the second that they wait.
+const MOST_WAITING: usize = 1_000;
+
+/// After so long the first asks again though it was not called: a place may have come free in another process.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<State>);
@@ -36,13 +42,22 @@ impl Waiting {
         !lock(&self.0).queues.contains_key(&key)
     }
 
-    /// Takes the last place in the queue.
-    pub(super) fn join(self: &Arc<Self>, key: AttemptKey) -> Turn {
+    #[cfg(test)]
+    pub(super) fn len(&self, key: AttemptKey) -> usize {
+        lock(&self.0).queues.get(&key).map_or(0, VecDeque::len)
+    }
+
+    /// Takes the last place in the queue, if there is room.
+    pub(super) fn join(self: &Arc<Self>, key: AttemptKey) -> Option<Turn> {
         let mut state = lock(&self.0);
         state.next_id += 1;
         let id = state.next_id;
-        state.queues.entry(key).or_default().push_back(Waiter { id, called: false, waker: None });
-        Turn { waiting: Arc::clone(self), key, id }
+        let queue = state.queues.entry(key).or_default();
+        if queue.len() >= MOST_WAITING {
+            return None;
+        }
+        queue.push_back(Waiter { id, called: false, waker: None });
+        Some(Turn { waiting: Arc::clone(self), key, id })
     }
 
     /// A place has come free: calls the first who was not called yet.
@@ -68,21 +83,35 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits to be called, or for so long: places may also come free in another process.
-    pub(super) async fn called_within(&self, limit: Duration) {
+    /// Waits to be called, until `end` at most; the first of the queue not longer than for a pause.
+    pub(super) async fn called_by(&self, end: Instant) {
+        loop {
+            let pause = LONGEST_PAUSE.min(end.saturating_duration_since(Instant::now()));
+            if self.called_within(pause).await || self.is_first() || Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        let state = lock(&self.waiting.0);
+        state.queues.get(&self.key).and_then(VecDeque::front).is_none_or(|first| first.id == self.id)
+    }
+
+    async fn called_within(&self, limit: Duration) -> bool {
         let mut over = pin!(timer::sleep(limit));
         poll_fn(|cx| {
             let mut state = lock(&self.waiting.0);
             let own = state.queues.get_mut(&self.key).and_then(|queue| queue.iter_mut().find(|own| own.id == self.id));
-            let Some(own) = own else { return Poll::Ready(()) };
+            let Some(own) = own else { return Poll::Ready(true) };
             if std::mem::take(&mut own.called) {
-                return Poll::Ready(());
+                return Poll::Ready(true);
             }
             own.waker = Some(cx.waker().clone());
             drop(state);
-            over.as_mut().poll(cx)
+            over.as_mut().poll(cx).map(|()| false)
         })
-        .await;
+        .await
     }
 }
 
@@ -112,15 +141,19 @@ mod tests {
     const KEY: AttemptKey = AttemptKey([1; 16]);
     const HOUR: Duration = Duration::from_secs(3_600);
 
+    fn join(waiting: &Arc<Waiting>) -> Turn {
+        waiting.join(KEY).unwrap()
+    }
+
     fn is_called(turn: &Turn) -> bool {
-        turn.called_within(HOUR).now_or_never().is_some()
+        turn.called_by(Instant::now() + HOUR).now_or_never().is_some()
     }
 
     #[test]
     fn there_is_a_queue_while_someone_waits() {
         let waiting = Arc::new(Waiting::default());
         assert!(waiting.is_empty(KEY));
-        let turn = waiting.join(KEY);
+        let turn = join(&waiting);
         assert!(!waiting.is_empty(KEY) && waiting.is_empty(AttemptKey([2; 16])));
         drop(turn);
         assert!(waiting.is_empty(KEY));
@@ -129,7 +162,7 @@ mod tests {
     #[test]
     fn who_was_called_and_leaves_calls_the_next() {
         let waiting = Arc::new(Waiting::default());
-        let (first, second, third) = (waiting.join(KEY), waiting.join(KEY), waiting.join(KEY));
+        let (first, second, third) = (join(&waiting), join(&waiting), join(&waiting));
         waiting.call_next(KEY);
         drop(first);
         assert!(!is_called(&third) && is_called(&second));
@@ -138,11 +171,36 @@ mod tests {
     #[test]
     fn who_leaves_uncalled_calls_nobody() {
         let waiting = Arc::new(Waiting::default());
-        let (first, second, third) = (waiting.join(KEY), waiting.join(KEY), waiting.join(KEY));
+        let (first, second, third) = (join(&waiting), join(&waiting), join(&waiting));
         drop(first);
         assert!(!is_called(&second));
         waiting.call_next(KEY);
         drop(third);
         assert!(is_called(&second) && !is_called(&second));
+    }
+
+    #[test]
+    fn the_queue_of_a_key_is_bounded() {
+        let waiting = Arc::new(Waiting::default());
+        let mut turns: Vec<_> = (0..MOST_WAITING).map(|_| join(&waiting)).collect();
+        assert!(waiting.join(KEY).is_none());
+        assert!(waiting.join(AttemptKey([2; 16])).is_some());
+        turns.pop();
+        assert!(waiting.join(KEY).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_first_alone_asks_without_being_called() {
+        let waiting = Arc::new(Waiting::default());
+        let (first, second) = (join(&waiting), join(&waiting));
+        let end = Instant::now() + HOUR;
+        first.called_by(end).await;
+        let asked = tokio::time::timeout(LONGEST_PAUSE * 3, second.called_by(end));
+        assert!(asked.await.is_err());
+        drop(first);
+        second.called_by(end).await;
+        let soon = Instant::now() + LONGEST_PAUSE / 2;
+        let _third = join(&waiting);
+        join(&waiting).called_by(soon).await;
     }
 }
