@@ -43,7 +43,8 @@ impl ClientPolicy {
             }
             _ => None,
         };
-        let found = credentials.authenticate(clients).await.map_err(|error| store_unavailable(&error))?;
+        let found =
+            budget.spend(|_| credentials.authenticate(clients)).await.map_err(|error| store_unavailable(&error))?;
         if let Some(attempt) = attempt {
             if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
         }
@@ -64,8 +65,20 @@ mod tests {
     async fn ask(policy: &ClientPolicy, body: &str) -> u16 {
         let (parts, ()) = http::Request::new(()).into_parts();
         let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
-        let asked = policy.authenticate(&parts, &form, &StoreBudget::new(Duration::from_secs(1))).await;
+        let asked = policy.authenticate(&parts, &form, &StoreBudget::new(Duration::from_millis(200))).await;
         asked.map_or_else(|error| error.status().as_u16(), |_| 200)
+    }
+
+    #[tokio::test]
+    async fn a_table_of_clients_that_does_not_answer_is_not_waited_for() {
+        struct Stuck;
+        impl crate::Clients for Stuck {
+            async fn find(&self, _: &str) -> Result<Option<Client>, crate::StoreError> {
+                std::future::pending().await
+            }
+        }
+        let policy = ClientPolicy { clients: Some(Arc::new(Stuck)), ..ClientPolicy::default() };
+        assert_eq!(ask(&policy, "client_id=web").await, 503);
     }
 
     #[tokio::test]
