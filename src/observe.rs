@@ -35,6 +35,12 @@ pub(crate) fn issuer_failed(error: &crate::BoxError) {
     warn("no access token could be issued", error.as_ref());
 }
 
+pub(crate) fn bearer_refused(reason: crate::InvalidToken) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(%reason, "a bearer token was refused");
+    let _ = reason;
+}
+
 /// Hashes on these vectors are not what they should be; others are used.
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {

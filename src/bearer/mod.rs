@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator,
+    AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator, observe,
     protocol::bearer,
     shell::{InvalidConfig, ResponseBody, ResponseFuture, check_realm},
     store::{DenyList, DynDenyList},
@@ -119,6 +119,9 @@ impl Guard {
     }
 
     fn refuse<B>(&self, request: &Request<B>, error: &BearerError) -> Response<Bytes> {
+        if let BearerError::InvalidToken(reason) = error {
+            observe::bearer_refused(*reason);
+        }
         let response = if bearer::is_grpc(request) { error.render_grpc() } else { (self.render)(error) };
         error.complete(&self.realm, response)
     }
