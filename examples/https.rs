@@ -6,7 +6,7 @@
 //! CERTIFICATE is the file that it prints: made at start, for trying only. The same site is also served without TLS, on
 //! the port that it prints second, where a login answers 400.
 
-use std::{env, sync::Arc};
+use std::{env, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, routing::get};
 use hyper_util::{
@@ -66,7 +66,11 @@ async fn main() -> Result<(), BoxError> {
     // Only what came through the acceptor is marked.
     let app = app.layer(Extension(OverTls));
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, say: those who are connected are still served.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let (tls, service) = (tls.clone(), TowerToHyperService::new(app.clone()));
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };

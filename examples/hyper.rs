@@ -4,7 +4,7 @@
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:8000/
 
-use std::{convert::Infallible, env};
+use std::{convert::Infallible, env, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -43,7 +43,11 @@ async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, say: those who are connected are still served.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;

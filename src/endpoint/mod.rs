@@ -84,7 +84,9 @@ impl TokenEndpointLayer {
         self.edit(|endpoint| endpoint.exchange.policy.ignored = true)
     }
 
-    /// Hands out refresh tokens and serves `grant_type=refresh_token`.
+    /// Hands out refresh tokens and serves `grant_type=refresh_token`. The verifier must implement
+    /// [`verify_subject`](crate::Verifier::verify_subject), as [`PasswordVerifier`](crate::PasswordVerifier) does: its
+    /// default, which closures have, refuses each refresh.
     #[must_use]
     pub fn with_refresh_tokens(self, tokens: RefreshTokens) -> Self {
         self.edit(|endpoint| endpoint.exchange.refresh = Some(tokens))

@@ -76,7 +76,8 @@ pub trait Users: Send + Sync + 'static {
     }
 
     /// Replaces the hash of `user` by one of the same password with today's parameters. Replace only if the stored
-    /// hash still is `user.password_hash()`: the password may have been changed meanwhile. The default keeps the old.
+    /// hash still is `user.password_hash()`: the password may have been changed meanwhile. The default keeps the old,
+    /// and each right login then computes the new one for nothing: two hashes instead of one.
     fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (user, new);
         std::future::ready(Ok(()))

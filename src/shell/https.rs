@@ -37,7 +37,9 @@ pub struct RequireHttps {
 }
 
 impl RequireHttps {
-    /// Trusts the scheme of the request's URI and the extension [`OverTls`], and no header.
+    /// Trusts the scheme of the request's URI and the extension [`OverTls`], and no header. The scheme is the client's
+    /// word (HTTP/2, or HTTP/1 with an absolute URI): this catches who forgot TLS, not who lies about their own
+    /// connection. For that, take [`by`](Self::by) with `OverTls` alone.
     #[must_use]
     pub fn new() -> Self {
         Self::by(|request| {
