@@ -127,7 +127,11 @@ pub(crate) mod tests {
     pub(crate) fn logged(run: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
         tracing::subscriber::with_default(subscriber, run);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }

@@ -106,9 +106,9 @@ impl AttemptLimits {
         self
     }
 
-    /// Also slows down, by `delay`, each attempt on an account that had as many failures as `limit` from anywhere, or
-    /// has as many attempts under way. It does not refuse, so nobody can lock an owner out. A success that was not
-    /// slowed down clears this count, too. A minute at most.
+    /// Also slows down, by `delay`, each attempt on an account whose failures and attempts under way, from anywhere,
+    /// together reach `limit`. It does not refuse, so nobody can lock an owner out. A success that was not slowed down
+    /// clears this count, too. A minute at most.
     #[must_use]
     pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
         self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
@@ -163,7 +163,7 @@ impl AttemptLimits {
     ///
     /// # Errors
     /// 429 while the account is held from this address; 503 when the store is away, or when as many checks as the
-    /// limit has places are still under way after a second.
+    /// limit has places are still under way after a second, or a hundred times as many wait already.
     ///
     /// ```
     /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
@@ -284,30 +284,32 @@ impl Attempt {
         let Some(key) = key else { return Ok(()) };
         let no_room = || TokenError::temporarily_unavailable(LONGEST_WAIT);
         let end = Instant::now() + LONGEST_WAIT;
+        let waiting = Arc::clone(&self.waiting);
+        let join = || waiting.join(key, limit.failures).ok_or_else(no_room);
         let mut turn = None;
-        if !self.waiting.is_empty(key) {
-            turn.insert(self.waiting.join(key).ok_or_else(no_room)?).called_by(end).await;
+        if !waiting.is_empty(key) {
+            turn.insert(join()?).called_by(end).await;
         }
-        loop {
+        let answer = loop {
             match self.reserve(key, limit, cleared_by_success).await? {
-                Reservation::Reserved => break,
-                Reservation::Held { retry_after } => return Err(TokenError::too_many_attempts(retry_after)),
+                Reservation::Reserved => break Ok(()),
+                Reservation::Held { retry_after } => break Err(TokenError::too_many_attempts(retry_after)),
                 Reservation::Busy if Instant::now() >= end => return Err(no_room()),
                 Reservation::Busy => {
                     let turn = match &turn {
                         Some(turn) => turn,
-                        None => turn.insert(self.waiting.join(key).ok_or_else(no_room)?),
+                        None => turn.insert(join()?),
                     };
                     turn.called_by(end).await;
                 }
             }
-        }
+        };
         if let Some(turn) = turn {
             drop(turn);
-            // Where one place has come free in another process there may be more.
-            self.waiting.call_next(key);
+            // Who is next is held, too, or finds another place that has come free in another process.
+            waiting.call_next(key);
         }
-        Ok(())
+        answer
     }
 
     /// The credentials were wrong: it counts.

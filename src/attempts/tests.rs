@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+
 use super::{waiting::LONGEST_PAUSE, *};
 use crate::store::MemoryAttemptStore;
 
@@ -144,36 +146,38 @@ async fn a_crowd_is_served_in_turn_and_no_place_stays_empty() {
     assert!(limits.waiting.is_empty(limits.key("account and address", "alice", None).unwrap()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn places_that_come_free_in_another_process_are_all_taken_together() {
     let store = Arc::default();
-    let (here, there) = (limits(&store), limits(&store));
-    let mut taken = Vec::new();
-    for _ in 0..10 {
-        taken.push(there.reserve("alice", None).await.unwrap());
-    }
-    let waiting: Vec<_> = (0..10)
-        .map(|_| {
-            let limits = here.clone();
-            tokio::spawn(async move { limits.reserve("alice", None).await })
-        })
-        .collect();
-    while here.waiting.len(here.key("account and address", "alice", None).unwrap()) < waiting.len() {
-        tokio::task::yield_now().await;
-    }
-    let begun = Instant::now();
+    let two = AttemptLimit { failures: 2, window: MINUTE };
+    let [here, there] = [&store, &store].map(|store| limits(store).with_account_and_address_limit(two));
+    let taken = [there.reserve("alice", None).await.unwrap(), there.reserve("alice", None).await.unwrap()];
+    let (mut first, mut second) = (Box::pin(here.reserve("alice", None)), Box::pin(here.reserve("alice", None)));
+    assert!((&mut first).now_or_never().is_none());
+    timer::sleep(LONGEST_PAUSE / 2).await;
+    assert!((&mut second).now_or_never().is_none());
     drop(taken);
-    let mut kept = Vec::new();
-    for reserved in waiting {
-        kept.push(reserved.await.unwrap().unwrap());
+    let _kept = first.await.unwrap();
+    assert!(second.now_or_never().is_some_and(|reserved| reserved.is_ok()), "not a pause later");
+}
+
+#[tokio::test]
+async fn all_who_wait_are_told_at_once_that_the_account_is_held() {
+    let once = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_and_address_limit(once);
+    let guess = limits.reserve("alice", None).await.unwrap();
+    let mut waiting: Vec<_> = (0..20).map(|_| Box::pin(limits.reserve("alice", None))).collect();
+    for one in &mut waiting {
+        assert!(one.now_or_never().is_none());
     }
-    // One after the other it would be a pause for each of them.
-    assert!(begun.elapsed() < 10 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
+    guess.failed().await.unwrap();
+    for one in waiting {
+        assert_eq!(one.now_or_never().unwrap().unwrap_err().status(), 429);
+    }
 }
 
 #[tokio::test]
 async fn with_nobody_in_the_queue_a_place_is_taken_at_once() {
-    use futures_util::FutureExt;
     let limits = limits(&Arc::default());
     assert!(limits.reserve("alice", at("192.0.2.1")).now_or_never().is_some_and(|reserved| reserved.is_ok()));
 }

@@ -16,8 +16,8 @@ use crate::{
     timer,
 };
 
-/// Under one key. More would not get a place within the second that they wait.
-const MOST_WAITING: usize = 1_000;
+/// More would hardly get a place within the second that they wait.
+const MOST_WAITING_FOR_A_PLACE: usize = 100;
 
 /// After so long the first asks again though it was not called: a place may have come free in another process.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -42,18 +42,13 @@ impl Waiting {
         !lock(&self.0).queues.contains_key(&key)
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self, key: AttemptKey) -> usize {
-        lock(&self.0).queues.get(&key).map_or(0, VecDeque::len)
-    }
-
-    /// Takes the last place in the queue, if there is room.
-    pub(super) fn join(self: &Arc<Self>, key: AttemptKey) -> Option<Turn> {
+    /// Takes the last place in the queue for this many places under the key, if there is room.
+    pub(super) fn join(self: &Arc<Self>, key: AttemptKey, places: u32) -> Option<Turn> {
         let mut state = lock(&self.0);
         state.next_id += 1;
         let id = state.next_id;
         let queue = state.queues.entry(key).or_default();
-        if queue.len() >= MOST_WAITING {
+        if queue.len() >= MOST_WAITING_FOR_A_PLACE.saturating_mul(places.max(1) as usize) {
             return None;
         }
         queue.push_back(Waiter { id, called: false, waker: None });
@@ -142,11 +137,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn join(waiting: &Arc<Waiting>) -> Turn {
-        waiting.join(KEY).unwrap()
+        waiting.join(KEY, 1).unwrap()
     }
 
     fn is_called(turn: &Turn) -> bool {
-        turn.called_by(Instant::now() + HOUR).now_or_never().is_some()
+        turn.called_within(HOUR).now_or_never() == Some(true)
     }
 
     #[test]
@@ -182,11 +177,11 @@ mod tests {
     #[test]
     fn the_queue_of_a_key_is_bounded() {
         let waiting = Arc::new(Waiting::default());
-        let mut turns: Vec<_> = (0..MOST_WAITING).map(|_| join(&waiting)).collect();
-        assert!(waiting.join(KEY).is_none());
-        assert!(waiting.join(AttemptKey([2; 16])).is_some());
+        let mut turns: Vec<_> = (0..MOST_WAITING_FOR_A_PLACE).map(|_| join(&waiting)).collect();
+        assert!(waiting.join(KEY, 1).is_none());
+        assert!(waiting.join(KEY, 2).is_some() && waiting.join(AttemptKey([2; 16]), 1).is_some());
         turns.pop();
-        assert!(waiting.join(KEY).is_some());
+        assert!(waiting.join(KEY, 1).is_some());
     }
 
     #[tokio::test]

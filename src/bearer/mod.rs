@@ -198,6 +198,16 @@ mod tests {
         assert!(error.contains("\"a\\\"b\""), "{error}");
     }
 
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn the_reason_of_a_refusal_is_logged() {
+        let log = crate::observe::tests::logged(|| {
+            let error = BearerError::InvalidToken(InvalidToken::Revoked);
+            layer().guard.refuse(&Request::new(()), &error);
+        });
+        assert!(log.contains("DEBUG") && log.contains("the token was revoked"), "{log}");
+    }
+
     #[test]
     fn the_longest_token_that_is_looked_at_has_4096_bytes() {
         for (length, expected) in [(4_096, None), (4_097, Some(BearerError::InvalidToken(InvalidToken::Malformed)))] {

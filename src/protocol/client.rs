@@ -61,7 +61,8 @@ impl fmt::Debug for Client {
 
 /// Looks registered clients up.
 pub trait Clients: Send + Sync + 'static {
-    /// The client with this id.
+    /// The client with this id. Its time is the stores' time: see
+    /// [`with_store_time_budget`](crate::TokenEndpointLayer::with_store_time_budget).
     fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, StoreError>> + Send;
 }
 

@@ -112,11 +112,11 @@ impl RefreshTokens {
             Rotation::Rotated => Ok(Turn::Taken(next.encode())),
             Rotation::Mismatch => {
                 // A use at the same moment was first: the grace period is for that, too.
-                let repeated = match self.grace {
-                    Some(_) => self.find(token, budget).await?.and_then(|family| self.repeat(token, &family)),
-                    None => None,
-                };
-                Ok(repeated.map_or(Turn::Spent, Turn::Taken))
+                if self.grace.is_none() {
+                    return Ok(Turn::Spent);
+                }
+                let Some(family) = self.find(token, budget).await? else { return Ok(Turn::Gone) };
+                Ok(self.repeat(token, &family).map_or(Turn::Spent, Turn::Taken))
             }
             Rotation::Gone => Ok(Turn::Gone),
         }
