@@ -24,7 +24,7 @@ const DAY: i64 = 24 * HOUR;
 /// The clock of one server.
 pub struct Clock {
     file: PathBuf,
-    preload: String,
+    pub preload: String,
 }
 
 impl Clock {
