@@ -16,10 +16,8 @@ use crate::{
     protocol::bearer,
     shell::{InvalidConfig, ResponseBody, ResponseFuture, check_realm},
     store::{DenyList, DynDenyList},
+    token::LONGEST_TOKEN,
 };
-
-/// The longest bearer token that is looked at, in bytes.
-const LONGEST_TOKEN: usize = 4_096;
 
 type Render = dyn Fn(&BearerError) -> Response<Bytes> + Send + Sync;
 

@@ -86,7 +86,7 @@ impl Endpoint for IntrospectionEndpoint {
     }
 
     fn not_in_query(&self) -> &'static [&'static str] {
-        introspect::NOT_IN_QUERY
+        revoke::NOT_IN_QUERY
     }
 
     fn decide<'a>(

@@ -9,15 +9,11 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use serde_json::{Map, Value, json};
 
-use super::{client::Client, client_policy::ClientPolicy, error::TokenError, form::Form, response};
+use super::{client::Client, client_policy::ClientPolicy, error::TokenError, form::Form, response, revoke};
 use crate::{
     AccessToken, TokenValidator,
     store::{DynDenyList, StoreBudget},
 };
-
-const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
-/// Parameters that must not be in the query string.
-pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
 
 /// Everything that an introspection request is decided by.
 #[derive(Clone)]
@@ -35,7 +31,7 @@ impl Introspection {
         body: &[u8],
         budget: &StoreBudget,
     ) -> Result<Option<AccessToken>, TokenError> {
-        let form = Form::parse(body, PARAMETERS)?;
+        let form = Form::parse(body, revoke::PARAMETERS)?;
         // Before the token is looked at: else the endpoint tells strangers which of their guesses is a token.
         let client = self.policy.authenticate(parts, &form, budget).await?;
         if !client.as_ref().is_some_and(Client::is_confidential) {

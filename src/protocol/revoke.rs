@@ -23,7 +23,8 @@ use crate::{
     token::LONGEST_LEEWAY,
 };
 
-const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
+/// Those of introspection, too (RFC 7662, section 2.1).
+pub(crate) const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
 /// Parameters that must not be in the query string.
 pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     AccessToken, InvalidToken, IssuedToken, JwtValidator, Key, TokenIssuer, TokenRequest, TokenValidator,
-    VerificationKey, validator::LONGEST,
+    VerificationKey, validator::LONGEST_TOKEN,
 };
 use crate::BoxError;
 
@@ -146,8 +146,10 @@ impl Jwt {
         let signature = self.signing.sign(token.as_bytes()).ok_or("the key did not sign")?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        if token.len() > LONGEST {
-            return Err(format!("the token would have {} bytes, and the guard takes {LONGEST}", token.len()).into());
+        if token.len() > LONGEST_TOKEN {
+            return Err(
+                format!("the token would have {} bytes, and the guard takes {LONGEST_TOKEN}", token.len()).into()
+            );
         }
         Ok(IssuedToken::new(token, Duration::from_secs(self.ttl.as_secs())))
     }

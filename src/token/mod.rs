@@ -10,7 +10,7 @@ mod verification_key;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-pub(crate) use self::validator::LONGEST_LEEWAY;
+pub(crate) use self::validator::{LONGEST_LEEWAY, LONGEST_TOKEN};
 pub use self::{
     access::AccessToken,
     jwt::Jwt,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey, access::Contents};
 
 /// The longest token that is looked at, in bytes.
-pub(super) const LONGEST: usize = 4_096;
+pub(crate) const LONGEST_TOKEN: usize = 4_096;
 /// A token that was revoked is denied for so long beyond its lifetime: no guard may take it for good later.
 pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
@@ -159,7 +159,7 @@ enum Audience {
 
 impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        if token.len() > LONGEST {
+        if token.len() > LONGEST_TOKEN {
             return Err(InvalidToken::Malformed);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;

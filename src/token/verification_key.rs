@@ -60,7 +60,7 @@ impl VerificationKey {
         if x.len() != 32 {
             return Err(KeyError::Unreadable);
         }
-        Self::asymmetric(Algorithm::EdDSA, DecodingKey::from_ed_der(x), PublicKey::ed25519(x), provider)
+        Self::ed25519(x, provider)
     }
 
     /// ECDSA with P-256 and SHA-256, from a public key in PEM (`BEGIN PUBLIC KEY`).

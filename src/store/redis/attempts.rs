@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     StoreError,
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, STORE_TIME_BUDGET},
+    store::{
+        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, STORE_TIME_BUDGET,
+        attempts::RESERVATION_LEASE,
+    },
 };
-
-/// How long a reservation holds that nobody settles.
-const LEASE: &[u8] = b"30000";
 
 /// Failed attempts in Redis: one sorted set for each key that failed of late.
 #[derive(Clone, Debug)]
@@ -41,8 +41,8 @@ impl AttemptStore for RedisAttemptStore {
         deadline: Instant,
     ) -> Result<Reservation, StoreError> {
         let (id, failures) = (id.to_string(), limit.failures.to_string());
-        let window = millis(limit.window).to_string();
-        let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), LEASE];
+        let [window, lease] = [limit.window, RESERVATION_LEASE].map(|time| millis(time).to_string());
+        let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), lease.as_bytes()];
         let (code, wait): (u8, u64) =
             self.connection.run_again_if_cut(&RESERVE, &self.key(key), &arguments, deadline).await?;
         Ok(match code {
@@ -65,8 +65,9 @@ impl AttemptStore for RedisAttemptStore {
             AttemptOutcome::Succeeded => b"succeeded",
             AttemptOutcome::Released => b"released",
         };
-        let (id, window) = (id.to_string(), millis(limit.window).to_string());
-        let arguments = [id.as_bytes(), outcome, window.as_bytes(), LEASE];
+        let id = id.to_string();
+        let [window, lease] = [limit.window, RESERVATION_LEASE].map(|time| millis(time).to_string());
+        let arguments = [id.as_bytes(), outcome, window.as_bytes(), lease.as_bytes()];
         self.connection.run::<u8>(&SETTLE, &self.key(key), &arguments, deadline).await.map(drop)
     }
 
