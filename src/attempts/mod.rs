@@ -284,30 +284,27 @@ impl Attempt {
         let Some(key) = key else { return Ok(()) };
         let no_room = || TokenError::temporarily_unavailable(LONGEST_WAIT);
         let end = Instant::now() + LONGEST_WAIT;
-        let waiting = Arc::clone(&self.waiting);
-        let join = || waiting.join(key, limit.failures).ok_or_else(no_room);
         let mut turn = None;
-        if !waiting.is_empty(key) {
-            turn.insert(join()?).called_by(end).await;
-        }
+        let mut in_line = !self.waiting.is_empty(key);
         let answer = loop {
+            if in_line {
+                let turn = match &turn {
+                    Some(turn) => turn,
+                    None => turn.insert(self.waiting.join(key, limit.failures).ok_or_else(no_room)?),
+                };
+                turn.called_by(end).await;
+            }
             match self.reserve(key, limit, cleared_by_success).await? {
                 Reservation::Reserved => break Ok(()),
                 Reservation::Held { retry_after } => break Err(TokenError::too_many_attempts(retry_after)),
                 Reservation::Busy if Instant::now() >= end => return Err(no_room()),
-                Reservation::Busy => {
-                    let turn = match &turn {
-                        Some(turn) => turn,
-                        None => turn.insert(join()?),
-                    };
-                    turn.called_by(end).await;
-                }
+                Reservation::Busy => in_line = true,
             }
         };
         if let Some(turn) = turn {
             drop(turn);
             // Who is next is held, too, or finds another place that has come free in another process.
-            waiting.call_next(key);
+            self.waiting.call_next(key);
         }
         answer
     }
