@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+#[path = "../tests/support/port.rs"]
+mod port;
 #[allow(dead_code)]
 #[path = "../tests/support/redis.rs"]
 mod server;

@@ -1,7 +1,6 @@
 //! `/docs` in a real Chromium.
 
 use std::{
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -9,7 +8,7 @@ use std::{
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 
-use crate::support::example::Example;
+use crate::support::{example::Example, port::free_port};
 
 struct Driver(Child);
 
@@ -21,7 +20,7 @@ impl Drop for Driver {
 }
 
 async fn browser() -> (Driver, Client) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let driver = Command::new("chromedriver")
         .arg(format!("--port={port}"))
         .stdout(Stdio::null())

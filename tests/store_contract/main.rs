@@ -12,6 +12,9 @@
 mod attempts;
 mod deny_list;
 mod faults;
+#[cfg(feature = "redis")]
+#[path = "../support/port.rs"]
+mod port;
 mod refresh;
 #[cfg(feature = "redis")]
 #[path = "../support/redis.rs"]

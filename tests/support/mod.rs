@@ -4,6 +4,7 @@
 pub mod client;
 pub mod example;
 pub mod http;
+pub mod port;
 pub mod redis;
 pub mod secrets;
 pub mod slow;

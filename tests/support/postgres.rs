@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{fs::MetadataExt, fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use crate::support::port::free_port;
 
 pub struct Postgres {
     child: Child,
@@ -18,7 +19,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let dir = std::env::temp_dir().join(format!("tower-oauth2-postgres-{}-{port}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         // Postgres refuses to run as root.

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    hash::{BuildHasher, Hasher, RandomState},
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use super::port::free_port;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -136,16 +137,6 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// Below those that the system gives to connections: one of many could take it while Redis is away.
-fn free_port() -> u16 {
-    loop {
-        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
 
