@@ -33,3 +33,12 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Runs a test in thousands of the ways in which its threads may interleave.
+#[cfg(all(test, shuttle))]
+pub(crate) fn explore(test: impl Fn() + Send + Sync + 'static) {
+    let test = std::sync::Arc::new(test);
+    let random = std::sync::Arc::clone(&test);
+    shuttle::check_random(move || random(), 3_000);
+    shuttle::check_pct(move || test(), 3_000, 3);
+}

@@ -1,6 +1,8 @@
 //! Limits on failed attempts: a place is reserved before a password is checked, so that a burst cannot get past.
 
 mod address;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 #[cfg(test)]
 mod tests;
 mod waiting;

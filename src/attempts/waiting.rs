@@ -93,7 +93,7 @@ impl Turn {
         state.queues.get(&self.key).and_then(VecDeque::front).is_none_or(|first| first.id == self.id)
     }
 
-    async fn called_within(&self, limit: Duration) -> bool {
+    pub(super) async fn called_within(&self, limit: Duration) -> bool {
         let mut over = pin!(timer::sleep(limit));
         poll_fn(|cx| {
             let mut state = lock(&self.waiting.0);
@@ -102,8 +102,10 @@ impl Turn {
             if std::mem::take(&mut own.called) {
                 return Poll::Ready(true);
             }
-            own.waker = Some(cx.waker().clone());
+            let before = own.waker.replace(cx.waker().clone());
+            // A waker runs code of the caller's when it is dropped: never under the lock.
             drop(state);
+            drop(before);
             over.as_mut().poll(cx).map(|()| false)
         })
         .await
@@ -114,14 +116,13 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = lock(&self.waiting.0);
         let Some(queue) = state.queues.get_mut(&self.key) else { return };
-        let called = queue.iter().any(|waiter| waiter.id == self.id && waiter.called);
-        queue.retain(|waiter| waiter.id != self.id);
+        let own = queue.iter().position(|waiter| waiter.id == self.id).and_then(|at| queue.remove(at));
         if queue.is_empty() {
             state.queues.remove(&self.key);
         }
         drop(state);
         // Called and gone: the place is another's.
-        if called {
+        if own.is_some_and(|own| own.called) {
             self.waiting.call_next(self.key);
         }
     }
@@ -129,6 +130,11 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Wake},
+    };
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -172,6 +178,32 @@ mod tests {
         waiting.call_next(KEY);
         drop(third);
         assert!(is_called(&second) && !is_called(&second));
+    }
+
+    /// Counts when it is dropped while nothing is locked.
+    struct DroppedFree(Arc<Waiting>, Arc<AtomicUsize>);
+
+    impl Wake for DroppedFree {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for DroppedFree {
+        fn drop(&mut self) {
+            self.1.fetch_add(usize::from(self.0.0.try_lock().is_ok()), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn wakers_are_dropped_when_nothing_is_locked() {
+        let (waiting, free) = (Arc::new(Waiting::default()), Arc::new(AtomicUsize::new(0)));
+        let turn = join(&waiting);
+        for replaced in 0..3 {
+            assert_eq!(free.load(Ordering::Relaxed), replaced.max(1) - 1);
+            let waker = Arc::new(DroppedFree(Arc::clone(&waiting), Arc::clone(&free))).into();
+            assert!(pin!(turn.called_within(HOUR)).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        drop(turn);
+        assert_eq!(free.load(Ordering::Relaxed), 3);
     }
 
     #[test]

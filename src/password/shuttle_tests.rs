@@ -12,13 +12,7 @@ use std::{
 use shuttle::{future::block_on, thread};
 
 use super::{HashingPool, PoolStats, oneshot};
-
-fn explore(test: impl Fn() + Send + Sync + 'static) {
-    let test = Arc::new(test);
-    let random = Arc::clone(&test);
-    shuttle::check_random(move || random(), 3_000);
-    shuttle::check_pct(move || test(), 3_000, 3);
-}
+use crate::sync::explore;
 
 /// Says how often it was dropped.
 struct Value(Arc<AtomicUsize>);

@@ -2,7 +2,6 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use crate::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
     Rotation, SecretHash, Successor,
 };
+use crate::sync::explore;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -27,13 +27,6 @@ fn now<T>(future: impl Future<Output = T>) -> T {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("a memory store waited"),
     }
-}
-
-fn explore(test: impl Fn() + Send + Sync + 'static) {
-    let test = Arc::new(test);
-    let random = Arc::clone(&test);
-    shuttle::check_random(move || random(), 3_000);
-    shuttle::check_pct(move || test(), 3_000, 3);
 }
 
 fn all<T: Send + 'static>(jobs: Vec<Box<dyn FnOnce() -> T + Send>>) -> Vec<T> {
