@@ -22,6 +22,22 @@ fn cost(phc: &str, name: &str) -> Option<u32> {
     parameter(phc, name)?.parse().ok()
 }
 
+/// What is no hash of Argon2, costs too much, or was made with what is not in it.
+fn is_refused(phc: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(phc) else { return true };
+    let is_argon2 = ["argon2i", "argon2d", "argon2id"].contains(&hash.algorithm.as_str());
+    let is_whole = hash.salt.is_some_and(|salt| salt.as_ref().len() >= 8) && hash.hash.is_some();
+    let has_more = ["keyid", "data"].map(|name| parameter(phc, name).unwrap_or_default()) != ["", ""];
+    !is_argon2
+        || !hash.version.is_none_or(|version| [16, 19].contains(&version))
+        || !is_whole
+        || has_more
+        || argon2::Params::try_from(&hash).is_err()
+        || cost(phc, "m").is_some_and(|m| m > 262_144)
+        || cost(phc, "t").is_some_and(|t| t > 10)
+        || cost(phc, "p").is_some_and(|p| p > 16)
+}
+
 fuzz_target!(|phc: &str| {
     let users = match MemoryUsers::from_phc([("alice", phc, "")]) {
         Ok(users) => users,
@@ -29,16 +45,14 @@ fuzz_target!(|phc: &str| {
             // Nothing of the hash may be told: whatever it is, the message is the same.
             let other = MemoryUsers::from_phc([("alice", "", "")]).expect_err("no hash at all");
             assert_eq!(error.to_string(), other.to_string());
+            assert!(is_refused(phc), "{phc}");
             return;
         }
     };
     let mut reference = PasswordHash::new(phc).expect("what is read here is a PHC string for others, too");
     // Without a version it is of the first one, as the reference implementation writes it; the crate takes the newest.
     reference.version = reference.version.or(Some(16));
-    assert!(cost(phc, "m").is_none_or(|m| m <= 262_144) && cost(phc, "t").is_none_or(|t| t <= 10), "{phc}");
-    assert!(cost(phc, "p").is_none_or(|p| p <= 16), "{phc}");
-    let foreign = ["keyid", "data"].map(|name| parameter(phc, name).unwrap_or_default());
-    assert_eq!(foreign, ["", ""], "hashed with what is not there: {phc}");
+    assert!(!is_refused(phc), "{phc}");
     if cost(phc, "m").is_none_or(|m| m > 64) || cost(phc, "t").is_none_or(|t| t > 1) {
         return;
     }

@@ -6,7 +6,7 @@ use crate::{
     ask::{Ask, FORM},
     base64, urlencoded,
     urlencoded::Piece,
-    world::{CLIENTS, USERS},
+    world::{CLIENTS, Logins, USERS},
 };
 
 const BODY_LIMIT: usize = 16_384;
@@ -65,6 +65,8 @@ pub struct Model {
     /// All refresh tokens, in the order in which they were given out.
     pub issued: Vec<String>,
     pub access: Vec<Access>,
+    /// What the verifier was due to be asked, and was not yet.
+    pub logins: Logins,
 }
 
 type Refusal = (u16, &'static str);
@@ -102,10 +104,27 @@ impl Model {
     fn token(&mut self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
         match form.get("grant_type") {
             None => Err(INVALID_REQUEST),
-            Some("password") => log_in(ask, form),
+            Some("password") => self.log_in(ask, form),
             Some("refresh_token") => self.refresh(ask, form),
             Some(_) => Err((400, "unsupported_grant_type")),
         }
+    }
+
+    fn log_in(&mut self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
+        let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
+            return Err(INVALID_REQUEST);
+        };
+        let forbidden = |c: char| c.is_ascii_control() && c != '\t' || c == '\u{FFFE}' || c == '\u{FFFF}';
+        if username.contains(forbidden) || password.contains(forbidden) {
+            return Err(INVALID_REQUEST);
+        }
+        let client = client(&ask.parts.headers, form)?;
+        let asked = scope(form)?;
+        self.logins.push((username.to_owned(), password.to_owned(), client.map(str::to_owned), asked.clone()));
+        let right = |user: &&(&str, &str, &str)| user.0 == username && user.1 == password && user.0 != "mallory";
+        let (user, _, allowed) = USERS.iter().find(right).ok_or(INVALID_GRANT)?;
+        let scope = narrowed(asked, allowed.split(' ').map(str::to_owned).collect())?;
+        Ok(Due::Tokens(Grant { user, client, scope, line: Line::Begun }))
     }
 
     fn refresh(&mut self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
@@ -197,22 +216,6 @@ impl Model {
             Some(_) => Due::Guarded(403, Some("insufficient_scope")),
         }
     }
-}
-
-fn log_in(ask: &Ask, form: &Form) -> Result<Due, Refusal> {
-    let (Some(username), Some(password)) = (form.get("username"), form.get("password")) else {
-        return Err(INVALID_REQUEST);
-    };
-    let forbidden = |c: char| c.is_ascii_control() && c != '\t' || c == '\u{FFFE}' || c == '\u{FFFF}';
-    if username.contains(forbidden) || password.contains(forbidden) {
-        return Err(INVALID_REQUEST);
-    }
-    let client = client(&ask.parts.headers, form)?;
-    let asked = scope(form)?;
-    let right = |user: &&(&str, &str, &str)| user.0 == username && user.1 == password && user.0 != "mallory";
-    let (user, _, allowed) = USERS.iter().find(right).ok_or(INVALID_GRANT)?;
-    let scope = narrowed(asked, allowed.split(' ').map(str::to_owned).collect())?;
-    Ok(Due::Tokens(Grant { user, client, scope, line: Line::Begun }))
 }
 
 /// The scope asked for, without duplicates; empty where none is.

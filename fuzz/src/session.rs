@@ -5,10 +5,10 @@ use http::{Uri, header::AUTHORIZATION};
 use crate::{
     ask::Ask,
     base64,
-    model::{self, Model},
+    model::{self, Due, Model},
     reply::{self, Reply},
     urlencoded,
-    world::{World, is_endpoint},
+    world::World,
 };
 
 /// The names that the replies' own sentences may hold.
@@ -29,9 +29,12 @@ impl Session {
         let due = self.model.due(ask);
         let reply = self.world.send(ask);
         reply::check(&mut self.model, ask, &reply, &due);
+        let due_logins = std::mem::take(&mut self.model.logins);
+        assert_eq!(self.world.take_logins(), due_logins, "the verifier is asked for what was sent, once, and else not");
         // The members of the other replies are known one by one.
-        if !reply.status().is_success() && is_endpoint(&ask.parts.method, ask.parts.uri.path()) {
+        if matches!(due, Due::Refused(..) | Due::Guarded(..)) {
             self.check_echo(ask, &reply);
+            self.world.take_logins();
         }
         reply
     }
@@ -97,8 +100,10 @@ fn secrets(ask: &Ask) -> Vec<String> {
     let query = ask.parts.uri.query().unwrap_or_default().as_bytes();
     let fields = ask.parts.headers.get_all(AUTHORIZATION).iter();
     let basic = fields.filter_map(|field| model::basic(field.as_bytes())).flat_map(|(id, secret)| [id, secret]);
+    let raw = ask.parts.headers.get_all(AUTHORIZATION).iter().filter_map(|field| field.to_str().ok());
+    let raw = raw.flat_map(|field| [Some(field), field.split_once(' ').map(|(_, rest)| rest)]).flatten();
     let values = [query, &ask.body].into_iter().flat_map(urlencoded::pieces).filter_map(|(_, value)| value);
-    values.chain(basic).collect()
+    values.chain(basic).chain(raw.map(str::to_owned)).collect()
 }
 
 /// The same request with other text in place of `secret`.
@@ -120,6 +125,12 @@ fn without(ask: &Ask, secret: &str) -> Ask {
         pieces.collect::<Vec<_>>().join(&b'&')
     };
     let mut other = ask.clone();
+    for (_, field) in other.parts.headers.iter_mut().filter(|(name, _)| *name == AUTHORIZATION) {
+        let scheme = field.to_str().ok().and_then(|field| field.strip_suffix(secret));
+        if let Some(scheme) = scheme.filter(|scheme| scheme.is_empty() || scheme.ends_with(' ')) {
+            *field = format!("{scheme}{turned}").parse().expect("a field as it was");
+        }
+    }
     other.body = rewritten(&ask.body);
     if let Some(query) = ask.parts.uri.query() {
         let query = String::from_utf8_lossy(&rewritten(query.as_bytes())).into_owned();

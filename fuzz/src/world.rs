@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     pin::pin,
-    sync::LazyLock,
+    sync::{Arc, LazyLock, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tower_layer::Layer;
 use tower_oauth2_password::{
     AccessToken, BearerLayer, BearerService, Client, EndpointService, Identity, IntrospectionLayer, Jwt, Key, Leaf,
-    Login, RefreshTokens, RevocationLayer, StaticClients, TokenEndpointLayer, Verdict, Verifier, VerifyError,
+    Login, RefreshTokens, RevocationLayer, Scope, StaticClients, TokenEndpointLayer, Verdict, Verifier, VerifyError,
     store::{MemoryDenyList, MemoryRefreshStore},
 };
 use tower_service::Service;
@@ -41,7 +41,11 @@ pub const USERS: [(&str, &str, &str); 5] = [
 pub const CLIENTS: [(&str, &str); 4] =
     [("demo-web", "demo-web-secret"), ("percent", "100%25"), ("colon", "a:b"), ("demo-cli", "")];
 
-struct Accounts;
+/// What came to the verifier since it was last asked: username, password, client and scope.
+pub type Logins = Vec<(String, String, Option<String>, Vec<String>)>;
+
+#[derive(Clone, Default)]
+struct Accounts(Arc<Mutex<Logins>>);
 
 fn verdict(found: Option<&(&str, &str, &str)>) -> Verdict {
     match found {
@@ -55,7 +59,11 @@ fn verdict(found: Option<&(&str, &str, &str)>) -> Verdict {
 impl Verifier for Accounts {
     async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
         let right = |user: &&(&str, &str, &str)| user.0 == login.username && user.1 == login.password.expose();
-        Ok(verdict(USERS.iter().find(right)))
+        let verdict = verdict(USERS.iter().find(right));
+        let scope = login.scope.iter().flat_map(Scope::iter).map(str::to_owned).collect();
+        let login = (login.username, login.password.expose().to_owned(), login.client_id, scope);
+        self.0.lock().expect("one thread").push(login);
+        Ok(verdict)
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
@@ -94,6 +102,7 @@ pub struct World {
     stack: Stack,
     leaf: Leaf,
     guard: BearerService<Inner>,
+    accounts: Accounts,
 }
 
 pub static JWT: LazyLock<Jwt> =
@@ -114,7 +123,8 @@ impl World {
             refresh = refresh.with_grace(Duration::from_secs(10));
         }
         let deny_list = MemoryDenyList::new();
-        let token = TokenEndpointLayer::new(Accounts, JWT.clone())
+        let accounts = Accounts::default();
+        let token = TokenEndpointLayer::new(accounts.clone(), JWT.clone())
             .with_clients(KNOWN.clone())
             .with_refresh_tokens(refresh.clone());
         let revocation = RevocationLayer::new(refresh)
@@ -129,7 +139,12 @@ impl World {
             leaf: token.clone().into_service(),
             stack: token.layer(revocation.layer(introspection.layer(Inner))),
             guard: guard.layer(Inner),
+            accounts,
         }
+    }
+
+    pub fn take_logins(&mut self) -> Logins {
+        std::mem::take(&mut self.accounts.0.lock().expect("one thread"))
     }
 
     pub fn send(&mut self, ask: &Ask) -> Response<Bytes> {
