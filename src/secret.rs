@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// A password, client secret or token on its way through the program.
@@ -51,7 +52,17 @@ impl From<&str> for Secret {
     }
 }
 
-/// From JSON or a form: the text is not copied on the way.
+/// The SHA-256 of a random secret, as it is kept.
+pub(crate) fn sha256(secret: &[u8]) -> [u8; 32] {
+    // Where it lies: a hasher that is moved, as by `digest`, leaves a copy of what it was given.
+    let mut hasher = Sha256::new();
+    hasher.update(secret);
+    let mut sum = [0; 32];
+    hasher.finalize_into_reset((&mut sum).into());
+    sum
+}
+
+/// Of a text in JSON that has escapes, the reader keeps a copy that is not overwritten.
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)

@@ -1,7 +1,7 @@
 //! Locks and threads, as this crate uses them: std's, or shuttle's while a test explores how threads may interleave
 //! (`RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle`).
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::{
@@ -32,6 +32,16 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 /// Waits until another thread notifies.
 pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Like [`wait`], for so long at most, and whether it took so long.
+pub(crate) fn wait_for<'a, T>(
+    changed: &Condvar,
+    guard: MutexGuard<'a, T>,
+    most: Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    let (guard, over) = changed.wait_timeout(guard, most).unwrap_or_else(PoisonError::into_inner);
+    (guard, over.timed_out())
 }
 
 /// Runs a test in thousands of the ways in which its threads may interleave.

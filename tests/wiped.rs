@@ -1,4 +1,5 @@
-//! After its login a password is nowhere in this process's memory, as far as this crate had it in its hands.
+//! After its login a password, a client's secret or a token is nowhere in this process's memory, nor what hashing left, as
+//! far as this crate had it in its hands.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -12,14 +13,19 @@
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
+    slice::from_ref,
+    time::{Duration, Instant},
 };
 
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::Mutex;
 use tower::ServiceExt;
 use tower_oauth2_password::{
-    Argon2Params, HashingPool, Jwt, Key, Leaf, MemoryUsers, PasswordVerifier, Secret, TokenEndpointLayer,
+    Argon2Params, Client, HashingPool, Jwt, Key, Leaf, MemoryUsers, PasswordVerifier, RefreshTokens, ResponseBody,
+    Secret, StaticClients, TokenEndpointLayer, store::MemoryRefreshStore,
 };
 use zeroize::Zeroizing;
 
@@ -37,11 +43,15 @@ fn encoded(masked: &[u8]) -> Vec<u8> {
     masked.iter().flat_map(|byte| [b'%' ^ MASK, digit((byte ^ MASK) >> 4), digit((byte ^ MASK) & 15)]).collect()
 }
 
-/// How often the middle of the password, plain or encoded, is in memory that can be written.
-fn copies(masked: &[u8; LENGTH]) -> usize {
+/// The middle of the password, plain and encoded.
+fn forms(masked: &[u8; LENGTH]) -> [Vec<u8>; 2] {
     let middle = &masked[12..28];
-    let encoded = encoded(middle);
-    let overlap = encoded.len() - 1;
+    [middle.to_vec(), encoded(middle)]
+}
+
+/// How often one of these masked texts is in memory that can be written.
+fn copies(wanted: &[Vec<u8>]) -> usize {
+    let overlap = wanted.iter().map(Vec::len).max().unwrap() - 1;
     let memory = File::open("/proc/self/mem").unwrap();
     let mut found = 0;
     for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
@@ -59,12 +69,14 @@ fn copies(masked: &[u8; LENGTH]) -> usize {
             if memory.read_exact_at(&mut piece[..size], at).is_err() {
                 break;
             }
-            // Masked, so that this buffer does not count itself.
-            piece[..size].iter_mut().for_each(|byte| *byte ^= MASK);
-            found += [middle, &encoded]
-                .map(|wanted| piece[..size].windows(wanted.len()).filter(|window| *window == wanted).count())
-                .iter()
-                .sum::<usize>();
+            // Masked and without what this buffer held before, so that it does not count itself.
+            let own = piece.as_ptr() as u64..piece.as_ptr() as u64 + piece.len() as u64;
+            for (byte, at) in piece[..size].iter_mut().zip(at..) {
+                *byte = if own.contains(&at) { 0 } else { *byte ^ MASK };
+            }
+            let count =
+                |wanted: &Vec<u8>| piece[..size].windows(wanted.len()).filter(|window| window == wanted).count();
+            found += wanted.iter().map(count).sum::<usize>();
             // What lies across two pieces is seen in the second.
             at += if at + (size as u64) < end { size - overlap } else { size } as u64;
         }
@@ -72,35 +84,136 @@ fn copies(masked: &[u8; LENGTH]) -> usize {
     found
 }
 
-async fn log_in(endpoint: &Leaf, masked: &[u8; LENGTH]) -> u16 {
-    let mut body = Zeroizing::new(Vec::with_capacity(256));
-    body.extend(b"grant_type=password&username=alice&password=");
-    body.extend(encoded(masked).iter().map(|byte| byte ^ MASK));
+/// A buffer of which nothing is left, and no copy was left while it grew.
+fn unmasked(masked: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(masked.len()));
+    text.extend(masked.iter().map(|byte| byte ^ MASK));
+    text
+}
+
+async fn post(endpoint: &Leaf, form: &[u8], masked: &[u8]) -> Response<ResponseBody<String>> {
+    let mut body = Zeroizing::new(Vec::with_capacity(512));
+    body.extend(form);
+    body.extend(masked.iter().map(|byte| byte ^ MASK));
     let request = Request::post("/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::new(Bytes::from_owner(body)))
         .unwrap();
-    endpoint.clone().oneshot(request).await.unwrap().status().as_u16()
+    endpoint.clone().oneshot(request).await.unwrap()
 }
+
+async fn log_in(endpoint: &Leaf, masked: &[u8; LENGTH]) -> u16 {
+    post(endpoint, b"grant_type=password&username=alice&password=", &encoded(masked)).await.status().as_u16()
+}
+
+fn jwt() -> Jwt {
+    Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a")
+}
+
+async fn endpoint(pool: HashingPool, hash: &str) -> TokenEndpointLayer {
+    let users = MemoryUsers::from_phc([("alice", hash, "")]).unwrap();
+    TokenEndpointLayer::new(PasswordVerifier::new(users).with_pool(pool), jwt())
+}
+
+fn pool(memory: u32) -> HashingPool {
+    HashingPool::new().with_threads(1).with_params(Argon2Params::new(memory, 1, 1).unwrap())
+}
+
+fn secret(masked: &[u8]) -> Secret {
+    Secret::from(std::str::from_utf8(&unmasked(masked)).unwrap())
+}
+
+/// Each test looks at the memory of all, and holds for a moment what the others must not have.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
 async fn a_password_is_nowhere_after_its_login() {
-    let pool = HashingPool::new().with_threads(1).with_params(Argon2Params::new(64, 1, 1).unwrap());
+    let _alone = ALONE.lock().await;
+    let pool = pool(64);
     let password = masked(1);
-    let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
-    text.extend(password.iter().map(|byte| byte ^ MASK));
-    let kept = Secret::from(std::str::from_utf8(&text).unwrap());
-    drop(text);
-    assert!(copies(&password) >= 1, "the search finds nothing that is there");
+    let kept = secret(&password);
+    assert!(copies(&forms(&password)) >= 1, "the search finds nothing that is there");
     let hash = pool.hash(kept).await.unwrap();
-
-    let users = MemoryUsers::from_phc([("alice", hash.as_str(), "")]).unwrap();
-    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
-    let endpoint = TokenEndpointLayer::new(PasswordVerifier::new(users).with_pool(pool), jwt).into_service();
+    let endpoint = endpoint(pool, &hash).await.into_service();
     for _ in 0..5 {
         assert_eq!(log_in(&endpoint, &password).await, 200);
     }
     let wrong = masked(2);
     assert_eq!(log_in(&endpoint, &wrong).await, 400);
-    assert_eq!((copies(&password), copies(&wrong)), (0, 0), "copies are left of the right and of the wrong password");
+    let left = [&password, &wrong].map(|password| copies(&forms(password)));
+    assert_eq!(left, [0, 0], "copies are left of the right and of the wrong password");
+}
+
+#[tokio::test]
+async fn a_token_or_client_secret_is_nowhere_after_its_use() {
+    let _alone = ALONE.lock().await;
+    let pool = pool(64);
+    let (password, client_secret) = (masked(3), masked(4));
+    let hash = pool.hash(secret(&password)).await.unwrap();
+    let kept = secret(&client_secret);
+    let client = Client::confidential("web", kept.expose());
+    drop(kept);
+    let endpoint = endpoint(pool, &hash)
+        .await
+        .with_clients(StaticClients::new([client]))
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
+        .into_service();
+    let credentials = [encoded(&client_secret), b"&password=".map(|byte| byte ^ MASK).to_vec(), encoded(&password)];
+    let form = b"grant_type=password&username=alice&client_id=web&client_secret=";
+    let reply = post(&endpoint, form, &credentials.concat()).await;
+    assert_eq!(reply.status(), 200);
+    let mut tokens = tokens(reply).await;
+    for _ in 0..3 {
+        let form = b"grant_type=refresh_token&client_id=web&client_secret=";
+        let credentials = [encoded(&client_secret), b"&refresh_token=".map(|byte| byte ^ MASK).to_vec(), tokens.1];
+        let reply = post(&endpoint, form, &credentials.concat()).await;
+        assert_eq!(reply.status(), 200);
+        tokens = self::tokens(reply).await;
+    }
+    assert_eq!(copies(&forms(&client_secret)), 0, "copies of the client's secret");
+    let middle = |token: &[u8]| token[token.len() - 40..token.len() - 8].to_vec();
+    assert_eq!(copies(&[middle(&tokens.1)]), 0, "copies of the refresh token");
+    assert_eq!(copies(&[middle(&tokens.0)]), 0, "copies of the access token");
+}
+
+/// The access and the refresh token of a reply, masked.
+async fn tokens(reply: Response<ResponseBody<String>>) -> (Vec<u8>, Vec<u8>) {
+    let mut body = reply.into_body();
+    let text = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let member = |name: &[u8]| {
+        let start = text.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+        let masked = text[start..].iter().take_while(|byte| **byte != b'"').map(|byte| byte ^ MASK);
+        masked.collect::<Vec<_>>()
+    };
+    let tokens = (member(b"access_token\":\""), member(b"refresh_token\":\""));
+    assert!(
+        copies(from_ref(&tokens.0)) >= 1 && copies(from_ref(&tokens.1)) >= 1,
+        "the search finds nothing that is there"
+    );
+    tokens
+}
+
+#[tokio::test]
+async fn what_a_hash_leaves_in_memory_is_overwritten_when_nothing_is_hashed() {
+    let _alone = ALONE.lock().await;
+    let (pool, password) = (pool(1_024), masked(5));
+    let hash = pool.hash(secret(&password)).await.unwrap();
+    let stored = PasswordHash::new(&hash).unwrap();
+    let mut blocks = vec![Block::new(); 1_024];
+    let params = Params::try_from(&stored).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(&unmasked(&password), stored.salt.unwrap().as_ref(), &mut [0; 32], &mut blocks)
+        .unwrap();
+    let block: &[u64] = blocks[512].as_ref();
+    let wanted: Vec<u8> = block[..4].iter().flat_map(|word| word.to_ne_bytes()).map(|byte| byte ^ MASK).collect();
+    assert!(copies(from_ref(&wanted)) >= 1, "the search finds nothing that is there");
+    blocks.fill(Block::new());
+
+    let endpoint = endpoint(pool, &hash).await.into_service();
+    assert_eq!(log_in(&endpoint, &password).await, 200);
+    let end = Instant::now() + Duration::from_secs(60);
+    while copies(from_ref(&wanted)) > 0 {
+        assert!(Instant::now() < end, "the memory of the last hash is kept");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

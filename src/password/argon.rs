@@ -5,6 +5,7 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, Salt},
 };
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::backend::{Memory, fill};
 
@@ -91,7 +92,7 @@ impl StoredHash {
 
     pub(super) fn verify(&self, password: &str, memory: &mut Memory) -> bool {
         let expected = self.output.as_bytes();
-        let mut computed = vec![0; expected.len()];
+        let mut computed = Zeroizing::new(vec![0; expected.len()]);
         fill(self.algorithm, self.version, self.params, password.as_bytes(), self.salt.as_ref(), &mut computed, memory)
             && bool::from(computed.ct_eq(expected))
     }
@@ -108,8 +109,8 @@ impl StoredHash {
 
 /// The work of one verification, for an attempt that has no hash to check.
 pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) {
-    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
-    fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &[0; 16], &mut output, memory);
+    let mut output = Zeroizing::new([0; Params::DEFAULT_OUTPUT_LEN]);
+    fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &[0; 16], output.as_mut(), memory);
 }
 
 /// A new hash with a random salt, as a PHC string.

@@ -1,6 +1,7 @@
 //! What computes a hash, and the memory that it needs: the `argon2` crate, or vectors where the processor has them.
 
 use argon2::{Algorithm, Argon2, Block, Version};
+use zeroize::Zeroize;
 
 use super::argon::Argon2Params;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
@@ -12,14 +13,29 @@ pub(super) struct Memory {
     blocks: Vec<Block>,
     #[cfg(all(feature = "simd", target_arch = "x86_64"))]
     simd: simd::Memory,
+    is_used: bool,
 }
 
 impl Memory {
-    /// Gives back what is beyond the `usual` number of blocks.
+    /// Whether it holds what a hash left in it.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// Overwrites what the last hash left: who reads it may try passwords on it in less time than on the hash.
+    pub(super) fn wipe(&mut self) {
+        if std::mem::take(&mut self.is_used) {
+            self.blocks.iter_mut().zeroize();
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            self.simd.wipe();
+        }
+    }
+
+    /// Gives all back if it is more than the `usual` number of blocks.
     pub(super) fn shrink(&mut self, usual: usize) {
         if self.blocks.len() > usual {
-            self.blocks.truncate(usual);
-            self.blocks.shrink_to_fit();
+            self.wipe();
+            self.blocks = Vec::new();
         }
         #[cfg(all(feature = "simd", target_arch = "x86_64"))]
         self.simd.shrink(usual);
@@ -33,6 +49,12 @@ impl Memory {
             return (self.simd.address(), self.simd.held());
         }
         (self.blocks.as_ptr() as usize, self.blocks.capacity())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -51,6 +73,7 @@ pub(super) fn fill(
     if let Some(vectors) = vectors()
         && salt.len() >= argon2::MIN_SALT_LEN
     {
+        memory.is_used = true;
         let Argon2Params { m_cost, t_cost, p_cost } = params;
         let costs = simd::Costs { algorithm, version, memory: m_cost, passes: t_cost, lanes: p_cost };
         if vectors.hash(costs, [password, salt, &[], &[]], output, &mut memory.simd).is_some() {
@@ -58,14 +81,14 @@ pub(super) fn fill(
         }
     }
     let needed = checked.block_count();
-    let blocks = &mut memory.blocks;
-    if blocks.len() < needed {
-        // `resize` alone may take twice what is needed.
-        blocks.reserve_exact(needed - blocks.len());
-        blocks.resize(needed, Block::new());
+    if memory.blocks.len() < needed {
+        // What is held goes first: one that grows would take more than is needed, and leave a copy behind.
+        memory.shrink(0);
+        memory.blocks = vec![Block::new(); needed];
     }
+    memory.is_used = true;
     Argon2::new(algorithm, version, checked)
-        .hash_password_into_with_memory(password, salt, output, blocks.as_mut_slice())
+        .hash_password_into_with_memory(password, salt, output, memory.blocks.as_mut_slice())
         .is_ok()
 }
 

@@ -4,12 +4,11 @@ use std::{collections::HashMap, fmt, future::Future, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::form::{Form, decode};
-use crate::{Secret, StoreError, TokenError, verifier::BoxFuture};
+use crate::{Secret, StoreError, TokenError, secret::sha256, verifier::BoxFuture};
 
 /// A registered client. Of its secret only the SHA-256 is kept, which is safe for long random secrets only.
 #[derive(Clone)]
@@ -22,7 +21,7 @@ impl Client {
     /// A client that must authenticate. Give it a random secret of at least 128 bits.
     #[must_use]
     pub fn confidential(id: impl Into<String>, secret: &str) -> Self {
-        Self { id: id.into(), secret: Some(Sha256::digest(secret).into()) }
+        Self { id: id.into(), secret: Some(sha256(secret.as_bytes())) }
     }
 
     /// A client without a secret, such as a command line tool.
@@ -43,10 +42,7 @@ impl Client {
 
     fn accepts(&self, presented: Option<&Secret>) -> bool {
         match (self.secret, presented) {
-            (Some(expected), Some(presented)) => {
-                let presented: [u8; 32] = Sha256::digest(presented.expose()).into();
-                presented.ct_eq(&expected).into()
-            }
+            (Some(expected), Some(presented)) => sha256(presented.expose().as_bytes()).ct_eq(&expected).into(),
             (None, None) => true,
             _ => false,
         }

@@ -4,12 +4,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
     Identity, Scope, Secret, StoreError,
+    secret::sha256,
     store::{DynRefreshStore, Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
 };
 
@@ -165,7 +166,7 @@ impl RefreshToken {
     }
 
     fn hash(&self) -> SecretHash {
-        SecretHash(Sha256::digest(self.secret.as_slice()).into())
+        SecretHash(sha256(self.secret.as_slice()))
     }
 
     pub(crate) fn is_current(&self, family: &Family) -> bool {

@@ -7,10 +7,25 @@ use http::{
     HeaderValue, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{error::TokenError, scope::Scope};
 use crate::{IssuedToken, Secret};
+
+/// What a reply of tokens has beside them and their scope: the names of its members, and a number.
+const ROOM_FOR_THE_REST: usize = 128;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    scope: &'a str,
+}
 
 /// What a successful token request is answered with (RFC 6749, section 5.1).
 #[derive(Debug)]
@@ -46,15 +61,20 @@ impl TokenResponse {
     }
 
     pub(crate) fn render(&self) -> Response<Bytes> {
-        let mut body = Map::new();
-        body.insert("access_token".to_owned(), self.issued.token.expose().into());
-        body.insert("token_type".to_owned(), "bearer".into());
-        body.insert("expires_in".to_owned(), self.issued.expires_in.as_secs().into());
-        if let Some(refresh_token) = &self.refresh_token {
-            body.insert("refresh_token".to_owned(), refresh_token.expose().into());
-        }
-        body.insert("scope".to_owned(), self.scope.as_str().into());
-        json(&Value::Object(body))
+        let body = Body {
+            access_token: self.issued.token.expose(),
+            token_type: "bearer",
+            expires_in: self.issued.expires_in.as_secs(),
+            refresh_token: self.refresh_token.as_ref().map(Secret::expose),
+            scope: self.scope.as_str(),
+        };
+        // Room for all of it at once: a buffer that grows would leave copies of the tokens behind.
+        let texts = [body.access_token, body.refresh_token.unwrap_or_default(), body.scope];
+        let room = texts.map(str::len).iter().sum::<usize>() + ROOM_FOR_THE_REST;
+        let mut text = Zeroizing::new(Vec::with_capacity(room));
+        // Strings and a number can always be written to memory.
+        let _ = serde_json::to_writer(&mut *text, &body);
+        whole(Bytes::from_owner(text))
     }
 }
 
@@ -86,7 +106,11 @@ pub(crate) fn complete_error(
 }
 
 pub(crate) fn json(body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
+    whole(body.to_string().into())
+}
+
+fn whole(json: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(json);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

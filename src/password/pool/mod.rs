@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Secret, VerifyError, observe,
-    sync::{Condvar, Mutex, lock, thread, wait},
+    sync::{Condvar, Mutex, lock, thread, wait, wait_for},
     timer,
 };
 
@@ -31,6 +31,10 @@ use crate::{
 const REFUSAL_HELD: Duration = Duration::from_millis(250);
 /// How many refusals are held at once; more are told at once.
 const MOST_HELD: u64 = 4_096;
+
+/// How long a thread that has nothing to do keeps what its last hash left in memory: under load it is overwritten by the
+/// next, and nobody waits for it to be wiped.
+const USED_MEMORY_KEPT: Duration = Duration::from_secs(1);
 
 /// No caller waits longer.
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(3_600);
@@ -318,14 +322,14 @@ impl Shared {
         give_way(self.settings.niceness);
         let usual = self.settings.params.blocks();
         let mut memory = Memory::default();
-        while let Some(next) = self.next() {
+        while let Some(next) = self.next(&mut memory) {
             // Neither a job nor a caller's waker that panics ends the thread; each hash overwrites the memory.
             let _ = catch_unwind(AssertUnwindSafe(|| self.handle(next, &mut memory)));
             memory.shrink(usual);
         }
     }
 
-    fn next(&self) -> Option<Next<Box<dyn Job>>> {
+    fn next(&self, memory: &mut Memory) -> Option<Next<Box<dyn Job>>> {
         let mut state = lock(&self.state);
         loop {
             let threads = state.threads;
@@ -336,7 +340,17 @@ impl Shared {
             if state.closed {
                 return None;
             }
-            state = wait(&self.changed, state);
+            if !memory.is_used() {
+                state = wait(&self.changed, state);
+                continue;
+            }
+            let over;
+            (state, over) = wait_for(&self.changed, state, USED_MEMORY_KEPT);
+            if over {
+                drop(state);
+                memory.wipe();
+                state = lock(&self.state);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use memmap2::MmapMut;
 use pulp::bytemuck;
+use zeroize::Zeroize;
 
 use super::block::Block;
 
@@ -34,6 +35,13 @@ impl Memory {
     #[cfg(test)]
     pub(crate) fn address(&self) -> usize {
         self.0.as_ref().map_or(0, |map| map.as_ptr() as usize)
+    }
+
+    /// Overwrites what the last hash left in it.
+    pub(crate) fn wipe(&mut self) {
+        if let Some(Ok(words)) = self.0.as_deref_mut().map(bytemuck::try_cast_slice_mut::<u8, u64>) {
+            words.zeroize();
+        }
     }
 
     /// Gives all back if it is more than `usual`.
