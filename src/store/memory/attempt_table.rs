@@ -70,6 +70,8 @@ pub(super) struct AttemptTable {
     /// A tree, since a hash map doubles at times although as many entries leave as come.
     entries: BTreeMap<Key, Entry>,
     ranks: BTreeSet<Rank>,
+    /// The level that the next sweep begins at.
+    sweep_at: u32,
 }
 
 impl fmt::Debug for AttemptTable {
@@ -199,18 +201,19 @@ impl AttemptTable {
         Ok(())
     }
 
-    /// Looks at entries whose time has come; within a level they stand in front.
+    /// Looks at entries whose time has come; within a level they stand in front. It goes on where the last one ended, and
+    /// around: levels below whose entries all live must not keep it from those above.
     fn sweep(&mut self, now: u64) {
-        let mut level = 0;
         for _ in 0..SWEEP {
-            let Some(&front) = self.ranks.range(Rank { level, changes: 0, key: [0; 16] }..).next() else { return };
-            if front.changes <= now {
-                self.change(front.key, now, |_| ());
-            } else if let Some(next) = front.level.checked_add(1) {
-                level = next;
-            } else {
-                return;
-            }
+            let from = Rank { level: self.sweep_at, changes: 0, key: [0; 16] };
+            self.sweep_at = match self.ranks.range(from..).next().copied() {
+                Some(front) if front.changes <= now => {
+                    self.change(front.key, now, |_| ());
+                    front.level
+                }
+                Some(front) => front.level.wrapping_add(1),
+                None => 0,
+            };
         }
     }
 }
@@ -252,6 +255,19 @@ mod tests {
         assert_eq!(reserve(1, 0), Reservation::Reserved);
         assert_eq!(reserve(2, lease - 1), Reservation::Busy);
         assert_eq!(reserve(3, lease), Reservation::Reserved);
+    }
+
+    #[test]
+    fn entries_that_live_keep_no_lapsed_ones_above_them() {
+        let mut table = AttemptTable::default();
+        let limit = AttemptLimit { failures: 20, ..LIMIT };
+        let mut fail = |n: u32, times: u32, now| {
+            (0..times).for_each(|_| table.fail(key(n), 0, limit, 10_000, now).unwrap());
+            table.len()
+        };
+        assert_eq!((1_000..1_400).map(|n| fail(n, 15, 0)).last(), Some(400));
+        assert!((1..=12).all(|level| fail(level, level, MINUTE) >= 12));
+        assert_eq!((2_000..2_400).map(|n| fail(n, 1, MINUTE)).last(), Some(412), "those that lapsed pile up");
     }
 
     #[test]
