@@ -348,6 +348,17 @@ mod tests {
         assert!(jwt().validate(&format!("{}=", signed(header, claims))).is_err(), "R8.7 padding");
     }
 
+    #[tokio::test]
+    async fn keys_rotate_under_one_id() {
+        let [old, new] = [[1; 32], [2; 32]].map(|secret| Key::hs256(secret).unwrap().with_id("main"));
+        let before = Jwt::new(old.clone(), "i", "a").issue(TokenRequest::new("alice")).await.unwrap();
+        let strange = Jwt::new(Key::hs256([3; 32]).unwrap().with_id("main"), "i", "a");
+        let strange = strange.issue(TokenRequest::new("alice")).await.unwrap();
+        let after = Jwt::new(new, "i", "a").with_verification_key(old);
+        assert!(after.validate(before.token.expose()).is_ok());
+        assert_eq!(after.validate(strange.token.expose()).unwrap_err(), InvalidToken::Signature);
+    }
+
     #[test]
     fn public_keys_are_told_once_and_secrets_never() {
         let pem = b"-----BEGIN PRIVATE KEY-----

@@ -167,16 +167,16 @@ impl TokenValidator for JwtValidator {
         let [payload, signature] = [decode(payload)?, decode(signature)?];
 
         let signed_by = |key: &VerificationKey| key.verify(message.as_bytes(), &signature);
-        // A header as this crate writes it needs no reading.
-        let signed = match self.keys.iter().find(|key| key.header() == header) {
-            Some(key) => signed_by(key),
-            None => {
-                let header = Header::read(header)?;
-                let fits = |key: &&VerificationKey| {
-                    header.kid.as_deref().is_none_or(|id| id == key.id()) && header.alg == key.algorithm_name()
-                };
-                self.keys.iter().filter(fits).any(signed_by)
-            }
+        // A header as this crate writes it needs no reading. Several keys may have the same: ids need not differ.
+        let mut of_this_header = self.keys.iter().filter(|key| key.header() == header).peekable();
+        let signed = if of_this_header.peek().is_some() {
+            of_this_header.any(signed_by)
+        } else {
+            let header = Header::read(header)?;
+            let fits = |key: &&VerificationKey| {
+                header.kid.as_deref().is_none_or(|id| id == key.id()) && header.alg == key.algorithm_name()
+            };
+            self.keys.iter().filter(fits).any(signed_by)
         };
         if !signed {
             return Err(InvalidToken::Signature);
