@@ -30,6 +30,9 @@ pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
 
 pub(crate) const REQUIRED: &[&str] = &["token"];
 
+/// How long a token is denied, at most: as good as for ever, and small enough for any store to add to what its clock says.
+const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Everything that a revocation request is decided by.
 #[derive(Clone)]
 pub(crate) struct Revocation {
@@ -78,9 +81,12 @@ impl Revocation {
         let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
             return Err(TokenError::unsupported_token_type());
         };
-        let left = token.expires_at().and_then(|end| end.duration_since(SystemTime::now()).ok());
+        let left = match token.expires_at() {
+            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST_DENIAL),
+            None => LONGEST_DENIAL,
+        };
         // Longer than the token lives, by what a guard may allow.
-        let ttl = left.unwrap_or(Duration::from_secs(86_400)) + LONGEST_LEEWAY;
+        let ttl = left + LONGEST_LEEWAY;
         let denied = budget.spend(|deadline| deny_list.deny(id, ttl, deadline)).await;
         denied.map_err(|error| store_unavailable(&error))?;
         observe::audit("revoke", Some(token.subject()), token.client_id());

@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_without_an_end_stays_denied() {
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&now);
+        let list = MemoryDenyList::new().with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+        let endless = |text: &str| Ok::<_, InvalidToken>(AccessToken::new("alice").with_id(text));
+        let layer = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+        assert_eq!(revoke(&layer.with_access_tokens(endless, list.clone()), "opaque").await.0, 200);
+        now.store(90 * 365 * 86_400, Ordering::Relaxed);
+        assert!(list.is_denied("opaque"));
+    }
+
+    #[tokio::test]
     async fn an_access_token_in_the_form_of_a_refresh_token_is_revoked_all_the_same() {
         let opaque = "0123456789abcdef".repeat(4);
         let validator = |text: &str| Ok::<_, InvalidToken>(AccessToken::new("alice").with_id(text));
