@@ -1,14 +1,19 @@
 //! One form for one place on the network.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 addresses as they are, also where they are mapped into IPv6; of IPv6 addresses the /64, since who has one has
+/// IPv4 addresses as they are, also where they are mapped into IPv6 or translated to it by the well-known prefix (RFC 6052,
+/// section 2.1); of IPv6 addresses the /64, since who has one has
 /// all of it.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
+            let [a, b, c, d, e, f, ..] = address.segments();
+            if [a, b, c, d, e, f] == [0x64, 0xFF9B, 0, 0, 0, 0] {
+                let [.., w, x, y, z] = address.octets();
+                return IpAddr::V4(Ipv4Addr::new(w, x, y, z));
+            }
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
@@ -22,6 +27,8 @@ mod tests {
     fn mapped_addresses_are_one_and_a_network_is_one() {
         let canonical = |text: &str| canonical(text.parse().unwrap());
         assert_eq!(canonical("::ffff:192.0.2.1"), canonical("192.0.2.1"));
+        assert_eq!(canonical("64:ff9b::192.0.2.1"), canonical("192.0.2.1"));
+        assert_ne!(canonical("64:ff9b:1::192.0.2.1"), canonical("192.0.2.1"));
         assert_eq!(canonical("2001:db8:1:2::1"), canonical("2001:db8:1:2:ffff::9"));
         assert_ne!(canonical("2001:db8:1:2::1"), canonical("2001:db8:1:3::1"));
         assert_ne!(canonical("192.0.2.1"), canonical("192.0.2.2"));

@@ -33,7 +33,8 @@ use crate::{
 
 /// How long an attempt waits for others under the same key to be decided before it is told 503.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// Well within the time for which the store keeps a place for an attempt under way.
+const LONGEST_DELAY: Duration = Duration::from_secs(20);
 
 type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
 type AddressOf = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
@@ -110,7 +111,8 @@ impl AttemptLimits {
 
     /// Also slows down, by `delay`, each attempt on an account whose failures and attempts under way, from anywhere,
     /// together reach `limit`. It does not refuse, so nobody can lock an owner out. A success that was not slowed down
-    /// clears this count, too. A minute at most.
+    /// clears this count, too. 20 seconds at most; its place under the other limits is
+    /// taken meanwhile.
     #[must_use]
     pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
         self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
@@ -194,16 +196,17 @@ impl AttemptLimits {
         let folded = self.canonical_account.as_ref().map(|canonical| canonical(account));
         let account = folded.as_deref().unwrap_or(account);
         let mut attempt = self.begin(budget);
+        if let (Some(limit), Some(_)) = (self.address_alone, address) {
+            attempt.wait_for(self.key("address", "", address), limit, false).await?;
+        }
+        attempt.wait_for(self.key("account and address", account, address), self.account_and_address, true).await?;
+        // Last, so that there are no more who sleep than places under the other limits.
         if let Some((limit, delay)) = self.account_slowdown
             && let Some(key) = self.key("account", account, None)
             && attempt.reserve(key, limit, true).await? != Reservation::Reserved
         {
             timer::sleep(delay).await;
         }
-        if let (Some(limit), Some(_)) = (self.address_alone, address) {
-            attempt.wait_for(self.key("address", "", address), limit, false).await?;
-        }
-        attempt.wait_for(self.key("account and address", account, address), self.account_and_address, true).await?;
         Ok(attempt)
     }
 

@@ -70,6 +70,25 @@ async fn attempts_at_once_do_not_get_past_the_slow_down() {
 }
 
 #[tokio::test]
+async fn who_is_held_is_told_at_once_though_the_account_is_slow() {
+    let slow = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, MINUTE).with_account_and_address_limit(slow);
+    assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
+    let again = limits.reserve("alice", at("192.0.2.1")).now_or_never();
+    assert_eq!(again.expect("held, and nobody sleeps").unwrap_err().status(), 429);
+}
+
+#[tokio::test]
+async fn those_who_are_slowed_down_take_places() {
+    let slow = AttemptLimit { failures: 1, window: MINUTE };
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, MINUTE).with_account_and_address_limit(slow);
+    assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
+    let mut sleeps = Box::pin(limits.reserve("alice", at("192.0.2.2")));
+    assert!((&mut sleeps).now_or_never().is_none());
+    assert_eq!(limits.reserve("alice", at("192.0.2.2")).await.unwrap_err().status(), 503, "no more sleep than may try");
+}
+
+#[tokio::test]
 async fn limits_are_as_they_were_set() {
     let store = Arc::default();
     let once = AttemptLimit { failures: 1, window: MINUTE };

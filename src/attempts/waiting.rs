@@ -37,6 +37,11 @@ struct Waiter {
     waker: Option<Waker>,
 }
 
+/// Where one stands who has not left: ids rise from the first to the last.
+fn place(queue: &VecDeque<Waiter>, id: u64) -> Option<usize> {
+    queue.binary_search_by_key(&id, |waiter| waiter.id).ok()
+}
+
 impl Waiting {
     pub(super) fn is_empty(&self, key: AttemptKey) -> bool {
         !lock(&self.0).queues.contains_key(&key)
@@ -97,7 +102,8 @@ impl Turn {
         let mut over = pin!(timer::sleep(limit));
         poll_fn(|cx| {
             let mut state = lock(&self.waiting.0);
-            let own = state.queues.get_mut(&self.key).and_then(|queue| queue.iter_mut().find(|own| own.id == self.id));
+            let queue = state.queues.get_mut(&self.key);
+            let own = queue.and_then(|queue| place(queue, self.id).and_then(|at| queue.get_mut(at)));
             let Some(own) = own else { return Poll::Ready(true) };
             if std::mem::take(&mut own.called) {
                 return Poll::Ready(true);
@@ -116,7 +122,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = lock(&self.waiting.0);
         let Some(queue) = state.queues.get_mut(&self.key) else { return };
-        let own = queue.iter().position(|waiter| waiter.id == self.id).and_then(|at| queue.remove(at));
+        let own = place(queue, self.id).and_then(|at| queue.remove(at));
         if queue.is_empty() {
             state.queues.remove(&self.key);
         }
