@@ -112,8 +112,22 @@ impl Exchange {
         };
         // At once: with a store over the network this is one round trip less.
         let (counted, response) = join(counted, self.begin(&identity, client_id, asked, budget)).await;
-        counted?;
-        response
+        let response = response?;
+        if let Err(error) = counted {
+            observe::audit("shed", Some(username.expose()), client_id);
+            self.forget(&response, budget).await;
+            return Err(error);
+        }
+        observe::audit("login", Some(identity.subject()), client_id);
+        Ok(response)
+    }
+
+    /// Ends a session that nobody is told of. Where that fails, it ends by itself.
+    async fn forget(&self, response: &TokenResponse, budget: &StoreBudget) {
+        let token = response.refresh_token.as_ref().and_then(|token| RefreshToken::parse(token.expose()));
+        if let (Some(refresh), Some(token)) = (&self.refresh, token) {
+            let _ = refresh.revoke(&token, budget).await;
+        }
     }
 
     async fn begin(
@@ -136,7 +150,6 @@ impl Exchange {
             }
             None => None,
         };
-        observe::audit("login", Some(identity.subject()), client_id);
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 
@@ -255,8 +268,18 @@ fn verifier_error(error: VerifyError) -> TokenError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use futures_util::FutureExt;
+
     use super::*;
-    use crate::{Identity, Jwt, Key};
+    use crate::{
+        AttemptLimits, Identity, Jwt, Key, StoreError,
+        store::{
+            AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryRefreshStore,
+            Reservation, ReservationId,
+        },
+    };
 
     /// An endpoint that grants what was asked for.
     fn exchange() -> Exchange {
@@ -295,15 +318,58 @@ mod tests {
         assert_eq!((strict.required(), exchange().required()), (&["grant_type"][..], &["username", "password"][..]));
     }
 
+    /// Is away when an attempt has become something.
+    #[derive(Default)]
+    struct AwayAfterwards(MemoryAttemptStore);
+
+    impl AttemptStore for AwayAfterwards {
+        async fn reserve(
+            &self,
+            key: AttemptKey,
+            id: ReservationId,
+            limit: AttemptLimit,
+            deadline: Instant,
+        ) -> Result<Reservation, StoreError> {
+            AttemptStore::reserve(&self.0, key, id, limit, deadline).await
+        }
+
+        async fn settle(
+            &self,
+            _: AttemptKey,
+            _: ReservationId,
+            _: AttemptLimit,
+            _: AttemptOutcome,
+            _: Instant,
+        ) -> Result<(), StoreError> {
+            Err(StoreError::new("away"))
+        }
+
+        fn abandon(&self, key: AttemptKey, id: ReservationId) {
+            AttemptStore::abandon(&self.0, key, id);
+        }
+    }
+
+    #[test]
+    fn a_session_that_nobody_is_told_of_is_ended() {
+        let mut exchange = exchange();
+        exchange.policy.attempts = Some(AttemptLimits::new(AwayAfterwards::default(), |_| None));
+        let sessions = MemoryRefreshStore::new();
+        exchange.refresh = Some(RefreshTokens::new(sessions.clone()));
+        let log_in = || {
+            let error = ask(&exchange, "username=alice&password=p").now_or_never().unwrap().unwrap_err();
+            assert_eq!((error.status().as_u16(), sessions.len()), (503, 0));
+        };
+        log_in();
+        #[cfg(feature = "tracing")]
+        {
+            let log = crate::observe::tests::logged(log_in);
+            assert!(log.contains("event=\"shed\" subject=\"alice\"") && !log.contains("event=\"login\""), "{log}");
+        }
+    }
+
     #[cfg(feature = "tracing")]
     #[test]
     fn an_attempt_that_is_held_back_is_audited_as_held() {
-        use futures_util::FutureExt;
-
-        use crate::{
-            AttemptLimits,
-            store::{AttemptLimit, MemoryAttemptStore},
-        };
         let none = AttemptLimit { failures: 0, window: Duration::from_secs(60) };
         let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_account_and_address_limit(none);
         let mut exchange = exchange();
