@@ -1,1 +1,1 @@
-return redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')
+return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', now)

@@ -20,7 +20,7 @@
 //!   name the primary; a replica refuses scripts that write. Redis Cluster is not supported.
 //! - The clock: expiry follows the server's clock; keep it by a daemon that slews, not steps.
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +ping +subscribe +publish +del
-//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrangebyscore +zremrangebyscore`, and `+select` where
+//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore`, and `+select` where
 //!   the URL names a database other than 0.
 //!   TLS is not compiled in; enable a TLS feature of the crate `redis` for `rediss://`.
 

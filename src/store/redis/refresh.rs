@@ -3,6 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -15,8 +16,8 @@ use crate::{
     store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_TIME_BUDGET, SecretHash, Successor},
 };
 
-/// How many index entries one script removes: Lua unpacks no list of any length.
-const FORGET_AT_ONCE: usize = 500;
+/// How many families are ended at once, so that it takes not a round trip for each.
+const REVOKED_AT_ONCE: usize = 100;
 
 /// As `find.lua` answers: current, previous, sealed, its age, subject, client, scope, stamp, absolute and idle ttl.
 type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, u64, String, Option<String>, String, Option<String>, u64, u64);
@@ -31,6 +32,11 @@ pub struct RedisRefreshStore {
 impl RedisRefreshStore {
     pub(super) fn new(connection: Arc<Connection>, prefix: Arc<str>) -> Self {
         Self { connection, prefix }
+    }
+
+    /// Whether there was such a family.
+    async fn end(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.connection.run_again_if_cut::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1)
     }
 
     fn family(&self, id: &str) -> String {
@@ -101,18 +107,20 @@ impl RefreshStore for RedisRefreshStore {
 
     async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
         let index = self.subject(subject);
-        let members: Vec<String> = self.connection.run(&MEMBERS, &index, &[], soon()).await?;
-        let mut ended: Vec<&[u8]> = Vec::new();
-        for id in &members {
+        // The newest first: those that lapsed by disuse stand among the older until their absolute end.
+        let members: Vec<String> = self.connection.run_again_if_cut(&MEMBERS, &index, &[], soon()).await?;
+        let mut count = 0;
+        for ids in members.chunks(REVOKED_AT_ONCE) {
+            let were_there = try_join_all(ids.iter().map(|id| self.end(id))).await?;
             // What is not there may be on its way by a login at this moment: its entry stays.
-            if self.connection.run::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1 {
-                ended.push(id.as_bytes());
+            let ended = ids.iter().zip(were_there).filter(|(_, was_there)| *was_there);
+            let ended: Vec<&[u8]> = ended.map(|(id, _)| id.as_bytes()).collect();
+            if !ended.is_empty() {
+                self.connection.run_again_if_cut::<u64>(&FORGET, &index, &ended, soon()).await?;
             }
+            count += ended.len() as u64;
         }
-        for chunk in ended.chunks(FORGET_AT_ONCE) {
-            self.connection.run::<u64>(&FORGET, &index, chunk, soon()).await?;
-        }
-        Ok(ended.len() as u64)
+        Ok(count)
     }
 }
 
