@@ -102,7 +102,7 @@ impl Endpoint for RevocationEndpoint {
 mod tests {
     use std::{
         sync::atomic::{AtomicU64, Ordering},
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use http::{Request, header};
@@ -111,8 +111,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        AccessToken, InvalidToken, Jwt, Key, TokenIssuer, TokenRequest,
-        store::{MemoryDenyList, MemoryRefreshStore},
+        AccessToken, InvalidToken, Jwt, Key, StoreError, TokenIssuer, TokenRequest,
+        store::{DenyList, MemoryDenyList, MemoryRefreshStore},
     };
 
     #[tokio::test]
@@ -148,6 +148,26 @@ mod tests {
             now.store(second, Ordering::Relaxed);
             assert_eq!(list.is_denied(&id), denied, "{second}");
         }
+    }
+
+    /// A list that cannot be written to.
+    struct Away;
+
+    impl DenyList for Away {
+        async fn deny(&self, _: &str, _: Duration, _: Instant) -> Result<(), StoreError> {
+            Err(StoreError::new("away"))
+        }
+
+        fn is_denied(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_store_took_is_not_said_to_be_revoked() {
+        let validator = |text: &str| Ok::<_, InvalidToken>(AccessToken::new("alice").with_id(text));
+        let layer = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+        assert_eq!(revoke(&layer.with_access_tokens(validator, Away), "opaque").await.0, 503);
     }
 
     #[tokio::test]
