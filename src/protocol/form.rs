@@ -125,11 +125,12 @@ mod tests {
 
     #[test]
     fn a_body_full_of_fields_is_read_once() {
-        let body = format!("{}username=a", "x&".repeat(8_000));
+        // So many that reading them again for each would not end.
+        let body = format!("{}username=a", "x&".repeat(300_000));
         assert_eq!(get(&body, "username").as_deref(), Some("a"));
         assert_eq!(Form::parse(body.as_bytes(), KNOWN).unwrap().0.len(), 1, "nothing is kept of the others");
         let mut headers = HeaderMap::new();
-        let parameters = ";a=\"\\\"".repeat(2_000);
+        let parameters = ";a=\"\\\"".repeat(300_000);
         headers.insert(CONTENT_TYPE, format!("application/x-www-form-urlencoded{parameters}").parse().unwrap());
         assert!(check_media_type(&headers).is_ok());
     }

@@ -330,6 +330,7 @@ impl Shared {
     }
 
     fn next(&self, memory: &mut Memory) -> Option<Next<Box<dyn Job>>> {
+        let wipe_at = Instant::now() + USED_MEMORY_KEPT;
         let mut state = lock(&self.state);
         loop {
             let threads = state.threads;
@@ -345,8 +346,8 @@ impl Shared {
                 continue;
             }
             let over;
-            (state, over) = wait_for(&self.changed, state, USED_MEMORY_KEPT);
-            if over {
+            (state, over) = wait_for(&self.changed, state, wipe_at.saturating_duration_since(Instant::now()));
+            if over && state.queue.len() == 0 {
                 drop(state);
                 memory.wipe();
                 state = lock(&self.state);

@@ -14,6 +14,10 @@ type Key = [u8; 16];
 /// How many lapsed entries one new key looks at, at most: more than it adds, so that they cannot pile up.
 const SWEEP: usize = 8;
 
+/// How many it looks at where the table is full, so that it goes once through the levels of all usual limits before
+/// something that lives is dropped.
+const FULL_SWEEP: usize = 256;
+
 /// The level of an entry at its limit, above all others: such an entry is never dropped to make room.
 const AT_LIMIT: u32 = u32::MAX;
 
@@ -192,7 +196,10 @@ impl AttemptTable {
     }
 
     fn make_room(&mut self, capacity: usize, now: u64) -> Result<(), Full> {
-        self.sweep(now);
+        self.sweep(SWEEP, now);
+        if self.entries.len() >= capacity {
+            self.sweep(FULL_SWEEP, now);
+        }
         while self.entries.len() >= capacity {
             let Some(&weakest) = self.ranks.first().filter(|rank| rank.level != AT_LIMIT) else { return Err(Full) };
             self.ranks.remove(&weakest);
@@ -203,8 +210,12 @@ impl AttemptTable {
 
     /// Looks at entries whose time has come; within a level they stand in front. It goes on where the last one ended, and
     /// around: levels below whose entries all live must not keep it from those above.
-    fn sweep(&mut self, now: u64) {
-        for _ in 0..SWEEP {
+    fn sweep(&mut self, looks: usize, now: u64) {
+        let mut rounds = 0;
+        for _ in 0..looks {
+            if rounds > 1 {
+                return;
+            }
             let from = Rank { level: self.sweep_at, changes: 0, key: [0; 16] };
             self.sweep_at = match self.ranks.range(from..).next().copied() {
                 Some(front) if front.changes <= now => {
@@ -212,7 +223,10 @@ impl AttemptTable {
                     front.level
                 }
                 Some(front) => front.level.wrapping_add(1),
-                None => 0,
+                None => {
+                    rounds += 1;
+                    0
+                }
             };
         }
     }
@@ -268,6 +282,21 @@ mod tests {
         assert_eq!((1_000..1_400).map(|n| fail(n, 15, 0)).last(), Some(400));
         assert!((1..=12).all(|level| fail(level, level, MINUTE) >= 12));
         assert_eq!((2_000..2_400).map(|n| fail(n, 1, MINUTE)).last(), Some(412), "those that lapsed pile up");
+    }
+
+    #[test]
+    fn in_a_full_table_nothing_that_lives_goes_before_what_lapsed() {
+        let mut table = AttemptTable::default();
+        let limit = AttemptLimit { failures: 20, ..LIMIT };
+        let fail = |table: &mut AttemptTable, n: u32, times: u32, now| {
+            (0..times).for_each(|_| table.fail(key(n), 0, limit, 24, now).unwrap());
+        };
+        (1_000..1_012).for_each(|n| fail(&mut table, n, 15, 0));
+        (1..=12).for_each(|level| fail(&mut table, level, level, MINUTE - 1));
+        // As far from those that lapsed as may be.
+        table.sweep_at = 0;
+        fail(&mut table, 2_000, 1, MINUTE);
+        assert!((1..=12).all(|level| table.entries.contains_key(&key(level))));
     }
 
     #[test]
