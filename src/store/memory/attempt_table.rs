@@ -223,11 +223,9 @@ impl AttemptTable {
                     front.level
                 }
                 Some(front) => front.level.wrapping_add(1),
-                None => {
-                    rounds += 1;
-                    0
-                }
+                None => 0,
             };
+            rounds += usize::from(self.sweep_at == 0);
         }
     }
 }
