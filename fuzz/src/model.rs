@@ -9,7 +9,7 @@ use crate::{
     world::{CLIENTS, Logins, USERS},
 };
 
-const BODY_LIMIT: usize = 16_384;
+pub const BODY_LIMIT: usize = 16_384;
 const LONGEST_TOKEN: usize = 4_096;
 
 #[derive(Clone, Debug, PartialEq)]
