@@ -108,13 +108,10 @@ async fn log_in(endpoint: &Leaf, masked: &[u8; LENGTH]) -> u16 {
     post(endpoint, b"grant_type=password&username=alice&password=", &encoded(masked)).await.status().as_u16()
 }
 
-fn jwt() -> Jwt {
-    Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a")
-}
-
-async fn endpoint(pool: HashingPool, hash: &str) -> TokenEndpointLayer {
+fn endpoint(pool: HashingPool, hash: &str) -> TokenEndpointLayer {
     let users = MemoryUsers::from_phc([("alice", hash, "")]).unwrap();
-    TokenEndpointLayer::new(PasswordVerifier::new(users).with_pool(pool), jwt())
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+    TokenEndpointLayer::new(PasswordVerifier::new(users).with_pool(pool), jwt)
 }
 
 fn pool(memory: u32) -> HashingPool {
@@ -136,7 +133,7 @@ async fn a_password_is_nowhere_after_its_login() {
     let kept = secret(&password);
     assert!(copies(&forms(&password)) >= 1, "the search finds nothing that is there");
     let hash = pool.hash(kept).await.unwrap();
-    let endpoint = endpoint(pool, &hash).await.into_service();
+    let endpoint = endpoint(pool, &hash).into_service();
     for _ in 0..5 {
         assert_eq!(log_in(&endpoint, &password).await, 200);
     }
@@ -156,7 +153,6 @@ async fn a_token_or_client_secret_is_nowhere_after_its_use() {
     let client = Client::confidential("web", kept.expose());
     drop(kept);
     let endpoint = endpoint(pool, &hash)
-        .await
         .with_clients(StaticClients::new([client]))
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
         .into_service();
@@ -193,7 +189,7 @@ async fn a_long_body_leaves_no_copy_while_it_is_read() {
     let _alone = ALONE.lock().await;
     let (pool, password) = (pool(64), masked(6));
     let hash = pool.hash(secret(&password)).await.unwrap();
-    let endpoint = endpoint(pool, &hash).await.with_body_limit(150_000).into_service();
+    let endpoint = endpoint(pool, &hash).with_body_limit(150_000).into_service();
     let mut first = Zeroizing::new(Vec::with_capacity(51_000));
     // Far behind the start, where small things are kept later on.
     first.extend(format!("grant_type=password&username=alice&first={}&password=", "x".repeat(50_000)).as_bytes());
@@ -240,7 +236,7 @@ async fn what_a_hash_leaves_in_memory_is_overwritten_when_nothing_is_hashed() {
     let (pool, password) = (pool(100), masked(5));
     let hash = pool.hash(secret(&password)).await.unwrap();
     let wanted = leavings(&hash, &password);
-    let endpoint = endpoint(pool, &hash).await.into_service();
+    let endpoint = endpoint(pool, &hash).into_service();
     assert_eq!(log_in(&endpoint, &password).await, 200);
     is_overwritten(&wanted).await;
 }
@@ -253,7 +249,7 @@ async fn memory_that_is_given_back_is_overwritten_before() {
     let wanted = leavings(&hash, &password);
     // More than usual, which is given back at once; and what is usual, whose pool ends with its last endpoint.
     for usual in [64, 100] {
-        let endpoint = endpoint(pool(usual), &hash).await.into_service();
+        let endpoint = endpoint(pool(usual), &hash).into_service();
         assert_eq!(log_in(&endpoint, &password).await, 200);
         drop(endpoint);
         is_overwritten(&wanted).await;

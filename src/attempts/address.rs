@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IPv4 addresses as they are, also where they are mapped into IPv6 or translated to it by the well-known prefix (RFC 6052,
-/// section 2.1); of IPv6 addresses the /64, since who has one has
-/// all of it.
+/// section 2.1); of IPv6 addresses the /64, since who has one has all of it.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

@@ -111,8 +111,7 @@ impl AttemptLimits {
 
     /// Also slows down, by `delay`, each attempt on an account whose failures and attempts under way, from anywhere,
     /// together reach `limit`. It does not refuse, so nobody can lock an owner out. A success that was not slowed down
-    /// clears this count, too. 20 seconds at most; its place under the other limits is
-    /// taken meanwhile.
+    /// clears this count, too. 20 seconds at most; its place under the other limits is taken meanwhile.
     #[must_use]
     pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
         self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
