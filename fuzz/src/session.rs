@@ -103,10 +103,10 @@ fn text(reply: &Reply) -> String {
 /// Everything that was sent as a value or as a credential.
 fn secrets(ask: &Ask) -> Vec<String> {
     let query = ask.parts.uri.query().unwrap_or_default().as_bytes();
-    let fields = ask.parts.headers.get_all(AUTHORIZATION).iter();
-    let basic = fields.filter_map(|field| model::basic(field.as_bytes())).flat_map(|(id, secret)| [id, secret]);
-    let raw = ask.parts.headers.get_all(AUTHORIZATION).iter().filter_map(|field| field.to_str().ok());
+    let fields = || ask.parts.headers.get_all(AUTHORIZATION).iter();
+    let basic = fields().filter_map(|field| model::basic(field.as_bytes())).flat_map(|(id, secret)| [id, secret]);
     // Without the scheme, which decides what is answered.
+    let raw = fields().filter_map(|field| field.to_str().ok());
     let raw = raw.map(|field| field.split_once(' ').map_or(field, |(_, rest)| rest));
     let values = [query, &ask.body].into_iter().flat_map(urlencoded::pieces).filter_map(|(_, value)| value);
     values.chain(basic).chain(raw.map(str::to_owned)).collect()

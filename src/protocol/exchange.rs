@@ -378,9 +378,8 @@ mod tests {
         let attempts = AwayAfterwards { attempts: MemoryAttemptStore::new(), hangs: false };
         exchange.policy.attempts = Some(AttemptLimits::new(attempts, |_| None));
         // The second login may not have its scope either: it is the count that decides.
-        let verifier = |_: Login| async { Ok(Identity::new("alice").into()) };
+        exchange.verifier = Arc::new(|_: Login| async { Ok(Identity::new("alice").into()) });
         for body in ["username=alice&password=p", "username=alice&password=p&scope=more"] {
-            exchange.verifier = Arc::new(verifier);
             let log = crate::observe::tests::logged(|| {
                 assert_eq!(ask(&exchange, body).now_or_never().unwrap().unwrap_err().status(), 503);
             });

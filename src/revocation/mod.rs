@@ -40,8 +40,8 @@ impl RevocationLayer {
     }
 
     /// Also revokes access tokens: those that `validator` finds good are put on `deny_list`, which the guard must be
-    /// given, too. They stay there for 5 minutes longer than they live (for good, where
-    /// they have no end: give them one, since the list is bounded), so a guard may allow no more leeway than that;
+    /// given, too. They stay there for 5 minutes longer than they live (for good, where they
+    /// have no end: give them one, since the list is bounded), so a guard may allow no more leeway than that;
     /// [`Jwt`](crate::Jwt) and [`JwtValidator`](crate::JwtValidator) do not.
     #[must_use]
     pub fn with_access_tokens(self, validator: impl TokenValidator, deny_list: impl DenyList) -> Self {
