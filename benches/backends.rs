@@ -1,12 +1,4 @@
 //! Signing and checking by the two JWT backends, beside each other.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
 
 mod support;
 

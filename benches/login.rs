@@ -1,12 +1,4 @@
 //! Logins beside bare Argon2 hashes, what attempt limits add, and the memory that many logins at once take.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
 
 #[path = "support/mod.rs"]
 mod support;

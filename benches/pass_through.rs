@@ -1,12 +1,4 @@
 //! What the layers cost a request that is not theirs, and what the guard costs beside a check written by hand.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
 
 #[path = "support/mod.rs"]
 mod support;
@@ -28,13 +20,13 @@ use http_body_util::{Either, Empty, Full};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use support::median;
+use tower::Layer;
+use tower::Service;
 use tower::util::MapResponseLayer;
-use tower_layer::Layer;
 use tower_oauth2_password::{
     AccessToken, BearerLayer, Identity, Jwt, Key, Login, RefreshTokens, RevocationLayer, TokenEndpointLayer,
     TokenIssuer, TokenRequest, TokenValidator, Verdict, store::MemoryRefreshStore,
 };
-use tower_service::Service;
 
 const ROUNDS: usize = 101;
 const CALLS: u32 = 10_000;

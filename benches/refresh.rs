@@ -1,26 +1,14 @@
 //! Refreshes in memory and in Redis beside bare round trips to the same Redis.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
 
-#[path = "../tests/support/port.rs"]
-mod port;
 #[allow(dead_code)]
-#[path = "../tests/support/redis.rs"]
-mod server;
 #[path = "support/mod.rs"]
 mod support;
 
 use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
-use server::Redis;
 use support::{form, json, medians, rate, send};
+use test_support::redis::Redis;
 use tokio::runtime::Runtime;
 use tower_oauth2_password::{
     AttemptLimits, Identity, Jwt, Key, Leaf, Login, RefreshTokens, TokenEndpointLayer, Verdict, Verifier, VerifyError,

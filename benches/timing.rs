@@ -1,13 +1,5 @@
 //! Whether the time of a refused login tells who has an account: the medians of interleaved logins of each kind, beside
 //! those of a known user with the same wrong password. `cargo bench --bench timing -- ROUNDS`
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
 
 #[path = "support/mod.rs"]
 mod support;

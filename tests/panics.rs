@@ -9,9 +9,6 @@
     unreachable_pub
 )]
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,7 +23,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use support::{
+use test_support::{
     http::{Http, Reply, try_send},
     secrets::Secrets,
 };

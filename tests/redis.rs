@@ -9,15 +9,12 @@
     unreachable_pub
 )]
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::{
     error::Error,
     time::{Duration, Instant},
 };
 
-use support::{client::within, redis::Redis, slow::Slow};
+use test_support::{client::within, redis::Redis, slow::Slow};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
     Rotation, SecretHash, Successor, redis::RedisStores,

@@ -8,9 +8,6 @@
     unreachable_pub
 )]
 
-#[path = "support/refresh_model.rs"]
-mod model;
-
 use std::{
     sync::{
         Arc, Mutex,
@@ -22,12 +19,12 @@ use std::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use model::{Due, Model, Names, Step, Times, Which};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestCaseError},
 };
 use serde_json::Value;
+use test_support::refresh_model::{self as model, Due, Model, Names, Step, Times, Which};
 use tower::ServiceExt;
 use tower_oauth2_password::{
     Identity, Jwt, Key, Leaf, Login, RefreshTokens, RevocationLayer, Scope, TokenEndpointLayer, TokenValidator,

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::{Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
+use tower::Service;
 use tower_oauth2_password::{Leaf, ResponseBody};
-use tower_service::Service;
 
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

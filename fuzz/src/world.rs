@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use tower_layer::Layer;
+use tower::Layer;
 use tower_oauth2_password::{
     AccessToken, BearerLayer, BearerService, Client, EndpointService, Identity, IntrospectionLayer, Jwt, Key, Leaf,
     Login, RefreshTokens, RevocationLayer, Scope, StaticClients, TokenEndpointLayer, Verdict, Verifier, VerifyError,
     store::{MemoryDenyList, MemoryRefreshStore},
 };
-use tower_service::Service;
+use tower::Service;
 
 use crate::ask::{Ask, Pieces};
 

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use tower_layer::Layer;
-use tower_service::Service;
+use tower::Layer;
+use tower::Service;
 
 use crate::{
     AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator, observe,

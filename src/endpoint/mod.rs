@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn what_is_printed_names_the_path_and_the_inner_service() {
         let layer = layer().with_path("/login").unwrap();
-        let service = tower_layer::Layer::layer(&layer, "inner");
+        let service = tower::Layer::layer(&layer, "inner");
         assert!(format!("{service:?}").contains("inner: \"inner\""));
         for printed in [format!("{layer:?}"), format!("{:?}", layer.into_service())] {
             assert!(printed.contains("path: \"/login\""), "{printed}");

@@ -15,7 +15,7 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use serde_json::Value;
-use tower_service::Service;
+use tower::Service;
 
 use crate::shell::{ResponseBody, ResponseFuture};
 

@@ -6,8 +6,6 @@ mod oneshot;
 mod pool;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
-#[cfg(all(feature = "simd", target_arch = "x86_64"))]
-mod simd;
 mod users;
 mod verifier;
 

@@ -72,7 +72,7 @@ macro_rules! endpoint_layer {
             }
         }
 
-        impl<S> tower_layer::Layer<S> for $layer {
+        impl<S> tower::Layer<S> for $layer {
             type Service = $crate::EndpointService<S>;
 
             fn layer(&self, inner: S) -> Self::Service {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Version, header::CONNECTION, request::Parts};
 use http_body::Body;
-use tower_service::Service;
+use tower::Service;
 
 use super::{
     body::ResponseBody,

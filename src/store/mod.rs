@@ -1,7 +1,7 @@
 //! State that outlives a request: refresh token families, failed attempts, revoked access tokens.
 //!
 //! Each kind is a trait with an implementation in memory and, behind the feature `redis`, one in Redis. The contract of
-//! each trait is checked by [`testkit`], which a store of one's own can run, too.
+//! each trait is checked by the package `tower-oauth2-password-testkit`, which your own store can run, too.
 
 mod attempts;
 mod budget;
@@ -10,8 +10,6 @@ mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod refresh;
-#[cfg(feature = "testkit")]
-pub mod testkit;
 
 use std::{fmt, time::Instant};
 

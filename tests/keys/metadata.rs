@@ -1,9 +1,5 @@
 //! The documents under `/.well-known/`, through axum and a socket.
 
-#[path = "../support/http.rs"]
-#[allow(dead_code)]
-mod http;
-
 use axum::Router;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -11,8 +7,8 @@ use hyper::Request;
 use serde_json::{Value, json};
 use tower_oauth2_password::{AuthorizationServerMetadata, JsonDocument};
 
-use self::http::{Http, Reply, send};
 use super::{ISSUER, jwt, keys};
+use test_support::http::{Http, Reply, send};
 
 fn metadata(issuer: &str) -> AuthorizationServerMetadata {
     AuthorizationServerMetadata::new(issuer)

@@ -1,9 +1,10 @@
 //! An example of this package, as a process.
 
+use crate::root;
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
@@ -15,37 +16,57 @@ pub struct Example {
     log: Arc<Mutex<String>>,
 }
 
-const FEATURES: [(&str, bool); 8] = [
-    ("aws_lc_rs", cfg!(feature = "aws_lc_rs")),
-    ("rust_crypto", cfg!(feature = "rust_crypto")),
-    ("redis", cfg!(feature = "redis")),
-    ("tracing", cfg!(feature = "tracing")),
-    ("metrics", cfg!(feature = "metrics")),
-    ("utoipa", cfg!(feature = "utoipa")),
-    ("simd", cfg!(feature = "simd")),
-    ("testkit", cfg!(feature = "testkit")),
-];
+/// Those of the crate's own package. Each of the others is a package of its own.
+const OWN: [&str; 4] = ["custom_verifier", "fastapi_tutorial", "hyper", "server"];
 
-/// The example's binary, built with this test's features: `cargo test --test NAME` alone would leave an old one.
+static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The example's binary, built as it is now: `cargo test -p test-examples` alone would leave an old one.
 pub fn binary(name: &str) -> PathBuf {
-    static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
+    let profile = profile();
+    let package = format!("example-{}", name.replace('_', "-"));
+    let (arguments, binary) = if OWN.contains(&name) {
+        (vec!["--example", name, "--features", "redis"], profile.join("examples").join(name))
+    } else {
+        (vec!["-p", &package], profile.join(&package))
+    };
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.iter().any(|other| other == name) {
-        let features: Vec<_> = FEATURES.iter().filter(|(_, on)| *on).map(|(feature, _)| *feature).collect();
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--no-default-features", "--features", &features.join(","), "--example", name])
-            .args(if profile.ends_with("release") { &["--release"][..] } else { &[] })
-            .arg("--target-dir")
-            .arg(profile.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        build(&arguments);
         built.push(name.to_owned());
     }
-    profile.join("examples").join(name)
+    binary
+}
+
+/// The server as `cargo run --example server` builds it.
+pub fn server_without_redis() -> PathBuf {
+    let examples = profile().join("examples");
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    build(&["--example", "server"]);
+    // It lies where the one with Redis does.
+    built.retain(|name| name != "server");
+    let binary = examples.join("server-without-redis");
+    std::fs::copy(examples.join("server"), &binary).unwrap();
+    binary
+}
+
+/// The folder that this test was built in.
+fn profile() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned()
+}
+
+fn build(arguments: &[&str]) {
+    let profile = profile();
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--locked"])
+        .args(arguments)
+        .args(if profile.ends_with("release") { &["--release"][..] } else { &[] })
+        .arg("--target-dir")
+        .arg(profile.parent().unwrap())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Example {
@@ -55,7 +76,11 @@ impl Example {
 
     /// Starts on a free port; what it wrote to stderr if it ends instead.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
-        let mut child = Command::new(binary(name))
+        Self::start_binary(&binary(name), variables)
+    }
+
+    pub fn start_binary(binary: &Path, variables: &[(&str, &str)]) -> Result<Self, String> {
+        let mut child = Command::new(binary)
             .env("ADDR", "127.0.0.1:0")
             .env("RUST_LOG", "trace")
             .envs(variables.iter().copied())

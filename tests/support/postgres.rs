@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::port::free_port;
+use crate::port::free_port;
 
 pub struct Postgres {
     child: Child,

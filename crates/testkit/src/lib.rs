@@ -1,0 +1,111 @@
+#![doc = include_str!("../README.md")]
+
+mod attempts;
+mod attempts_race;
+mod deny_list;
+mod refresh;
+mod refresh_race;
+mod refresh_time;
+mod support;
+
+use std::{slice::from_ref, sync::Arc};
+
+use tower_oauth2_password::store::{AttemptStore, DenyList, RefreshStore};
+
+pub use self::support::Job;
+use self::support::Race;
+
+/// Checks a [`RefreshStore`] against its contract. Takes a few seconds. Its races are between calls in one task: they show
+/// a store that reads, waits, and then writes.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+///
+/// ```
+/// use tower_oauth2_password::store::MemoryRefreshStore;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// tower_oauth2_password_testkit::refresh_store(MemoryRefreshStore::new()).await;
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub async fn refresh_store(store: impl RefreshStore) {
+    let store = Arc::new(store);
+    refresh::check(&*store).await;
+    refresh_race::check(from_ref(&store), Race::OneTask).await;
+    refresh_race::a_dropped_rotation_is_done_or_not(&*store).await;
+    refresh_time::check(&*store).await;
+}
+
+/// Checks that each call of a [`RefreshStore`] is one atomic step, wherever it runs. `stores` are handles of one store, as
+/// several processes would hold them (clones, or connections of their own), and `spawn` runs jobs side by side.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+///
+/// ```
+/// use tower_oauth2_password::store::MemoryRefreshStore;
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_time().build()?.block_on(async {
+/// let store = MemoryRefreshStore::new();
+/// let spawn = |job| drop(tokio::spawn(job));
+/// tower_oauth2_password_testkit::refresh_store_in_parallel([store.clone(), store], spawn).await;
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub async fn refresh_store_in_parallel<S: RefreshStore>(
+    stores: impl IntoIterator<Item = S>,
+    spawn: impl Fn(Job) + Send + Sync,
+) {
+    let stores: Vec<_> = stores.into_iter().map(Arc::new).collect();
+    refresh_race::check(&stores, Race::Spawned(&spawn)).await;
+}
+
+/// Checks an [`AttemptStore`] against its contract. Takes a few seconds, or half a minute where
+/// [`AttemptStore::abandon`] is left to its default.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+pub async fn attempt_store(store: impl AttemptStore) {
+    let store = Arc::new(store);
+    attempts::check(&*store).await;
+    attempts_race::check(from_ref(&store), Race::OneTask).await;
+}
+
+/// Checks that an [`AttemptStore`] gives a slot that is never settled back after at most 30 seconds, which it waits for.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+pub async fn attempt_store_lease(store: impl AttemptStore) {
+    attempts::check_lease(&store).await;
+}
+
+/// Checks that `reserve` is one atomic step, wherever it runs. `stores` are handles of one store, as several processes
+/// would hold them (clones, or connections of their own), and `spawn` runs jobs side by side.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+pub async fn attempt_store_in_parallel<S: AttemptStore>(
+    stores: impl IntoIterator<Item = S>,
+    spawn: impl Fn(Job) + Send + Sync,
+) {
+    let stores: Vec<_> = stores.into_iter().map(Arc::new).collect();
+    attempts_race::check(&stores, Race::Spawned(&spawn)).await;
+}
+
+/// Checks a [`DenyList`] against its contract. Takes a few seconds.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+pub async fn deny_list(list: impl DenyList) {
+    deny_list::check(&Arc::new(list)).await;
+}
+
+/// Checks that a token that was denied through one handle of a list is denied by another within a second: two clones, or
+/// the handles of two processes.
+///
+/// # Panics
+/// When a clause of the contract is broken, or a call fails.
+pub async fn deny_list_shared(one: impl DenyList, other: impl DenyList) {
+    deny_list::check_shared(&one, &other).await;
+}

@@ -1,0 +1,236 @@
+//! The contract of [`RefreshStore`], as far as one caller sees it.
+
+use crate::support::{Contract, HOUR, LATE, name, over, random, soon};
+use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
+
+pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
+
+pub(crate) async fn check(store: &impl RefreshStore) {
+    unknown_families_are_gone(store).await;
+    families_are_kept_as_given(store).await;
+    a_rotation_keeps_its_predecessor(store).await;
+    a_mismatch_changes_nothing(store).await;
+    families_are_independent(store).await;
+    a_revoked_family_stays_gone(store).await;
+    a_subject_is_revoked_whole_and_alone(store).await;
+    late_calls_do_nothing(store).await;
+}
+
+/// A family in the store, and the secret that is current.
+pub(crate) struct Known {
+    pub(crate) id: FamilyId,
+    pub(crate) current: SecretHash,
+}
+
+impl Known {
+    pub(crate) async fn begin(store: &impl RefreshStore, family: Family) -> Known {
+        let known = Known { id: FamilyId(random()), current: family.current };
+        CONTRACT.answer("insert", store.insert(known.id, family, soon()).await);
+        known
+    }
+
+    pub(crate) async fn find(&self, store: &impl RefreshStore) -> Option<Family> {
+        CONTRACT.answer("find", store.find(self.id, soon()).await)
+    }
+
+    /// Rotates with the current secret, whether or not the family is still there.
+    pub(crate) async fn rotate(&mut self, store: &impl RefreshStore) -> Rotation {
+        let next = secret();
+        let rotation = rotate(store, self.id, self.current, Successor::new(next)).await;
+        if rotation == Rotation::Rotated {
+            self.current = next;
+        }
+        rotation
+    }
+
+    pub(crate) async fn require_gone(&mut self, store: &impl RefreshStore, clause: &str) {
+        CONTRACT.require(self.find(store).await.is_none(), clause, "`find` finds it");
+        for presented in [self.current, secret()] {
+            let rotation = rotate(store, self.id, presented, Successor::new(secret())).await;
+            CONTRACT.require(rotation == Rotation::Gone, clause, format_args!("`rotate` answers {rotation:?}"));
+        }
+        CONTRACT.require(self.find(store).await.is_none(), clause, "`rotate` brought it back");
+    }
+}
+
+pub(crate) fn secret() -> SecretHash {
+    SecretHash(random())
+}
+
+pub(crate) fn family(subject: &str) -> Family {
+    Family::new(secret(), subject, HOUR, HOUR)
+}
+
+pub(crate) async fn rotate(
+    store: &impl RefreshStore,
+    id: FamilyId,
+    presented: SecretHash,
+    successor: Successor,
+) -> Rotation {
+    CONTRACT.answer("rotate", store.rotate(id, presented, successor, soon()).await)
+}
+
+async fn unknown_families_are_gone(store: &impl RefreshStore) {
+    let clause = "an unknown family is gone, and revoking it is no error";
+    let mut unknown = Known { id: FamilyId(random()), current: secret() };
+    CONTRACT.answer("revoke", store.revoke(unknown.id, soon()).await);
+    unknown.require_gone(store, clause).await;
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&name("nobody")).await);
+    CONTRACT.require(ended == 0, clause, format_args!("`revoke_subject` ended {ended} of nobody's"));
+}
+
+async fn families_are_kept_as_given(store: &impl RefreshStore) {
+    let texts = ["plain", "", "a b:c|d\t\"'\\{}", "Straße 東京 🔑", "%_*?[a]"];
+    for (n, text) in texts.into_iter().cycle().take(8).enumerate() {
+        let mut given = family(&format!("{}{text}", name("subject")));
+        // Eight times 32: every byte, so that a store that keeps text cannot mistake one.
+        given.current = SecretHash(std::array::from_fn(|at| (n * 32 + at) as u8));
+        given.client_id = (n != 0).then(|| text.to_owned());
+        given.security_stamp = (n != 2).then(|| text.to_owned());
+        given.scope =
+            ["", "a", "items:write items:read", "!#[]~"].get(n).and_then(|s| s.parse().ok()).unwrap_or_default();
+        given.idle_ttl = HOUR / 2;
+        let known = Known::begin(store, given.clone()).await;
+        let clause = "`find` returns what `insert` was given";
+        let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "nothing was found") };
+        require_same(&given, &found, clause);
+        CONTRACT.require(found.current == given.current, clause, "another current secret");
+        CONTRACT.require(found.previous.is_none(), clause, "a predecessor before any rotation");
+        let again = known.find(store).await;
+        CONTRACT.require(again.is_some(), "`find` does not use a family up", "it is gone");
+    }
+}
+
+fn require_same(given: &Family, found: &Family, clause: &str) {
+    let same = |name: &str, given: &dyn std::fmt::Debug, found: &dyn std::fmt::Debug| {
+        let (given, found) = (format!("{given:?}"), format!("{found:?}"));
+        CONTRACT.require(given == found, clause, format_args!("{name} was {given} and is {found}"));
+    };
+    same("subject", &given.subject, &found.subject);
+    same("client_id", &given.client_id, &found.client_id);
+    same("security_stamp", &given.security_stamp, &found.security_stamp);
+    same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
+    CONTRACT.require(
+        given.scope == found.scope,
+        clause,
+        format_args!("scope was {} and is {}", given.scope, found.scope),
+    );
+}
+
+async fn a_rotation_keeps_its_predecessor(store: &impl RefreshStore) {
+    let clause = "a rotation makes the successor current and keeps the presented secret with what was sealed";
+    let mut given = family(&name("subject"));
+    given.client_id = Some("web".to_owned());
+    given.security_stamp = Some("1".to_owned());
+    given.scope = "a b".parse().unwrap_or_default();
+    let mut known = Known::begin(store, given.clone()).await;
+    for sealed in [(0..=255).collect::<Vec<u8>>(), Vec::new(), vec![0; 32]] {
+        let (presented, next) = (known.current, secret());
+        let successor = Successor::new(next).with_sealed(sealed.clone());
+        let rotation = rotate(store, known.id, presented, successor).await;
+        CONTRACT.require(rotation == Rotation::Rotated, clause, format_args!("`rotate` answers {rotation:?}"));
+        known.current = next;
+        let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
+        require_same(&given, &found, clause);
+        CONTRACT.require(found.current == next, clause, "the successor is not current");
+        let Some(previous) = found.previous else { CONTRACT.broken(clause, "there is no predecessor") };
+        CONTRACT.require(previous.secret == presented, clause, "the predecessor is another");
+        CONTRACT.require(previous.sealed_successor == sealed, clause, "what was sealed came back changed");
+    }
+}
+
+async fn a_mismatch_changes_nothing(store: &impl RefreshStore) {
+    let clause = "a secret that is not current is a mismatch and leaves the family as it is";
+    let mut known = Known::begin(store, family(&name("subject"))).await;
+    let first = known.current;
+    rotate_or_break(&mut known, store, clause).await;
+    for presented in [first, secret()] {
+        let successor = Successor::new(secret()).with_sealed(vec![1]);
+        let rotation = rotate(store, known.id, presented, successor).await;
+        CONTRACT.require(rotation == Rotation::Mismatch, clause, format_args!("`rotate` answers {rotation:?}"));
+        let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
+        CONTRACT.require(found.current == known.current, clause, "the current secret is another");
+        let kept =
+            found.previous.is_some_and(|previous| previous.secret == first && previous.sealed_successor.is_empty());
+        CONTRACT.require(kept, clause, "the predecessor is another");
+    }
+    rotate_or_break(&mut known, store, clause).await;
+}
+
+async fn rotate_or_break(known: &mut Known, store: &impl RefreshStore, clause: &str) {
+    let rotation = known.rotate(store).await;
+    CONTRACT.require(rotation == Rotation::Rotated, clause, format_args!("the current one is answered {rotation:?}"));
+}
+
+async fn families_are_independent(store: &impl RefreshStore) {
+    let clause = "families are independent";
+    let mut one = Known::begin(store, family(&name("subject"))).await;
+    let mut bytes = one.id.0;
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    let other = Known { id: FamilyId(bytes), current: secret() };
+    let begun = Family::new(other.current, name("subject"), HOUR, HOUR);
+    CONTRACT.answer("insert", store.insert(other.id, begun, soon()).await);
+    rotate_or_break(&mut one, store, clause).await;
+    CONTRACT.answer("revoke", store.revoke(one.id, soon()).await);
+    let untouched = other.find(store).await.is_some_and(|found| found.current == other.current);
+    CONTRACT.require(untouched, clause, "one was rotated and revoked, and another with it");
+}
+
+async fn a_revoked_family_stays_gone(store: &impl RefreshStore) {
+    let clause = "a revoked family stays gone";
+    for rotations in 0..2 {
+        let mut known = Known::begin(store, family(&name("subject"))).await;
+        for _ in 0..rotations {
+            rotate_or_break(&mut known, store, clause).await;
+        }
+        CONTRACT.answer("revoke", store.revoke(known.id, soon()).await);
+        known.require_gone(store, clause).await;
+        CONTRACT.answer("revoke", store.revoke(known.id, soon()).await);
+        known.require_gone(store, clause).await;
+    }
+}
+
+async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
+    let clause = "`revoke_subject` ends all families of this subject alone, and counts those that were there";
+    let subject = name("subject");
+    let mut own = Vec::new();
+    for _ in 0..5 {
+        own.push(Known::begin(store, family(&subject)).await);
+    }
+    let mut others = Vec::new();
+    for other in [format!("{subject} "), subject.to_uppercase(), subject.chars().skip(1).collect()] {
+        others.push(Known::begin(store, family(&other)).await);
+    }
+    if let [first, second, ..] = own.as_mut_slice() {
+        CONTRACT.answer("revoke", store.revoke(first.id, soon()).await);
+        rotate_or_break(second, store, clause).await;
+    }
+    for expected in [4, 0] {
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&subject).await);
+        CONTRACT.require(ended == expected, clause, format_args!("of {expected} it counted {ended}"));
+        for known in &mut own {
+            known.require_gone(store, clause).await;
+        }
+    }
+    for known in &mut others {
+        CONTRACT.require(known.find(store).await.is_some(), clause, "another subject's family is gone");
+    }
+    let mut later = Known::begin(store, family(&subject)).await;
+    rotate_or_break(&mut later, store, "a subject whose families were ended can log in again").await;
+}
+
+async fn late_calls_do_nothing(store: &impl RefreshStore) {
+    let mut never = Known { id: FamilyId(random()), current: secret() };
+    let late = Family::new(never.current, name("subject"), HOUR, HOUR);
+    CONTRACT.require_late("insert", &store.insert(never.id, late, over()).await);
+    never.require_gone(store, LATE).await;
+
+    let mut known = Known::begin(store, family(&name("subject"))).await;
+    let late = store.rotate(known.id, known.current, Successor::new(secret()), over()).await;
+    CONTRACT.require_late("rotate", &late);
+    CONTRACT.require_late("find", &store.find(known.id, over()).await);
+    CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);
+    rotate_or_break(&mut known, store, LATE).await;
+}

@@ -1,0 +1,326 @@
+//! The example `sqlite` as a process, over SQLite and over Postgres: one suite for both.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, AnyPool, any::AnyPoolOptions};
+use tower_oauth2_password::{Argon2Params, HashingPool};
+
+use test_support::postgres::Postgres;
+use test_support::{
+    client::{attempt, refresh, request},
+    example::Example,
+    http::Reply,
+};
+
+const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+/// The hash of FastAPI's tutorial, made by pwdlib: "secret".
+const PWDLIB: &str =
+    "$argon2id$v=19$m=65536,t=3,p=4$wagCPXjifgvUFBzq4hqe3w$CYaIb8sB+wtD+Vu/P4uod1+Qof8h+1g7bbDlBID48Rc";
+
+struct Site {
+    server: Example,
+    table: AnyPool,
+}
+
+impl Site {
+    async fn start(url: &str) -> Self {
+        sqlx::any::install_default_drivers();
+        let server = Example::start("sqlite", &[("DATABASE_URL", url)]);
+        // Nobody reaches the memory of another process: then this is a database of the test's own, and unused.
+        let url = if url.is_empty() { "sqlite::memory:" } else { url };
+        Self { server, table: AnyPoolOptions::new().connect_lazy(url).unwrap() }
+    }
+
+    async fn sign_up(&self, name: &str, password: &str) -> Reply {
+        let body = json!({ "username": name, "password": password }).to_string();
+        request(&self.server, "POST", "/users", &[("content-type", "application/json")], &body).await
+    }
+
+    /// A new user's id.
+    async fn new_user(&self, name: &str, password: &str) -> String {
+        let reply = self.sign_up(name, password).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.text("id")
+    }
+
+    async fn log_in(&self, name: &str, password: &str) -> Reply {
+        let reply = attempt(&self.server, name, password).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply
+    }
+
+    async fn refused(&self, name: &str, password: &str) {
+        let reply = attempt(&self.server, name, password).await;
+        assert_eq!((reply.status, reply.text("error").as_str()), (400, "invalid_grant"), "{reply:?}");
+    }
+
+    async fn change_password(&self, token: &str, old: &str, new: &str) -> Reply {
+        let headers = [("content-type", "application/json"), ("authorization", &format!("Bearer {token}"))];
+        let body = json!({ "old": old, "new": new }).to_string();
+        request(&self.server, "POST", "/users/me/password", &headers, &body).await
+    }
+
+    async fn execute(&self, sql: &str) -> u64 {
+        sqlx::query(sql).execute(&self.table).await.unwrap().rows_affected()
+    }
+
+    async fn column(&self, column: &str, name: &str) -> String {
+        let select = format!("SELECT {column} FROM users WHERE username = $1");
+        sqlx::query_scalar(&select).bind(name).fetch_one(&self.table).await.unwrap()
+    }
+
+    /// A right login is answered 503, within the time in which a client still waits.
+    async fn unavailable(&self, name: &str, password: &str) {
+        let begun = Instant::now();
+        let reply = attempt(&self.server, name, password).await;
+        assert_eq!((reply.status, reply.text("error").as_str()), (503, "temporarily_unavailable"), "{reply:?}");
+        assert!(reply.header("retry-after").is_some(), "{reply:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "503 took {:?}", begun.elapsed());
+    }
+
+    async fn available_again(&self, name: &str, password: &str) {
+        let begun = Instant::now();
+        while attempt(&self.server, name, password).await.status != 200 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no login although the database is back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn suite(site: &Site) {
+    users_sign_up_and_log_in(site).await;
+    one_of_many_gets_a_name(site).await;
+    outdated_hashes_are_renewed_by_a_login(site).await;
+    a_password_change_ends_sessions(site).await;
+    guessing_the_old_password_is_held(site).await;
+    disabled_users_are_out(site).await;
+    a_broken_table_is_503(site).await;
+
+    let log = site.server.log();
+    assert!(log.contains("TRACE") && log.contains("sqlx::query"), "not at trace level");
+    for secret in ["down-the-hole", "off-with-their-heads", "argon2id$"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+async fn users_sign_up_and_log_in(site: &Site) {
+    let id = site.new_user("carol", "down-the-hole").await;
+    assert!(site.column("password_hash", "carol").await.starts_with(TODAY));
+    let reply = site.log_in("carol", "down-the-hole").await;
+    assert_eq!(reply.text("scope"), "items:read");
+    let token = reply.text("access_token");
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&claims).unwrap()["sub"], id.as_str());
+    assert_eq!(refresh(&site.server, &reply.text("refresh_token")).await.status, 200);
+
+    site.refused("carol", "down-the-holf").await;
+    site.refused("nobody", "down-the-hole").await;
+    site.refused(&id, "down-the-hole").await;
+
+    assert_eq!(site.sign_up("carol", "another-password").await.status, 409);
+    site.log_in("carol", "down-the-hole").await;
+
+    for password in ["", "seven77", &"x".repeat(257), "down-the\u{7}hole", "äöüäöüä"] {
+        assert_eq!(site.sign_up("dave", password).await.status, 400, "{password:?}");
+    }
+    for name in ["", "Dave", "dave smith", "d\u{e4}ve", &"d".repeat(65)] {
+        assert_eq!(site.sign_up(name, "down-the-hole").await.status, 400, "{name:?}");
+    }
+    assert_eq!(site.sign_up("dave", "äöüäöüäö").await.status, 201);
+}
+
+async fn one_of_many_gets_a_name(site: &Site) {
+    let replies = join_all((0..8).map(|_| site.sign_up("racer", "down-the-hole"))).await;
+    let mut statuses: Vec<_> = replies.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+}
+
+async fn outdated_hashes_are_renewed_by_a_login(site: &Site) {
+    let cheap = HashingPool::new().with_params(Argon2Params::new(8_192, 3, 1).unwrap());
+    let cheap = cheap.hash("secret".into()).await.unwrap();
+    for (name, hash) in [("cheap", cheap.as_str()), ("pwdlib", PWDLIB)] {
+        let insert = "INSERT INTO users (id, username, password_hash, stamp) VALUES ($1, $2, $3, '1')";
+        let insert = sqlx::query(insert).bind(format!("id of {name}")).bind(name).bind(hash);
+        insert.execute(&site.table).await.unwrap();
+
+        site.refused(name, "wrong").await;
+        assert_eq!(site.column("password_hash", name).await, hash, "a wrong password changed the hash");
+        let session = site.log_in(name, "secret").await;
+        let renewed = site.column("password_hash", name).await;
+        assert!(renewed.starts_with(TODAY), "{renewed}");
+
+        site.log_in(name, "secret").await;
+        site.refused(name, "wrong").await;
+        assert_eq!(site.column("password_hash", name).await, renewed, "renewed without need");
+        let kept = refresh(&site.server, &session.text("refresh_token")).await;
+        assert_eq!(kept.status, 200, "a renewed hash is no new password: {kept:?}");
+    }
+}
+
+async fn a_password_change_ends_sessions(site: &Site) {
+    site.new_user("erin", "down-the-hole").await;
+    site.new_user("frank", "down-the-hole").await;
+    let session = site.log_in("erin", "down-the-hole").await;
+    let other = site.log_in("erin", "down-the-hole").await;
+    let franks = site.log_in("frank", "down-the-hole").await;
+    let token = session.text("access_token");
+    let stamp = site.column("stamp", "erin").await;
+
+    assert_eq!(site.change_password("no-token", "down-the-hole", "off-with-their-heads").await.status, 401);
+    assert_eq!(site.change_password(&token, "wrong", "off-with-their-heads").await.status, 403);
+    assert_eq!(site.change_password(&token, "down-the-hole", "short").await.status, 400);
+    site.log_in("erin", "down-the-hole").await;
+    let changed = site.change_password(&token, "down-the-hole", "off-with-their-heads").await;
+    assert_eq!(changed.status, 204, "{changed:?}");
+
+    site.refused("erin", "down-the-hole").await;
+    let new = site.log_in("erin", "off-with-their-heads").await;
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
+    assert_eq!(refresh(&site.server, &franks.text("refresh_token")).await.status, 200, "another user's session ended");
+
+    // Under the old stamp again, a session that was revoked is still refused; one that was not is refused by its stamp.
+    site.execute(&format!("UPDATE users SET stamp = '{stamp}' WHERE username = 'erin'")).await;
+    assert_eq!(refresh(&site.server, &other.text("refresh_token")).await.status, 400);
+    assert_eq!(refresh(&site.server, &new.text("refresh_token")).await.status, 400);
+
+    let token = new.text("access_token");
+    let changes =
+        ["one-new-password", "two-new-password"].map(|new| site.change_password(&token, "off-with-their-heads", new));
+    let mut statuses: Vec<_> = join_all(changes).await.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 403], "of two changes at once, one may win");
+}
+
+async fn guessing_the_old_password_is_held(site: &Site) {
+    site.new_user("ivan", "down-the-hole").await;
+    let token = site.log_in("ivan", "down-the-hole").await.text("access_token");
+    for _ in 0..10 {
+        assert_eq!(site.change_password(&token, "wrong", "off-with-their-heads").await.status, 403);
+    }
+    assert_eq!(site.change_password(&token, "down-the-hole", "off-with-their-heads").await.status, 429);
+    assert_eq!(attempt(&site.server, "ivan", "down-the-hole").await.status, 429, "counted together with logins");
+}
+
+async fn disabled_users_are_out(site: &Site) {
+    site.new_user("grace", "down-the-hole").await;
+    let session = site.log_in("grace", "down-the-hole").await;
+    assert_eq!(site.execute("UPDATE users SET disabled = 1 WHERE username = 'grace'").await, 1);
+    site.refused("grace", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
+    let change = site.change_password(&session.text("access_token"), "down-the-hole", "off-with-their-heads").await;
+    assert_eq!(change.status, 403);
+
+    site.execute("UPDATE users SET disabled = 0 WHERE username = 'grace'").await;
+    site.log_in("grace", "down-the-hole").await;
+}
+
+async fn a_broken_table_is_503(site: &Site) {
+    site.new_user("heidi", "down-the-hole").await;
+    let session = site.log_in("heidi", "down-the-hole").await;
+    site.execute("ALTER TABLE users RENAME TO elsewhere").await;
+    site.unavailable("heidi", "down-the-hole").await;
+    assert_eq!(site.sign_up("ivan", "down-the-hole").await.status, 503);
+    let change = site.change_password(&session.text("access_token"), "down-the-hole", "off-with-their-heads").await;
+    assert_eq!(change.status, 503);
+    let token = session.text("refresh_token");
+    assert_eq!(refresh(&site.server, &token).await.status, 503);
+
+    site.execute("ALTER TABLE elsewhere RENAME TO users").await;
+    site.log_in("heidi", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &token).await.status, 200, "a failed refresh spent the token");
+}
+
+/// `lock` keeps everyone else from the table until the connection rolls back.
+async fn a_stuck_database_is_503(site: &Site, lock: &[&str]) {
+    site.new_user("judy", "down-the-hole").await;
+    let mut blocker = site.table.acquire().await.unwrap();
+    for statement in lock {
+        sqlx::query(statement).execute(&mut *blocker as &mut AnyConnection).await.unwrap();
+    }
+    join_all((0..12).map(|_| site.unavailable("judy", "down-the-hole"))).await;
+    sqlx::query("ROLLBACK").execute(&mut *blocker as &mut AnyConnection).await.unwrap();
+    site.available_again("judy", "down-the-hole").await;
+}
+
+/// A password that was changed between the look at a hash and its renewal stays changed.
+async fn a_renewed_hash_does_not_undo_a_change(site: &Site) {
+    let insert = "INSERT INTO users (id, username, password_hash, stamp) VALUES ('id', 'kim', $1, '1')";
+    sqlx::query(insert).bind(PWDLIB).execute(&site.table).await.unwrap();
+    let mut change = site.table.begin().await.unwrap();
+    let update = "UPDATE users SET password_hash = 'changed' WHERE username = 'kim'";
+    sqlx::query(update).execute(&mut *change).await.unwrap();
+    let commit = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let begun = Instant::now();
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&site.table).await.unwrap() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the login renews no hash");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        change.commit().await.unwrap();
+    };
+    let (login, ()) = tokio::join!(attempt(&site.server, "kim", "secret"), commit);
+    assert_eq!(login.status, 200, "{login:?}");
+    assert_eq!(site.column("password_hash", "kim").await, "changed");
+}
+
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn users_in_a_file_of_sqlite() {
+    let file = TempFile(std::env::temp_dir().join(format!("tower-oauth2-users-{}.db", std::process::id())));
+    let url = format!("sqlite:{}?mode=rwc", file.0.display());
+    let site = Site::start(&url).await;
+    suite(&site).await;
+    a_stuck_database_is_503(&site, &["BEGIN EXCLUSIVE"]).await;
+
+    let site = Site::start(&url).await;
+    site.log_in("carol", "down-the-hole").await;
+}
+
+#[tokio::test]
+async fn users_in_memory_without_any_setting() {
+    let site = Site::start("").await;
+    site.new_user("carol", "down-the-hole").await;
+    join_all((0..4).map(|_| site.log_in("carol", "down-the-hole"))).await;
+    assert_eq!(site.sign_up("carol", "down-the-hole").await.status, 409);
+}
+
+#[tokio::test]
+async fn users_in_postgres() {
+    let mut postgres = Postgres::start();
+    let site = Site::start(&postgres.url()).await;
+    suite(&site).await;
+    a_renewed_hash_does_not_undo_a_change(&site).await;
+    a_stuck_database_is_503(&site, &["BEGIN", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE"]).await;
+
+    let session = site.log_in("carol", "down-the-hole").await;
+    postgres.stop();
+    site.unavailable("carol", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 503);
+    assert_eq!(site.sign_up("lea", "down-the-hole").await.status, 503);
+    postgres.restart();
+    site.available_again("carol", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 200);
+    assert_eq!(site.sign_up("lea", "down-the-hole").await.status, 201);
+}
+
+#[test]
+fn a_database_that_is_away_at_the_start_is_named() {
+    let refused = Example::start_with("sqlite", &[("DATABASE_URL", "postgres://me:topsecret@127.0.0.1:1/users")]);
+    let log = refused.err().expect("it started");
+    assert!(log.contains("DATABASE_URL"), "{log}");
+    assert!(!log.contains("topsecret"), "{log}");
+}

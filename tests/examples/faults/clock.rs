@@ -1,0 +1,124 @@
+//! The system clock is stepped, under the server's feet alone: by libfaketime, which leaves the monotonic clock as it is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    assert_sound, server,
+    traffic::{assert_held, hold, nobody},
+};
+use test_support::{
+    client::{get, log_in, post, refresh},
+    example::Example,
+    http::Reply,
+};
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+
+/// The clock of one server.
+pub struct Clock {
+    file: PathBuf,
+    pub preload: String,
+}
+
+impl Clock {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("tower-oauth2-clock-{}-{number}", std::process::id()));
+        let preload = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
+            .map(|dir| format!("{dir}/faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .expect("libfaketime is not installed: apt-get install faketime");
+        let clock = Self { file, preload };
+        clock.step(0);
+        clock
+    }
+
+    pub fn variables(&self) -> [(&str, &str); 4] {
+        [
+            ("LD_PRELOAD", &self.preload),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ]
+    }
+
+    /// From now on the server's clock is so many seconds ahead.
+    pub fn step(&self, seconds: i64) {
+        // Renamed, so that nobody reads half of it.
+        let new = self.file.with_extension("new");
+        fs::write(&new, format!("{seconds:+}\n")).unwrap();
+        fs::rename(new, &self.file).unwrap();
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// What a server holds by its own time stays held; tokens follow the wall clock; logins go on.
+pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
+    let held = nobody();
+    hold(server, &held).await;
+    let [now, revoked] = [log_in(server).await, log_in(server).await];
+    assert_eq!(post(server, "/revoke", &format!("token={}", revoked.text("access_token"))).await.status, 200);
+    let issued = claim(&now, "iat");
+    let mut token = now.text("refresh_token");
+
+    for (ahead, good) in [(DAY * 2, false), (0, true), (access_ttl / 2, true), (-DAY, true), (access_ttl, false)] {
+        clock.step(ahead);
+        assert_held(server, &held).await;
+        let status = get(server, "/users/me", &now.text("access_token")).await.status;
+        assert_eq!(status, if good { 200 } else { 401 }, "{ahead} s ahead");
+        assert_eq!(get(server, "/users/me", &revoked.text("access_token")).await.status, 401, "{ahead} s ahead");
+        token = refresh(server, &token).await.text("refresh_token");
+
+        let login = log_in(server).await;
+        assert!((claim(&login, "iat") - issued - ahead).abs() < 60, "the clock did not step: {login:?}");
+        assert_eq!(claim(&login, "exp") - claim(&login, "iat"), access_ttl);
+        assert_eq!(get(server, "/users/me", &login.text("access_token")).await.status, 200, "{ahead} s ahead");
+        clock.step(ahead + access_ttl);
+        assert_eq!(get(server, "/users/me", &login.text("access_token")).await.status, 401, "{ahead} s ahead, later");
+    }
+
+    let stop = AtomicBool::new(false);
+    let logins = async {
+        while !stop.load(Ordering::Relaxed) {
+            log_in(server).await;
+        }
+    };
+    let steps = async {
+        for number in 0..100 {
+            clock.step([HOUR, -HOUR, 0, 40 * DAY, -DAY][number % 5]);
+            assert_eq!(refresh(server, "unknown").await.status, 400);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(logins, steps);
+    clock.step(0);
+    assert_held(server, &held).await;
+}
+
+fn claim(login: &Reply, name: &str) -> i64 {
+    let token = login.text("access_token");
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&claims).unwrap()[name].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_may_step() {
+    let clock = Clock::new();
+    let server = server(&[&clock.variables()[..], &[("ACCESS_TOKEN_TTL", "300")]].concat());
+    steps(&server, &clock, 300).await;
+    assert_sound(&server);
+}

@@ -1,0 +1,71 @@
+//! Redis forgets everything while it is used.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+
+use crate::{
+    assert_sound,
+    line::{Line, Step},
+    scaled, server,
+    traffic::{self, hold, nobody},
+};
+use test_support::{
+    client::{attempt, eventually, get, in_time, log_in, post},
+    example::Example,
+    redis::Redis,
+};
+
+/// Refresh tokens and failed attempts are forgotten; no request fails otherwise, and everything goes on. A revoked access
+/// token stays so where it is known already, and is good again, until it expires, to servers that start later: what
+/// Redis forgets is forgotten.
+pub async fn everything(server: &Example, redis: &Redis, count: usize, start: impl Fn() -> Example) {
+    let held = nobody();
+    hold(server, &held).await;
+    let (good, revoked) = (log_in(server).await.text("access_token"), log_in(server).await.text("access_token"));
+    assert_eq!(post(server, "/revoke", &format!("token={revoked}")).await.status, 200);
+    let witness = start();
+    eventually("a revoked token is known", async || get(&witness, "/users/me", &revoked).await.status == 401).await;
+
+    let lines = Line::begin_many(server.address, count).await;
+    let (refused, flushed) = (&AtomicUsize::new(0), &AtomicBool::new(false));
+    let uses = join_all(lines.into_iter().map(async |mut line| {
+        loop {
+            let before = flushed.load(Ordering::SeqCst);
+            match line.step(server.address).await {
+                Step::Rotated => assert!(!before, "a token outlived the flush"),
+                Step::Refused => return refused.fetch_add(1, Ordering::SeqCst),
+                other => panic!("{other:?} though Redis is there"),
+            }
+        }
+    }));
+    let flush = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(refused.load(Ordering::SeqCst), 0, "refused before the flush");
+        redis.command("FLUSHALL");
+        flushed.store(true, Ordering::SeqCst);
+    };
+    in_time(Duration::from_secs(30), "the flush", async { tokio::join!(uses, flush) }).await;
+
+    assert_eq!(attempt(server, &held, "guess").await.status, 400, "the attempts are forgotten");
+    assert_eq!(get(server, "/users/me", &good).await.status, 200);
+    for knowing in [server, &witness] {
+        assert_eq!(get(knowing, "/users/me", &revoked).await.status, 401, "revoked for good where it is known");
+    }
+    assert_eq!(get(&start(), "/users/me", &revoked).await.status, 200, "forgotten for who never knew");
+    traffic::one_of_each(server).await;
+    redis.command("SCRIPT FLUSH");
+    traffic::one_of_each(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_forgets_everything() {
+    let redis = Redis::start();
+    let start = || server(&[("REDIS_URL", &redis.url())]);
+    let server = start();
+    everything(&server, &redis, scaled(100), start).await;
+    assert_sound(&server);
+}

@@ -1,0 +1,164 @@
+//! Redis is stopped, slow, and killed while everybody uses it.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+
+use crate::{
+    assert_sound,
+    line::{Line, Step},
+    neighbour, scaled, server,
+};
+use test_support::{
+    client::{ALICE, get, in_time, log_in, try_post, within},
+    example::Example,
+    http::Reply,
+    redis::Redis,
+    slow::Slow,
+};
+
+const NETWORK: u8 = 6;
+const PROMISED: Duration = Duration::from_secs(1);
+
+/// What the clients must know of Redis.
+#[derive(Default)]
+struct Weather {
+    /// Odd while it is away.
+    changes: AtomicUsize,
+    /// How often it forgot everything.
+    lives: AtomicUsize,
+    over: AtomicBool,
+    slowest_ms: AtomicUsize,
+}
+
+impl Weather {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A request, and whether Redis was away all the while: then it is answered within a second.
+    async fn ask<T>(&self, request: impl Future<Output = T>) -> (T, bool) {
+        let (before, begun) = (self.changes.load(Ordering::SeqCst), Instant::now());
+        let answer = request.await;
+        let took = begun.elapsed();
+        let away = before % 2 == 1 && self.changes.load(Ordering::SeqCst) == before;
+        if away {
+            assert!(took < PROMISED, "answered after {took:?} with Redis away");
+            self.slowest_ms.fetch_max(took.as_millis() as usize, Ordering::Relaxed);
+        }
+        (answer, away)
+    }
+}
+
+/// 503 within a second while it is away, guarded routes unaffected, recovery by itself, no token accepted twice and none
+/// lost. The slowest 503.
+pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count: usize) -> Duration {
+    let weather = &Weather::default();
+    let login = log_in(server).await;
+    let (access, revoked) = (login.text("access_token"), format!("token={}", login.text("refresh_token")));
+    let successes: &Vec<AtomicUsize> = &(0..count + 3).map(|_| AtomicUsize::new(0)).collect();
+    let lines = join_all((0..count).map(|number| use_line(server, number, weather, &successes[number])));
+    let logins = join_all((0..2).map(|number| {
+        let request = async move || try_post(server.address, neighbour(NETWORK, number), "/token", ALICE).await;
+        ask_on(weather, &successes[count + number], request)
+    }));
+    let revocations = ask_on(weather, &successes[count + 2], async || {
+        try_post(server.address, neighbour(NETWORK, 9), "/revoke", &revoked).await
+    });
+    let guarded = async {
+        while !weather.is_over() {
+            let begun = Instant::now();
+            assert_eq!(get(server, "/users/me", &access).await.status, 200);
+            assert!(begun.elapsed() < PROMISED, "a guarded route took {:?}", begun.elapsed());
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let script = async {
+        all_succeed(successes).await;
+        redis.pause();
+        weather.change();
+        sleep(Duration::from_millis(1_500)).await;
+        weather.change();
+        redis.resume();
+        all_succeed(successes).await;
+
+        slow.set_round_trip(Duration::from_millis(900));
+        weather.change();
+        sleep(Duration::from_millis(1_500)).await;
+        weather.change();
+        slow.set_round_trip(Duration::ZERO);
+        all_succeed(successes).await;
+
+        weather.lives.fetch_add(1, Ordering::SeqCst);
+        redis.kill9();
+        weather.change();
+        sleep(Duration::from_millis(1_000)).await;
+        weather.change();
+        redis.begin_restart();
+        all_succeed(successes).await;
+        weather.over.store(true, Ordering::Relaxed);
+    };
+    let all = async { tokio::join!(lines, logins, revocations, guarded, script) };
+    in_time(Duration::from_secs(90), "the outages", all).await;
+    Duration::from_millis(weather.slowest_ms.load(Ordering::Relaxed) as u64)
+}
+
+async fn use_line(server: &Example, number: usize, weather: &Weather, successes: &AtomicUsize) {
+    let mut line = Line::begin(server.address, number).await;
+    let mut life = weather.lives.load(Ordering::SeqCst);
+    while !weather.is_over() {
+        match weather.ask(line.step(server.address)).await {
+            (Step::Rotated, false) => drop(successes.fetch_add(1, Ordering::Relaxed)),
+            (Step::Unavailable, true) => {}
+            // On the edge, Redis may have done what it did not live to tell.
+            (Step::Unavailable, false) => line.doubtful = true,
+            (Step::Refused, false) => {
+                let forgotten = life != weather.lives.load(Ordering::SeqCst);
+                assert!(line.doubtful || forgotten, "a token was spent by a use that was answered 503");
+                line = Line::begin(server.address, number).await;
+                life = weather.lives.load(Ordering::SeqCst);
+            }
+            (step, away) => panic!("{step:?}, Redis away: {away}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    line.assert_used_once(server.address).await;
+}
+
+async fn ask_on(weather: &Weather, successes: &AtomicUsize, request: impl AsyncFn() -> Result<Reply, String>) {
+    while !weather.is_over() {
+        let (reply, away) = weather.ask(request()).await;
+        match reply.unwrap().status {
+            200 if !away => drop(successes.fetch_add(1, Ordering::Relaxed)),
+            503 => {}
+            status => panic!("{status}, Redis away: {away}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Every client has its way again.
+async fn all_succeed(successes: &[AtomicUsize]) {
+    let before: Vec<_> = successes.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    within(Duration::from_secs(15), "all clients have their way", async || {
+        successes.iter().zip(&before).all(|(count, before)| count.load(Ordering::Relaxed) > before + 1)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_stopped_slow_and_killed_under_load() {
+    let mut redis = Redis::start();
+    let slow = Slow::in_front_of(redis.port()).await;
+    let server = server(&[("REDIS_URL", &format!("redis://{}", slow.address))]);
+    under_load(&server, &mut redis, &slow, scaled(100)).await;
+    assert_sound(&server);
+}

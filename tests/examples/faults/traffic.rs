@@ -1,0 +1,47 @@
+//! What a server does all day.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use test_support::{
+    client::{attempt, get, log_in, post, refresh, request},
+    example::Example,
+};
+
+/// Login, guarded routes, echo, refresh, a wrong password, revocation: each as promised.
+pub async fn one_of_each(server: &Example) {
+    let login = log_in(server).await;
+    let (access, first) = (login.text("access_token"), login.text("refresh_token"));
+    assert_eq!(get(server, "/users/me", &access).await.text("username"), "alice");
+    assert_eq!(get(server, "/items", &access).await.status, 200);
+    assert_eq!(get(server, "/items", "").await.status, 400);
+    let echo = request(server, "POST", "/echo", &[], &"all day ".repeat(1_000)).await;
+    assert_eq!((echo.status, echo.body.len()), (200, 8_000));
+
+    let second = refresh(server, &first).await.text("refresh_token");
+    assert_eq!(attempt(server, &nobody(), "guess").await.status, 400);
+    assert_eq!(post(server, "/revoke", &format!("token={second}")).await.status, 200);
+    assert_eq!(refresh(server, &second).await.text("error"), "invalid_grant");
+    assert_eq!(post(server, "/revoke", &format!("token={access}")).await.status, 200);
+    assert_eq!(get(server, "/users/me", &access).await.status, 401);
+}
+
+/// A name of which no attempt was counted yet.
+pub fn nobody() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("nobody-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Wrong passwords until the name is held.
+pub async fn hold(server: &Example, name: &str) {
+    for _ in 0..10 {
+        assert_eq!(attempt(server, name, "guess").await.status, 400, "{name}");
+    }
+    assert_held(server, name).await;
+}
+
+pub async fn assert_held(server: &Example, name: &str) {
+    let reply = attempt(server, name, "guess").await;
+    assert_eq!(reply.status, 429, "{name}: {reply:?}");
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{name} is held for {wait} s");
+}

@@ -1,0 +1,13 @@
+//! The example server as a process: what `example-server.md` promises, seen from outside.
+
+mod fastapi;
+mod logs;
+mod oauth2_crate;
+mod promises;
+mod registry_clients;
+mod slow_clients;
+mod small_examples;
+mod swagger_ui;
+mod two_processes;
+
+use test_support::client;

@@ -1,0 +1,127 @@
+//! The examples that newcomers copy do what their first lines say.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::client::{attempt, get, log_in, request};
+use test_support::example::{Example, binary};
+
+#[tokio::test]
+async fn hyper() {
+    let server = Example::start("hyper", &[]);
+    let token = log_in(&server).await.text("access_token");
+    assert_eq!(get(&server, "/", &token).await.body, "Hello, alice\n");
+    assert_eq!(get(&server, "/", "x").await.status, 401);
+}
+
+#[tokio::test]
+async fn custom_verifier() {
+    let server = Example::start("custom_verifier", &[]);
+    let token = log_in(&server).await.text("access_token");
+    assert_eq!(get(&server, "/users/me", &token).await.body, "alice of rabbit-holes\n");
+    let carol = attempt(&server, "carol", "any").await;
+    assert_eq!(
+        (carol.status, carol.text("error"), carol.text("mfa_token").is_empty()),
+        (400, "mfa_required".into(), false)
+    );
+    assert_eq!(attempt(&server, "alice", "wrong").await.text("error"), "invalid_grant");
+}
+
+#[tokio::test]
+async fn tonic() {
+    let server = Example::start("tonic", &[]);
+    let token = log_in(&server).await.text("access_token");
+    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let check = || Request::new(HealthCheckRequest::default());
+    assert_eq!(health.check(check()).await.unwrap_err().code(), Code::Unauthenticated);
+    let mut request = check();
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+}
+
+#[test]
+fn https() {
+    let mut server = Command::new(binary("https")).env("ADDR", "127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let certificate = lines.next().unwrap().unwrap().replace("certificate: ", "");
+    let listening = lines.next().unwrap().unwrap();
+    let port = |after: &str| {
+        let rest = listening.split_once(after).unwrap().1;
+        rest.split([':', ' ']).nth(1).unwrap().to_owned()
+    };
+    let curl = |url: String, version: &str| {
+        let form = "grant_type=password&username=alice&password=wonderland123";
+        let arguments = ["-s", version, "--cacert", &certificate, "-d", form, &url];
+        let output = Command::new("curl").args(arguments).output().expect("apt-get install curl");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let secure = format!("https://localhost:{}/token", port("https://"));
+    for version in ["--http1.1", "--http2"] {
+        let reply = curl(secure.clone(), version);
+        assert!(reply.contains("access_token"), "{version}: {reply}");
+    }
+    let reply = curl(format!("http://127.0.0.1:{}/token", port("http://")), "--http1.1");
+    assert!(reply.contains("This endpoint answers over HTTPS only"), "{reply}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[tokio::test]
+async fn prometheus() {
+    let server = Example::start("prometheus", &[]);
+    log_in(&server).await;
+    assert_eq!(attempt(&server, "alice", "wrong").await.status, 400);
+    // The last hash is counted a moment after its answer went out.
+    let mut text = String::new();
+    for _ in 0..1_000 {
+        text = String::from_utf8(get(&server, "/metrics", "").await.body.to_vec()).unwrap();
+        if text.contains("oauth2_password_hash_seconds_count 2") {
+            break;
+        }
+    }
+    for line in [
+        "oauth2_events_total{event=\"login\"} 1",
+        "oauth2_events_total{event=\"denied\"} 1",
+        "oauth2_answers_total{path=\"/token\",outcome=\"ok\"} 1",
+        "oauth2_answers_total{path=\"/token\",outcome=\"invalid_grant\"} 1",
+        "oauth2_password_hash_seconds_count 2",
+        "oauth2_password_queue_seconds_count 2",
+        "oauth2_password_queue_length 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn key_rotation() {
+    let server = Example::start("key_rotation", &[]);
+    let token = log_in(&server).await.text("access_token");
+    let kid = |token: &str| -> serde_json::Value {
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&header).unwrap()["kid"].clone()
+    };
+    let published = async || -> Vec<serde_json::Value> {
+        let keys = get(&server, "/.well-known/jwks.json", "").await.json();
+        keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect()
+    };
+    let before = published().await;
+    assert!(before.contains(&kid(&token)));
+    let bearer = format!("Bearer {token}");
+    assert!(request(&server, "POST", "/rotate", &[("authorization", &bearer)], "").await.status < 300);
+    let new = log_in(&server).await.text("access_token");
+    assert_ne!(kid(&new), kid(&token));
+    assert!(before.contains(&kid(&new)), "the next key was published before it signed");
+    assert!(published().await.contains(&kid(&token)), "the key before is published still");
+    for token in [token, new] {
+        assert_eq!(get(&server, "/", &token).await.status, 200);
+    }
+    let metadata = get(&server, "/.well-known/oauth-authorization-server", "").await.json();
+    assert!(metadata["grant_types_supported"].as_array().unwrap().contains(&"password".into()));
+}

@@ -1,0 +1,180 @@
+//! One site on each stack: the endpoints as layers, `/guarded` behind the guard, an echo, and no more.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use axum::{Extension, Router, body::Body, routing::any};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_oauth2_password::{AccessToken, BearerLayer};
+
+use crate::setup::{ADDRESS, Setup};
+use test_support::http::{Http, Reply, TestBody, send};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    Axum,
+    HyperHttp1,
+    HyperHttp2,
+    Tonic,
+}
+
+pub const ALL: [Stack; 4] = [Stack::Axum, Stack::HyperHttp1, Stack::HyperHttp2, Stack::Tonic];
+/// Those whose inner service answers plain HTTP.
+pub const HTTP: [Stack; 3] = [Stack::Axum, Stack::HyperHttp1, Stack::HyperHttp2];
+
+pub struct Site {
+    pub address: SocketAddr,
+    pub http: Http,
+    stack: Stack,
+}
+
+pub async fn start(stack: Stack, setup: &Setup) -> Site {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let Setup { token, revocation, guard, .. } = setup.clone();
+    let guard = guard.with_required_scope("items:write").unwrap();
+    let mut http = Http::Two;
+    match stack {
+        Stack::Axum => {
+            http = Http::One;
+            let app = Router::new()
+                .route("/guarded", any(guarded).layer(guard))
+                .route("/echo", any(|body: Body| async { body }))
+                .layer(revocation)
+                .layer(token);
+            spawn(async { axum::serve(listener, app).await });
+        }
+        Stack::HyperHttp1 | Stack::HyperHttp2 => {
+            if stack == Stack::HyperHttp1 {
+                http = Http::One;
+            }
+            let service = ServiceBuilder::new()
+                .layer(token)
+                .layer(revocation)
+                .service(service_fn(move |request| plain(request, guard.clone())));
+            spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await?;
+                    stream.set_nodelay(true)?;
+                    let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(service.clone()));
+                    if stack == Stack::HyperHttp1 {
+                        spawn(http1::Builder::new().serve_connection(io, service));
+                    } else {
+                        spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(io, service));
+                    }
+                }
+                #[allow(unreachable_code)]
+                Ok::<(), std::io::Error>(())
+            });
+        }
+        Stack::Tonic => {
+            let (_, health) = tonic_health::server::health_reporter();
+            let health = tonic::service::LayerExt::named_layer(&guard, health);
+            let server = tonic::transport::Server::builder()
+                .accept_http1(true)
+                .layer(token)
+                .layer(revocation)
+                .add_service(health);
+            let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+            spawn(server.serve_with_incoming(incoming));
+        }
+    }
+    Site { address, http, stack }
+}
+
+fn spawn<T, E>(task: impl Future<Output = Result<T, E>> + Send + 'static)
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    tokio::spawn(task);
+}
+
+async fn guarded(Extension(token): Extension<AccessToken>) -> String {
+    token.subject().to_owned()
+}
+
+type PlainBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+async fn plain(request: Request<Incoming>, guard: BearerLayer) -> Result<Response<PlainBody>, Infallible> {
+    let full = |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    match request.uri().path() {
+        "/guarded" => {
+            let inner = service_fn(|request: Request<Incoming>| async move {
+                let token = request.extensions().get::<AccessToken>().unwrap().subject().to_owned();
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(token))))
+            });
+            let response = guard.layer(inner).oneshot(request).await?;
+            Ok(response.map(|body| body.map_err(|never| match never {}).boxed_unsync()))
+        }
+        "/echo" => Ok(Response::new(request.into_body().boxed_unsync())),
+        _ => {
+            let mut response = Response::new(full(String::new()));
+            *response.status_mut() = hyper::StatusCode::NOT_FOUND;
+            Ok(response)
+        }
+    }
+}
+
+/// An address that no other request comes from.
+pub fn fresh_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    std::net::Ipv4Addr::from(0x0a00_0000 + NEXT.fetch_add(1, Ordering::Relaxed)).to_string()
+}
+
+impl Site {
+    /// Whether `/guarded` is there.
+    pub fn is_http(&self) -> bool {
+        HTTP.contains(&self.stack)
+    }
+
+    pub async fn send(&self, request: Request<TestBody>) -> Reply {
+        send(self.address, self.http, request).await
+    }
+
+    /// Posts a form from an address of its own.
+    pub async fn post(&self, path: &str, form: &str) -> Reply {
+        self.post_from(&fresh_address(), path, form).await
+    }
+
+    pub async fn post_from(&self, address: &str, path: &str, form: &str) -> Reply {
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header(ADDRESS, address)
+            .body(Either::Left(Full::from(form.to_owned())))
+            .unwrap();
+        self.send(request).await
+    }
+
+    pub async fn log_in(&self, more: &str) -> Reply {
+        let reply =
+            self.post("/token", &format!("grant_type=password&username=alice&password=wonderland123{more}")).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply
+    }
+
+    pub async fn refresh(&self, token: &str, more: &str) -> Reply {
+        self.post("/token", &format!("grant_type=refresh_token&refresh_token={token}{more}")).await
+    }
+
+    pub async fn guarded(&self, token: &str) -> u16 {
+        let request = Request::get("/guarded").header("authorization", format!("Bearer {token}"));
+        self.send(request.body(Either::Left(Full::default())).unwrap()).await.status
+    }
+}
