@@ -3,19 +3,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod attempts;
-mod bearer;
-mod endpoint;
-mod introspection;
+mod error;
 mod join;
+mod layer;
 #[cfg(any(doc, doctest))]
 pub mod manual;
-mod metadata;
 mod observe;
 mod password;
 mod protocol;
-mod revocation;
+mod scope;
 mod secret;
-mod shell;
 pub mod store;
 mod sync;
 mod timer;
@@ -24,24 +21,36 @@ mod verifier;
 
 pub use self::{
     attempts::{Attempt, AttemptLimits},
-    bearer::{BearerLayer, BearerService},
-    endpoint::TokenEndpointLayer,
-    introspection::IntrospectionLayer,
-    metadata::{AuthorizationServerMetadata, JsonDocument},
-    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users, UsersError},
-    protocol::{
-        BearerError, Client, Clients, InvalidScope, RefreshTokens, Scope, StaticClients, TokenError, TokenResponse,
+    error::{BoxError, InvalidConfig, StoreError, TokenError},
+    layer::{
+        bearer::{BearerLayer, BearerService},
+        body::ResponseBody,
+        document::JsonDocument,
+        endpoint::{EndpointService, Leaf},
+        future::ResponseFuture,
+        https::{OverTls, RequireHttps},
+        introspection::IntrospectionLayer,
+        revocation::RevocationLayer,
+        token::TokenEndpointLayer,
     },
-    revocation::RevocationLayer,
+    password::{
+        argon::Argon2Params,
+        pool::{HashingPool, PoolStats},
+        users::{MemoryUsers, User, Users, UsersError},
+        verifier::PasswordVerifier,
+    },
+    protocol::{
+        bearer::BearerError,
+        client::{Client, Clients, StaticClients},
+        metadata::AuthorizationServerMetadata,
+        refresh_token::RefreshTokens,
+        response::TokenResponse,
+    },
+    scope::{InvalidScope, Scope},
     secret::Secret,
-    shell::{EndpointService, InvalidConfig, Leaf, OverTls, RequireHttps, ResponseBody, ResponseFuture},
-    store::StoreError,
     token::{
         AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,
         TokenValidator, VerificationKey,
     },
     verifier::{Identity, Login, Verdict, Verifier, VerifyError},
 };
-
-/// Any error, as causes are kept in this crate.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

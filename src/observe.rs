@@ -23,19 +23,19 @@ fn warn(_: &str, error: &(dyn Error + 'static)) {
     let _ = (chain as fn(_) -> _, error);
 }
 
-pub(crate) fn store_failed(error: &crate::StoreError) {
+pub(crate) fn store_failed(error: &crate::error::StoreError) {
     warn("a store failed", error);
 }
 
-pub(crate) fn verifier_failed(error: &crate::VerifyError) {
+pub(crate) fn verifier_failed(error: &crate::verifier::VerifyError) {
     warn("the verifier failed", error);
 }
 
-pub(crate) fn issuer_failed(error: &crate::BoxError) {
+pub(crate) fn issuer_failed(error: &crate::error::BoxError) {
     warn("no access token could be issued", error.as_ref());
 }
 
-pub(crate) fn bearer_refused(reason: crate::InvalidToken) {
+pub(crate) fn bearer_refused(reason: crate::token::InvalidToken) {
     #[cfg(feature = "tracing")]
     tracing::debug!(%reason, "a bearer token was refused");
     let _ = reason;
@@ -108,7 +108,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::{StoreError, VerifyError};
+    use crate::{error::StoreError, verifier::VerifyError};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -7,14 +7,28 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use zeroize::ZeroizeOnDrop;
 
 use crate::{
-    AttemptLimits, Client, HashingPool, Identity, IssuedToken, Jwt, JwtValidator, Key, Login, MemoryUsers,
-    PasswordVerifier, RefreshTokens, ResponseBody, Scope, Secret, StaticClients, TokenEndpointLayer, TokenError,
-    TokenResponse, User, VerificationKey, VerifyError,
-    protocol::{client::ClientCredentials, form::Form},
+    attempts::AttemptLimits,
+    error::TokenError,
+    layer::{body::ResponseBody, token::TokenEndpointLayer},
+    password::{
+        pool::HashingPool,
+        users::{MemoryUsers, User},
+        verifier::PasswordVerifier,
+    },
+    protocol::{
+        client::{Client, ClientCredentials, StaticClients},
+        form::Form,
+        refresh_token::RefreshTokens,
+        response::TokenResponse,
+    },
+    scope::Scope,
+    secret::Secret,
     store::{
         AttemptKey, Family, FamilyId, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Previous, SecretHash,
         StoreBudget, Successor,
     },
+    token::{IssuedToken, jwt::Jwt, key::Key, validator::JwtValidator, verification_key::VerificationKey},
+    verifier::{Identity, Login, VerifyError},
 };
 
 const MARKER: &str = "0123456789-a-marker-that-nobody-may-see";
@@ -134,7 +148,7 @@ async fn what_is_printed_without_its_secrets_has_its_name() {
         ("ResponseBody", &ResponseBody::<String>::default()),
         ("Timer", &crate::timer::sleep(Duration::ZERO)),
         ("StoreBudget", &StoreBudget::new(Duration::ZERO)),
-        ("JsonDocument", &crate::JsonDocument::new(&serde_json::json!({}))),
+        ("JsonDocument", &crate::layer::document::JsonDocument::new(&serde_json::json!({}))),
     ];
     for (name, value) in values {
         assert!(format!("{value:?}").contains(name), "{name}: {value:?}");
@@ -210,7 +224,7 @@ not_comparable!(
     Login,
     Form,
     ClientCredentials,
-    crate::protocol::refresh::RefreshToken,
+    crate::protocol::refresh_token::RefreshToken,
     IssuedToken,
     TokenResponse,
     TokenError,

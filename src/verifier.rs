@@ -1,10 +1,14 @@
 //! Who is this? The question that the token endpoint asks, and the answers it understands.
 
-use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{BoxError, Scope, Secret, TokenError};
+use crate::{
+    error::{BoxError, BoxFuture, TokenError},
+    scope::Scope,
+    secret::Secret,
+};
 
 /// One attempt to log in, as the token endpoint read it from the request.
 ///
@@ -215,8 +219,6 @@ impl<V: Verifier> Verifier for Arc<V> {
         V::verify_subject(self, subject)
     }
 }
-
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// `Verifier` with its futures boxed, so that the endpoint can hold any of them.
 pub(crate) trait DynVerifier: Send + Sync {

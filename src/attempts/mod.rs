@@ -22,8 +22,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::address::canonical;
 use self::waiting::Waiting;
 use crate::{
-    StoreError, TokenError,
-    protocol::error::store_unavailable,
+    error::{StoreError, TokenError, store_unavailable},
     store::{
         AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DynAttemptStore, Reservation, ReservationId,
         STORE_TIME_BUDGET, StoreBudget,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::argon::StoredHash;
-use crate::{BoxError, Identity, Scope};
+use crate::{error::BoxError, scope::Scope, verifier::Identity};
 
 /// A user as a table knows them.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use super::{
     pool::HashingPool,
     users::{User, Users},
 };
-use crate::{Login, Verdict, Verifier, VerifyError};
+use crate::verifier::{Login, Verdict, Verifier, VerifyError};
 
 /// Checks passwords against the Argon2 hashes of a [`Users`] table.
 ///

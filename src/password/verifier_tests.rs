@@ -5,7 +5,12 @@ use std::{
 };
 
 use super::*;
-use crate::{Argon2Params, BoxError, Identity, MemoryUsers, Scope};
+use crate::{
+    error::BoxError,
+    password::{argon::Argon2Params, users::MemoryUsers},
+    scope::Scope,
+    verifier::Identity,
+};
 
 const PASSWORD: &str = "wonderland123";
 

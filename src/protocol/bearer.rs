@@ -7,8 +7,9 @@ use http::{
 };
 use serde_json::json;
 
-use super::{response, scope::Scope};
-use crate::InvalidToken;
+use super::response;
+use crate::scope::Scope;
+use crate::token::InvalidToken;
 
 /// Why the guard refused a request (RFC 6750, section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::form::{Form, decode};
-use crate::{Secret, StoreError, TokenError, secret::sha256, verifier::BoxFuture};
+use crate::{
+    error::{BoxFuture, StoreError, TokenError},
+    secret::{Secret, sha256},
+};
 
 /// A registered client. Of its secret only the SHA-256 is kept, which is safe for long random secrets only.
 #[derive(Clone)]

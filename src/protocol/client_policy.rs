@@ -6,10 +6,11 @@ use http::request::Parts;
 
 use super::{
     client::{Client, ClientCredentials, DynClients},
-    error::{TokenError, store_unavailable},
     form::Form,
 };
-use crate::{AttemptLimits, store::StoreBudget};
+use crate::error::TokenError;
+use crate::error::store_unavailable;
+use crate::{attempts::AttemptLimits, store::StoreBudget};
 
 /// Who may ask: the part that the token and the revocation endpoint share.
 #[derive(Clone, Default)]
@@ -58,7 +59,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        StaticClients,
+        protocol::client::StaticClients,
         store::{AttemptLimit, MemoryAttemptStore},
     };
 
@@ -72,8 +73,8 @@ mod tests {
     #[tokio::test]
     async fn a_table_of_clients_that_does_not_answer_is_not_waited_for() {
         struct Stuck;
-        impl crate::Clients for Stuck {
-            async fn find(&self, _: &str) -> Result<Option<Client>, crate::StoreError> {
+        impl crate::protocol::client::Clients for Stuck {
+            async fn find(&self, _: &str) -> Result<Option<Client>, crate::error::StoreError> {
                 std::future::pending().await
             }
         }

@@ -4,7 +4,7 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
-use crate::{Secret, TokenError};
+use crate::{error::TokenError, secret::Secret};
 
 /// The parameters of one request that the endpoint knows; all others are dropped.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{error::TokenError, scope::Scope};
-use crate::{IssuedToken, Secret};
+use crate::error::TokenError;
+use crate::scope::Scope;
+use crate::{secret::Secret, token::IssuedToken};
 
 /// What a reply of tokens has beside them and their scope: the names of its members, and a number.
 const ROOM_FOR_THE_REST: usize = 128;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{StoreError, verifier::BoxFuture};
+use crate::error::{BoxFuture, StoreError};
 
 /// What attempts are counted by: an HMAC of the account, the address, or both, so that keys have one size and say
 /// nothing to who reads the store.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    StoreError,
+    error::StoreError,
     sync::{Mutex, lock},
     timer,
 };

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{StoreError, verifier::BoxFuture};
+use crate::error::{BoxFuture, StoreError};
 
 /// Remembers revoked access tokens by their `jti`, for as long as they would have been good.
 ///

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Scope, StoreError, verifier::BoxFuture};
+use crate::{
+    error::{BoxFuture, StoreError},
+    scope::Scope,
+};
 
 /// Names a family: all refresh tokens that came from one login. 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::Scope;
+use crate::scope::Scope;
 
 /// A checked access token, put into the request's extensions by [`BearerLayer`](crate::BearerLayer). Cheap to clone.
 ///

@@ -9,7 +9,7 @@ use super::{
     AccessToken, InvalidToken, IssuedToken, JwtValidator, Key, TokenIssuer, TokenRequest, TokenValidator,
     VerificationKey, validator::LONGEST_TOKEN,
 };
-use crate::BoxError;
+use crate::error::BoxError;
 
 const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope"];
 

@@ -1,12 +1,12 @@
 //! Access tokens: how they are made and checked.
 
-mod access;
+pub(crate) mod access;
 mod jwk;
-mod jwt;
-mod key;
+pub(crate) mod jwt;
+pub(crate) mod key;
 mod pem;
-mod validator;
-mod verification_key;
+pub(crate) mod validator;
+pub(crate) mod verification_key;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -18,7 +18,11 @@ pub use self::{
     validator::JwtValidator,
     verification_key::VerificationKey,
 };
-use crate::{BoxError, Scope, Secret, verifier::BoxFuture};
+use crate::{
+    error::{BoxError, BoxFuture},
+    scope::Scope,
+    secret::Secret,
+};
 use serde_json::{Map, Value};
 
 /// What an access token is to say.

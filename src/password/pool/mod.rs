@@ -22,9 +22,11 @@ use super::{
     oneshot,
 };
 use crate::{
-    Secret, VerifyError, observe,
+    observe,
+    secret::Secret,
     sync::{Condvar, Mutex, lock, thread, wait, wait_for},
     timer,
+    verifier::VerifyError,
 };
 
 /// How long a refusal is held, so that clients that come back at once do not take the cores from the hashes.

@@ -7,7 +7,8 @@ use std::{
 
 use super::{attempt_table::AttemptTable, clock::Clock};
 use crate::{
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, StoreError, in_time},
+    error::StoreError,
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, in_time},
     sync::{Mutex, lock},
 };
 

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::clock::{Clock, nanos};
 use crate::{
-    store::{DenyList, StoreError, in_time},
+    error::StoreError,
+    store::{DenyList, in_time},
     sync::{RwLock, read, write},
 };
 

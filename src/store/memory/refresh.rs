@@ -7,7 +7,8 @@ use std::{
 
 use super::{clock::Clock, family_table::FamilyTable};
 use crate::{
-    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreError, Successor, in_time},
+    error::StoreError,
+    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor, in_time},
     sync::{Mutex, lock},
 };
 

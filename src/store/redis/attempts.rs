@@ -8,7 +8,7 @@ use super::{
     scripts::{RESERVE, SETTLE},
 };
 use crate::{
-    StoreError,
+    error::StoreError,
     store::{
         AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, STORE_TIME_BUDGET,
         attempts::RESERVATION_LEASE,

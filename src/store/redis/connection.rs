@@ -14,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, a
 use tokio::time::timeout_at;
 
 use super::scripts;
-use crate::{StoreError, store::in_time};
+use crate::{error::StoreError, store::in_time};
 
 /// How long calls fail at once after one failed: several calls of one request wait once, not each.
 const BREAKER: Duration = Duration::from_millis(250);

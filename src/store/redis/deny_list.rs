@@ -16,7 +16,7 @@ use super::{
     connection::{Connection, MAX_MS, millis, server_ms, spawn},
     scripts::DENY,
 };
-use crate::{StoreError, store::DenyList};
+use crate::{error::StoreError, store::DenyList};
 
 /// How many tokens the list takes; beyond, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";

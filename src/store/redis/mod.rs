@@ -34,7 +34,7 @@ use std::{fmt, sync::Arc};
 
 use self::connection::Connection;
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Makes the three stores on one Redis; they share one connection.
 ///

@@ -11,7 +11,7 @@ use super::{
     scripts::{FIND, FORGET, INDEX, INSERT, MEMBERS, REVOKE, ROTATE},
 };
 use crate::{
-    StoreError,
+    error::StoreError,
     join::join,
     store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_TIME_BUDGET, SecretHash, Successor},
 };

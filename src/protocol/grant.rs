@@ -7,15 +7,20 @@ use http::request::Parts;
 use super::{
     client::Client,
     client_policy::ClientPolicy,
-    error::{TokenError, store_unavailable},
     form::{Form, is_credential_text, is_visible_ascii},
-    refresh::{RefreshToken, RefreshTokens, Turn},
+    refresh_token::{RefreshToken, RefreshTokens, Turn},
     response::TokenResponse,
-    scope::Scope,
 };
+use crate::error::TokenError;
+use crate::error::store_unavailable;
+use crate::scope::Scope;
 use crate::{
-    Identity, Login, Secret, TokenRequest, Verdict, VerifyError, join::join, observe, store::StoreBudget,
-    token::DynIssuer, verifier::DynVerifier,
+    join::join,
+    observe,
+    secret::Secret,
+    store::StoreBudget,
+    token::{DynIssuer, TokenRequest},
+    verifier::{DynVerifier, Identity, Login, Verdict, VerifyError},
 };
 
 const PARAMETERS: &[&str] =
@@ -237,7 +242,7 @@ impl Exchange {
         identity: &Identity,
         client_id: Option<&str>,
         scope: &Scope,
-    ) -> Result<crate::IssuedToken, TokenError> {
+    ) -> Result<crate::token::IssuedToken, TokenError> {
         let mut request = TokenRequest::new(identity.subject());
         request.client_id = client_id.map(str::to_owned);
         request.scope = scope.clone();
@@ -279,11 +284,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        AttemptLimits, Identity, Jwt, Key, StoreError,
+        attempts::AttemptLimits,
+        error::StoreError,
         store::{
             AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryRefreshStore,
             Reservation, ReservationId,
         },
+        token::{jwt::Jwt, key::Key},
+        verifier::Identity,
     };
 
     /// An endpoint that grants what was asked for.
@@ -404,7 +412,7 @@ mod tests {
     /// Answers about two subjects together.
     struct Both(tokio::sync::Barrier);
 
-    impl crate::Verifier for Both {
+    impl crate::verifier::Verifier for Both {
         async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
             Ok(Identity::new(login.username).into())
         }

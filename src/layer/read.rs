@@ -8,7 +8,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError};
 use zeroize::Zeroizing;
 
-use crate::{BoxError, TokenError};
+use crate::error::{BoxError, TokenError};
 
 /// Room for a body to begin with, in bytes.
 const USUAL_BODY: usize = 16_384;

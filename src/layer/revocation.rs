@@ -6,14 +6,18 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use crate::{
-    AttemptLimits, Clients, RefreshTokens, TokenError, TokenValidator,
+    attempts::AttemptLimits,
+    error::{BoxFuture, TokenError},
+    layer::options::endpoint_layer,
+    layer::{common::Common, endpoint::Endpoint},
     protocol::{
+        client::Clients,
         client_policy::ClientPolicy,
-        revoke::{self, Revocation},
+        refresh_token::RefreshTokens,
+        revocation::{self, Revocation},
     },
-    shell::{Common, Endpoint, endpoint_layer},
     store::{DenyList, StoreBudget},
-    verifier::BoxFuture,
+    token::TokenValidator,
 };
 
 /// Answers `POST /revoke` (RFC 7009) and passes every other request on untouched. Cheap to clone.
@@ -79,11 +83,11 @@ impl Endpoint for RevocationEndpoint {
     }
 
     fn required(&self) -> &'static [&'static str] {
-        revoke::REQUIRED
+        revocation::REQUIRED
     }
 
     fn not_in_query(&self) -> &'static [&'static str] {
-        revoke::NOT_IN_QUERY
+        revocation::NOT_IN_QUERY
     }
 
     fn decide<'a>(
@@ -94,7 +98,7 @@ impl Endpoint for RevocationEndpoint {
     ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move {
             self.revocation.decide(parts, body, budget).await?;
-            Ok(revoke::revoked())
+            Ok(revocation::revoked())
         })
     }
 }
@@ -112,8 +116,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        AccessToken, InvalidToken, Jwt, Key, StoreError, TokenIssuer, TokenRequest,
+        error::StoreError,
         store::{DenyList, MemoryDenyList, MemoryRefreshStore},
+        token::{InvalidToken, TokenIssuer, TokenRequest, access::AccessToken, jwt::Jwt, key::Key},
     };
 
     #[tokio::test]

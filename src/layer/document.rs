@@ -17,7 +17,7 @@ use http::{
 use serde_json::Value;
 use tower::Service;
 
-use crate::shell::{ResponseBody, ResponseFuture};
+use crate::layer::{body::ResponseBody, future::ResponseFuture};
 
 /// A JSON document that everybody may read, as a service for `route_service`: whatever path leads here is answered,
 /// `GET` and `HEAD` with the document, every other method with 405. Cheap to clone.

@@ -1,6 +1,6 @@
 //! The error of the token and revocation endpoints (RFC 6749, section 5.2).
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -238,8 +238,54 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// Any error, as causes are kept in this crate.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store could not answer: what it needs is away, too slow, or full. The cause is logged, never shown.
+#[derive(Debug)]
+pub struct StoreError(BoxError);
+
+impl StoreError {
+    /// Wraps the cause.
+    pub fn new(cause: impl Into<BoxError>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the store is unavailable")
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}
+
+/// A setting that cannot work; the message names the value and the mend.
+#[derive(Clone, Debug)]
+pub struct InvalidConfig(String);
+
+impl InvalidConfig {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
 /// What a request is told when a store that it needs failed; the cause goes to the log.
-pub(crate) fn store_unavailable(error: &crate::StoreError) -> TokenError {
+pub(crate) fn store_unavailable(error: &crate::error::StoreError) -> TokenError {
     crate::observe::store_failed(error);
     TokenError::temporarily_unavailable(Duration::from_secs(1))
 }
@@ -247,6 +293,13 @@ pub(crate) fn store_unavailable(error: &crate::StoreError) -> TokenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_tells_its_cause_to_the_log_alone() {
+        let error = StoreError::new("no route to 192.0.2.7");
+        assert_eq!(error.to_string(), "the store is unavailable");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to 192.0.2.7"));
+    }
 
     #[test]
     fn an_error_of_ones_own_holds_the_characters_of_the_rfc() {

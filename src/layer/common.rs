@@ -1,13 +1,13 @@
 //! What every endpoint can be set to.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, uri::PathAndQuery};
 
 use super::https::RequireHttps;
 use crate::{
-    TokenError,
+    error::{InvalidConfig, TokenError},
     protocol::response::{complete_error, render_error},
     store::STORE_TIME_BUDGET,
 };
@@ -40,7 +40,7 @@ impl Common {
         let whole = path.starts_with('/')
             && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path && parsed.query().is_none());
         if !whole {
-            return Err(InvalidConfig(format!(
+            return Err(InvalidConfig::new(format!(
                 "the path {path:?} can match no request: begin it with '/' and percent-encode what a URI cannot hold"
             )));
         }
@@ -51,7 +51,7 @@ impl Common {
     pub(crate) fn set_realm(&mut self, realm: &str) -> Result<(), InvalidConfig> {
         check_realm(realm)?;
         self.challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\""))
-            .map_err(|_| InvalidConfig(format!("the realm {realm:?} does not fit into a header")))?;
+            .map_err(|_| InvalidConfig::new(format!("the realm {realm:?} does not fit into a header")))?;
         Ok(())
     }
 
@@ -64,27 +64,9 @@ pub(crate) fn check_realm(realm: &str) -> Result<(), InvalidConfig> {
     if realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
         Ok(())
     } else {
-        Err(InvalidConfig(format!("the realm {realm:?} may hold only printable ASCII without '\"' and '\\'")))
+        Err(InvalidConfig::new(format!("the realm {realm:?} may hold only printable ASCII without '\"' and '\\'")))
     }
 }
-
-/// A setting that cannot work; the message names the value and the mend.
-#[derive(Clone, Debug)]
-pub struct InvalidConfig(String);
-
-impl InvalidConfig {
-    pub(crate) fn new(message: String) -> Self {
-        Self(message)
-    }
-}
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidConfig {}
 
 #[cfg(test)]
 mod tests {

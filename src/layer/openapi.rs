@@ -2,7 +2,7 @@
 
 use utoipa::openapi::security::{Flow, OAuth2, Password, Scopes, SecurityScheme};
 
-use super::TokenEndpointLayer;
+use super::token::TokenEndpointLayer;
 
 impl TokenEndpointLayer {
     /// The OpenAPI security scheme of this endpoint: the password flow with its path as `tokenUrl`, the same as
@@ -35,7 +35,13 @@ impl TokenEndpointLayer {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Jwt, Key, Login, RefreshTokens, TokenEndpointLayer, Verdict, store::MemoryRefreshStore};
+    use crate::{
+        layer::token::TokenEndpointLayer,
+        protocol::refresh_token::RefreshTokens,
+        store::MemoryRefreshStore,
+        token::{jwt::Jwt, key::Key},
+        verifier::{Login, Verdict},
+    };
 
     #[test]
     fn where_tokens_are_refreshed_is_told_where_they_are() {

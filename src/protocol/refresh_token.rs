@@ -9,9 +9,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    Identity, Scope, Secret, StoreError,
-    secret::sha256,
+    error::StoreError,
+    scope::Scope,
+    secret::{Secret, sha256},
     store::{DynRefreshStore, Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
+    verifier::Identity,
 };
 
 /// Hands out refresh tokens and takes them back. Off unless given to

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{request::Parts, uri::Scheme};
 
-use crate::TokenError;
+use crate::error::TokenError;
 
 /// To be put into a request's extensions by whoever accepted it over TLS.
 ///

@@ -1,14 +1,15 @@
 //! What a server tells of itself (RFC 8414).
 
-mod document;
-
 use std::net::IpAddr;
 
+use crate::layer::document::JsonDocument;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-pub use self::document::JsonDocument;
-use crate::{InvalidConfig, InvalidScope, Scope};
+use crate::{
+    error::InvalidConfig,
+    scope::{InvalidScope, Scope},
+};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const SECRETS: &[&str] = &["client_secret_basic", "client_secret_post"];

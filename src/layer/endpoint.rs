@@ -19,7 +19,12 @@ use super::{
     future::ResponseFuture,
     read::{check_length, read},
 };
-use crate::{BoxError, TokenError, observe, protocol::form, store::StoreBudget, verifier::BoxFuture};
+use crate::{
+    error::{BoxError, BoxFuture, TokenError},
+    observe,
+    protocol::form,
+    store::StoreBudget,
+};
 
 /// What an endpoint knows; the shell knows the rest.
 pub(crate) trait Endpoint: Send + Sync + 'static {

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 use serde_json::{Map, Value, json};
 
-use super::{client::Client, client_policy::ClientPolicy, error::TokenError, form::Form, response, revoke};
+use super::{client::Client, client_policy::ClientPolicy, form::Form, response, revocation};
+use crate::error::TokenError;
 use crate::{
-    AccessToken, TokenValidator,
     store::{DynDenyList, StoreBudget},
+    token::{TokenValidator, access::AccessToken},
 };
 
 /// Everything that an introspection request is decided by.
@@ -31,7 +32,7 @@ impl Introspection {
         body: &[u8],
         budget: &StoreBudget,
     ) -> Result<Option<AccessToken>, TokenError> {
-        let form = Form::parse(body, revoke::PARAMETERS)?;
+        let form = Form::parse(body, revocation::PARAMETERS)?;
         // Before the token is looked at: else the endpoint tells strangers which of their guesses is a token.
         let client = self.policy.authenticate(parts, &form, budget).await?;
         if !client.as_ref().is_some_and(Client::is_confidential) {

@@ -12,11 +12,13 @@ use tower::Layer;
 use tower::Service;
 
 use crate::{
-    AccessToken, BearerError, InvalidScope, InvalidToken, Scope, TokenValidator, observe,
-    protocol::bearer,
-    shell::{InvalidConfig, ResponseBody, ResponseFuture, check_realm},
+    error::InvalidConfig,
+    layer::{body::ResponseBody, common::check_realm, future::ResponseFuture},
+    observe,
+    protocol::bearer::{self, BearerError},
+    scope::{InvalidScope, Scope},
     store::{DenyList, DynDenyList},
-    token::LONGEST_TOKEN,
+    token::{InvalidToken, LONGEST_TOKEN, TokenValidator, access::AccessToken},
 };
 
 type Render = dyn Fn(&BearerError) -> Response<Bytes> + Send + Sync;

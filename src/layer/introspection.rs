@@ -6,15 +6,18 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use crate::{
-    AttemptLimits, Clients, TokenError, TokenValidator,
+    attempts::AttemptLimits,
+    error::{BoxFuture, TokenError},
+    layer::options::endpoint_layer,
+    layer::{common::Common, endpoint::Endpoint},
     protocol::{
+        client::Clients,
         client_policy::ClientPolicy,
-        introspect::{self, Introspection},
-        revoke,
+        introspection::{self, Introspection},
+        revocation,
     },
-    shell::{Common, Endpoint, endpoint_layer},
     store::{DenyList, StoreBudget},
-    verifier::BoxFuture,
+    token::TokenValidator,
 };
 
 /// Answers `POST /introspect` (RFC 7662), where other servers ask whether an access token is good, and passes every
@@ -82,11 +85,11 @@ impl Endpoint for IntrospectionEndpoint {
     }
 
     fn required(&self) -> &'static [&'static str] {
-        revoke::REQUIRED
+        revocation::REQUIRED
     }
 
     fn not_in_query(&self) -> &'static [&'static str] {
-        revoke::NOT_IN_QUERY
+        revocation::NOT_IN_QUERY
     }
 
     fn decide<'a>(
@@ -95,14 +98,19 @@ impl Endpoint for IntrospectionEndpoint {
         body: &'a [u8],
         budget: &'a StoreBudget,
     ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(introspect::render(self.introspection.decide(parts, body, budget).await?.as_ref())) })
+        Box::pin(
+            async move { Ok(introspection::render(self.introspection.decide(parts, body, budget).await?.as_ref())) },
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JwtValidator, Key, StaticClients};
+    use crate::{
+        protocol::client::StaticClients,
+        token::{key::Key, validator::JwtValidator},
+    };
 
     #[test]
     fn a_request_of_another_type_is_told_what_is_missing() {

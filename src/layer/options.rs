@@ -13,7 +13,7 @@ macro_rules! endpoint_layer {
             ///
             /// # Errors
             /// When it does not begin with `/`, or holds what no request path can hold.
-            pub fn with_path(mut self, path: &str) -> Result<Self, $crate::InvalidConfig> {
+            pub fn with_path(mut self, path: &str) -> Result<Self, $crate::error::InvalidConfig> {
                 std::sync::Arc::make_mut(&mut self.endpoint).common.set_path(path)?;
                 Ok(self)
             }
@@ -22,7 +22,7 @@ macro_rules! endpoint_layer {
             ///
             /// # Errors
             /// When it holds anything but printable ASCII without `"` and `\`.
-            pub fn with_realm(mut self, realm: &str) -> Result<Self, $crate::InvalidConfig> {
+            pub fn with_realm(mut self, realm: &str) -> Result<Self, $crate::error::InvalidConfig> {
                 std::sync::Arc::make_mut(&mut self.endpoint).common.set_realm(realm)?;
                 Ok(self)
             }
@@ -44,7 +44,7 @@ macro_rules! endpoint_layer {
             /// Refuses requests that are not known to have come over TLS, before their body is read: 400
             /// `invalid_request`.
             #[must_use]
-            pub fn with_https_required(self, rule: $crate::RequireHttps) -> Self {
+            pub fn with_https_required(self, rule: $crate::layer::https::RequireHttps) -> Self {
                 self.edit(|endpoint| endpoint.common.https = Some(rule))
             }
 
@@ -53,7 +53,7 @@ macro_rules! endpoint_layer {
             #[must_use]
             pub fn with_error_response(
                 self,
-                render: impl Fn(&$crate::TokenError) -> http::Response<bytes::Bytes> + Send + Sync + 'static,
+                render: impl Fn(&$crate::error::TokenError) -> http::Response<bytes::Bytes> + Send + Sync + 'static,
             ) -> Self {
                 self.edit(|endpoint| endpoint.common.render = std::sync::Arc::new(render))
             }
@@ -61,8 +61,8 @@ macro_rules! endpoint_layer {
             /// The same endpoint as a service of its own, for axum's `Router::route_service`. It answers every path
             /// that leads to it, and methods other than `POST` with 405.
             #[must_use]
-            pub fn into_service(self) -> $crate::Leaf {
-                $crate::Leaf::new(self.endpoint)
+            pub fn into_service(self) -> $crate::layer::endpoint::Leaf {
+                $crate::layer::endpoint::Leaf::new(self.endpoint)
             }
         }
 
@@ -73,10 +73,10 @@ macro_rules! endpoint_layer {
         }
 
         impl<S> tower::Layer<S> for $layer {
-            type Service = $crate::EndpointService<S>;
+            type Service = $crate::layer::endpoint::EndpointService<S>;
 
             fn layer(&self, inner: S) -> Self::Service {
-                $crate::EndpointService::new(inner, std::sync::Arc::clone(&self.endpoint) as _)
+                $crate::layer::endpoint::EndpointService::new(inner, std::sync::Arc::clone(&self.endpoint) as _)
             }
         }
     };

@@ -12,15 +12,16 @@ use serde_json::json;
 use super::{
     client::Client,
     client_policy::ClientPolicy,
-    error::{TokenError, store_unavailable},
     form::Form,
-    refresh::{RefreshToken, RefreshTokens},
+    refresh_token::{RefreshToken, RefreshTokens},
     response,
 };
+use crate::error::TokenError;
+use crate::error::store_unavailable;
 use crate::{
-    TokenValidator, observe,
+    observe,
     store::{DynDenyList, StoreBudget},
-    token::LONGEST_LEEWAY,
+    token::{LONGEST_LEEWAY, TokenValidator},
 };
 
 /// Those of introspection, too (RFC 7662, section 2.1).

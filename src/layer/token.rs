@@ -1,23 +1,25 @@
 //! The token endpoint as a tower layer.
 
-#[cfg(feature = "utoipa")]
-mod openapi;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use crate::{
-    AttemptLimits, Clients, RefreshTokens, TokenError, TokenIssuer, TokenResponse, Verifier,
+    attempts::AttemptLimits,
+    error::{BoxFuture, TokenError},
+    layer::options::endpoint_layer,
+    layer::{common::Common, endpoint::Endpoint},
     protocol::{
+        client::Clients,
         client_policy::ClientPolicy,
-        exchange::{self, Exchange},
-        response,
+        grant::{self, Exchange},
+        refresh_token::RefreshTokens,
+        response::{self, TokenResponse},
     },
-    shell::{Common, Endpoint, endpoint_layer},
     store::StoreBudget,
-    verifier::BoxFuture,
+    token::TokenIssuer,
+    verifier::Verifier,
 };
 
 type Render = dyn Fn(&TokenResponse) -> Response<Bytes> + Send + Sync;
@@ -40,13 +42,13 @@ type Render = dyn Fn(&TokenResponse) -> Response<Bytes> + Send + Sync;
 /// ```
 #[derive(Clone)]
 pub struct TokenEndpointLayer {
-    endpoint: Arc<TokenEndpoint>,
+    pub(super) endpoint: Arc<TokenEndpoint>,
 }
 
 #[derive(Clone)]
-struct TokenEndpoint {
-    common: Common,
-    exchange: Exchange,
+pub(super) struct TokenEndpoint {
+    pub(super) common: Common,
+    pub(super) exchange: Exchange,
     render: Arc<Render>,
 }
 
@@ -128,7 +130,7 @@ impl Endpoint for TokenEndpoint {
     }
 
     fn not_in_query(&self) -> &'static [&'static str] {
-        exchange::NOT_IN_QUERY
+        grant::NOT_IN_QUERY
     }
 
     fn decide<'a>(
@@ -150,7 +152,10 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{Identity, Jwt, Key, Login};
+    use crate::{
+        token::{jwt::Jwt, key::Key},
+        verifier::{Identity, Login},
+    };
 
     fn layer() -> TokenEndpointLayer {
         let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
@@ -193,7 +198,10 @@ mod tests {
     async fn without_a_token_to_give_a_login_is_put_off() {
         struct Away;
         impl TokenIssuer for Away {
-            async fn issue(&self, _: crate::TokenRequest) -> Result<crate::IssuedToken, crate::BoxError> {
+            async fn issue(
+                &self,
+                _: crate::token::TokenRequest,
+            ) -> Result<crate::token::IssuedToken, crate::error::BoxError> {
                 Err("kms.internal refused".into())
             }
         }
@@ -207,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn https_is_required_where_it_is_said() {
         let form = "application/x-www-form-urlencoded";
-        let strict = layer().with_https_required(crate::RequireHttps::new());
+        let strict = layer().with_https_required(crate::layer::https::RequireHttps::new());
         let (_, refused) = body(strict.clone(), request("/token", form)).await;
         assert!(refused.contains("HTTPS only"), "{refused}");
         let (_, all) = body(strict, request("https://api.example/token", form)).await;
@@ -216,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_realm_is_that_of_the_challenge() {
-        let clients = crate::StaticClients::default();
+        let clients = crate::protocol::client::StaticClients::default();
         let layer = layer().with_realm("members").unwrap().with_clients(clients);
         let mut request = request("/token", "application/x-www-form-urlencoded");
         request.headers_mut().insert(header::AUTHORIZATION, "Basic eDp5".parse().unwrap());
