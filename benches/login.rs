@@ -18,8 +18,8 @@ use http::StatusCode;
 use support::{form, medians, rate, send};
 use tokio::{runtime::Runtime, task::JoinSet};
 use tower_oauth2_password::{
-    AttemptLimits, HashingPool, Identity, Jwt, Key, Leaf, Login, MemoryUsers, PasswordVerifier, Secret,
-    TokenEndpointLayer, Verdict,
+    AttemptLimits, AuthorizationServer, HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret,
+    StandaloneService, TokenEndpointLayer, Verdict,
     store::{AttemptLimit, MemoryAttemptStore},
 };
 
@@ -90,12 +90,12 @@ fn with_cpu(run: impl FnOnce() -> f64) -> [f64; 2] {
     [rate, 1e3 * (cpu() - before) / (rate * started.elapsed().as_secs_f64())]
 }
 
-fn throughput(runtime: &Runtime, endpoint: &Leaf, cores: usize) -> f64 {
+fn throughput(runtime: &Runtime, endpoint: &StandaloneService, cores: usize) -> f64 {
     let refused = Arc::new(AtomicU64::new(0));
     let logins = |tasks| {
         let state = |task| (endpoint.clone(), login(task));
         let refused = Arc::clone(&refused);
-        let once = move |(mut endpoint, body): (Leaf, String)| {
+        let once = move |(mut endpoint, body): (StandaloneService, String)| {
             let refused = Arc::clone(&refused);
             async move {
                 let status = send(&mut endpoint, form(body.clone())).await.status();
@@ -140,19 +140,19 @@ fn throughput(runtime: &Runtime, endpoint: &Leaf, cores: usize) -> f64 {
 }
 
 fn attempt_limits(hashes_per_second: f64) {
-    let layer = || {
-        TokenEndpointLayer::new(|login: Login| async move { Ok(Verdict::from(Identity::new(login.username))) }, jwt())
+    let server = || {
+        AuthorizationServer::new(|login: Login| async move { Ok(Verdict::from(Identity::new(login.username))) }, jwt())
     };
     let limits = || AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let wide = AttemptLimit { failures: 1_000, window: Duration::from_secs(60) };
     let all = limits().with_address_limit(wide).with_account_slowdown(wide, Duration::from_secs(1));
     let mut endpoints = [
-        ("none", layer().into_service()),
-        ("account and address", layer().with_attempt_limits(limits()).into_service()),
-        ("all three", layer().with_attempt_limits(all).into_service()),
+        ("none", server().token_endpoint().into_service()),
+        ("account and address", server().with_attempt_limits(limits()).token_endpoint().into_service()),
+        ("all three", server().with_attempt_limits(all).token_endpoint().into_service()),
     ];
     let bodies: Vec<_> = (0..USERS).map(login).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut round = || {
         let nanos = endpoints.iter_mut().map(|(_, endpoint)| {
             let started = Instant::now();

@@ -24,8 +24,8 @@ use tower::Layer;
 use tower::Service;
 use tower::util::MapResponseLayer;
 use tower_oauth2_password::{
-    AccessToken, BearerLayer, Identity, Jwt, Key, Login, RefreshTokens, RevocationLayer, TokenEndpointLayer,
-    TokenIssuer, TokenRequest, TokenValidator, Verdict, store::MemoryRefreshStore,
+    AccessToken, AuthorizationServer, BearerLayer, Identity, Jwt, Key, Login, RefreshTokens, TokenIssuer, TokenRequest,
+    TokenValidator, Verdict, store::MemoryRefreshStore,
 };
 
 const ROUNDS: usize = 101;
@@ -166,8 +166,9 @@ fn cases() -> Vec<Case> {
     let known: AccessToken = jwt.validate(&token).unwrap();
 
     let verifier = |login: Login| async move { Ok(Verdict::from(Identity::new(login.username))) };
-    let endpoint = TokenEndpointLayer::new(verifier, jwt.clone());
-    let revocation = RevocationLayer::new(RefreshTokens::new(MemoryRefreshStore::new()));
+    let auth = AuthorizationServer::new(verifier, jwt.clone())
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
+    let (endpoint, endpoints) = (auth.token_endpoint(), auth.endpoints());
     let any = BearerLayer::new(move |_: &str| Ok(known.clone()));
     let guard = BearerLayer::new(jwt);
 
@@ -180,14 +181,15 @@ fn cases() -> Vec<Case> {
     vec![
         case("GET /users/me, bare", 0, Inner, get()),
         case("  tower's MapResponse, body Either", 0, either.layer(Inner), get()),
-        case("  TokenEndpointLayer", 0, endpoint.layer(Inner), get()),
-        case("  and RevocationLayer", 0, revocation.layer(endpoint.layer(Inner)), get()),
+        case("  token endpoint", 0, endpoint.layer(Inner), get()),
+        case("  token and revocation endpoint", 0, endpoints.layer(Inner), get()),
         case("POST /items, bare", 4, Inner, post()),
-        case("  TokenEndpointLayer", 4, endpoint.layer(Inner), post()),
-        case("GET with a bearer token, bare", 6, Inner, guarded()),
-        case("  BearerLayer, any token is good", 6, any.layer(Inner), guarded()),
-        case("  hand-written jsonwebtoken::decode", 6, Handwritten::new(), guarded()),
-        case("  BearerLayer with Jwt, HS256", 6, guard.layer(Inner), guarded()),
+        case("  token endpoint", 4, endpoint.layer(Inner), post()),
+        case("  token and revocation endpoint", 4, endpoints.layer(Inner), post()),
+        case("GET with a bearer token, bare", 7, Inner, guarded()),
+        case("  guard that accepts any token", 7, any.layer(Inner), guarded()),
+        case("  hand-written jsonwebtoken::decode", 7, Handwritten::new(), guarded()),
+        case("  guard with Jwt, HS256", 7, guard.layer(Inner), guarded()),
     ]
 }
 

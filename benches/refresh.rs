@@ -11,7 +11,8 @@ use support::{form, json, medians, rate, send};
 use test_support::redis::Redis;
 use tokio::runtime::Runtime;
 use tower_oauth2_password::{
-    AttemptLimits, Identity, Jwt, Key, Leaf, Login, RefreshTokens, TokenEndpointLayer, Verdict, Verifier, VerifyError,
+    AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, StandaloneService, Verdict,
+    Verifier,
     store::{MemoryRefreshStore, redis::RedisStores},
 };
 
@@ -25,41 +26,41 @@ const COUNTED: usize = 200;
 struct Everyone;
 
 impl Verifier for Everyone {
-    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         self.verify_subject(&login.username).await
     }
 
-    async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
         Ok(Identity::new(subject).with_scope("items:read".parse().unwrap()).into())
     }
 }
 
-fn endpoint(tokens: RefreshTokens) -> TokenEndpointLayer {
+fn auth(tokens: RefreshTokens) -> AuthorizationServer {
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
-    TokenEndpointLayer::new(Everyone, jwt).with_refresh_tokens(tokens)
+    AuthorizationServer::new(Everyone, jwt).with_refresh_tokens(tokens)
 }
 
 /// Sends a form and takes the refresh token out of the answer.
-async fn exchange(endpoint: &mut Leaf, body: String) -> String {
+async fn exchange(endpoint: &mut StandaloneService, body: String) -> String {
     let answer = json(send(endpoint, form(body)).await).await;
     answer["refresh_token"].as_str().unwrap().to_owned()
 }
 
-async fn login(endpoint: &mut Leaf, user: usize) -> String {
+async fn login(endpoint: &mut StandaloneService, user: usize) -> String {
     exchange(endpoint, format!("grant_type=password&username=user{user}&password=wonderland")).await
 }
 
-async fn refresh(endpoint: &mut Leaf, token: &str) -> String {
+async fn refresh(endpoint: &mut StandaloneService, token: &str) -> String {
     exchange(endpoint, format!("grant_type=refresh_token&refresh_token={token}")).await
 }
 
-async fn refreshes(endpoint: &Leaf, tasks: usize) -> f64 {
+async fn refreshes(endpoint: &StandaloneService, tasks: usize) -> f64 {
     let mut tokens = Vec::new();
     for user in 0..tasks {
         tokens.push(login(&mut endpoint.clone(), user).await);
     }
     let state = |task: usize| (endpoint.clone(), tokens[task].clone());
-    let once = |(mut endpoint, token): (Leaf, String)| async move {
+    let once = |(mut endpoint, token): (StandaloneService, String)| async move {
         let token = refresh(&mut endpoint, &token).await;
         ((endpoint, token), true)
     };
@@ -90,8 +91,8 @@ async fn scripts(connection: &mut MultiplexedConnection) -> u64 {
 async fn count_commands(connection: &mut MultiplexedConnection, stores: &RedisStores) {
     let tokens = || RefreshTokens::new(stores.refresh_tokens());
     let limits = AttemptLimits::new(stores.attempts(), |_| None);
-    let mut plain = endpoint(tokens()).into_service();
-    let mut limited = endpoint(tokens()).with_attempt_limits(limits).into_service();
+    let mut plain = auth(tokens()).token_endpoint().into_service();
+    let mut limited = auth(tokens()).with_attempt_limits(limits).token_endpoint().into_service();
     let per_request = |before: u64, after: u64| (after - before) as f64 / COUNTED as f64;
 
     // Once before counting: the first calls of scripts load them.
@@ -128,8 +129,8 @@ fn main() {
     runtime.block_on(count_commands(&mut connection, &stores));
     println!();
 
-    let in_memory = endpoint(RefreshTokens::new(MemoryRefreshStore::new())).into_service();
-    let in_redis = endpoint(RefreshTokens::new(stores.refresh_tokens())).into_service();
+    let in_memory = auth(RefreshTokens::new(MemoryRefreshStore::new())).token_endpoint().into_service();
+    let in_redis = auth(RefreshTokens::new(stores.refresh_tokens())).token_endpoint().into_service();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let mut values = Vec::new();

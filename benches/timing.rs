@@ -10,8 +10,8 @@ use http::StatusCode;
 use support::{form, median, send};
 use tokio::runtime::Runtime;
 use tower_oauth2_password::{
-    HashingPool, Identity, Jwt, Key, Leaf, Login, MemoryUsers, PasswordVerifier, Secret, TokenEndpointLayer, User,
-    Verdict, Verifier,
+    HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret, StandaloneService,
+    TokenEndpointLayer, User, Verdict, Verifier,
 };
 
 const ROUNDS: usize = 1_000;
@@ -48,7 +48,7 @@ enum Password {
 }
 
 struct World {
-    endpoint: Leaf,
+    endpoint: StandaloneService,
     verifier: PasswordVerifier<MemoryUsers>,
     megabyte: String,
 }

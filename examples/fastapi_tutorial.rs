@@ -6,10 +6,10 @@
 //! curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/users/me/items/
 //! ```
 //!
-//! Users: `johndoe` / `secret`, and `alice` / `secret2`, who is disabled. `ADDR` says where to listen and `SECRET_KEY`
-//! what to sign with, both as text. `src/manual/from_fastapi.md` has the two programs side by side.
+//! Users: `johndoe` / `secret`, and `alice` / `secretalice`, who is disabled. `ADDR` is the address to listen on, and
+//! `SECRET_KEY` the key to sign with, as text. `src/manual/from_fastapi.md` has the two programs side by side.
 //!
-//! Nothing holds back who guesses passwords here, since nothing does in the tutorial: add `with_attempt_limits`.
+//! Like the tutorial, it limits no attempts: add `with_attempt_limits`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,12 +41,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_oauth2_password::{
-    AccessToken, Argon2Params, BearerError, BearerLayer, BoxError, HashingPool, InvalidScope, InvalidToken,
-    IssuedToken, Login, MemoryUsers, PasswordVerifier, TokenEndpointLayer, TokenError, TokenIssuer, TokenRequest,
-    TokenResponse, TokenValidator, Verdict, Verifier, VerifyError,
+    AccessToken, Argon2Params, AuthorizationServer, BearerLayer, BoxError, HashingPool, InvalidScope, InvalidToken,
+    IssuedToken, Login, MemoryUsers, PasswordVerifier, TokenError, TokenIssuer, TokenRequest, TokenResponse,
+    TokenValidator, Verdict, Verifier,
 };
 
-/// For trying only: everyone can read it here.
+/// For trying only: it is public.
 const DEFAULT_SECRET_KEY: &str = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
 const ACCESS_TOKEN_EXPIRES: Duration = Duration::from_secs(30 * 60);
 
@@ -56,7 +56,7 @@ struct User {
     email: &'static str,
     full_name: &'static str,
     disabled: bool,
-    /// As `pwdlib` wrote it.
+    /// Made by `pwdlib`.
     #[serde(skip)]
     hashed_password: &'static str,
 }
@@ -67,14 +67,14 @@ static USERS: [User; 2] = [
         email: "johndoe@example.com",
         full_name: "John Doe",
         disabled: false,
-        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$rSQ0/bTdtmB5wnJb68hiSw$q7ol++FGkyxR8X/kyQjP8tlVxUAS5W2E/BFM2MFqMHU",
+        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$wagCPXjifgvUFBzq4hqe3w$CYaIb8sB+wtD+Vu/P4uod1+Qof8h+1g7bbDlBID48Rc",
     },
     User {
         username: "alice",
         email: "alicechains@example.com",
         full_name: "Alice Chains",
         disabled: true,
-        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$3WIJJxXwx1kSEVysIULCEA$pL+s95N7xmevCfBNRZ8hxX1X84nsLLfFaPcp4/thNys",
+        hashed_password: "$argon2id$v=19$m=65536,t=3,p=4$g2/AV1zwopqUntPKJavBFw$BwpRGDCyUHLvHICnwijyX8ROGoiUPwNKZ7915MeYfCE",
     },
 ];
 
@@ -82,30 +82,30 @@ fn find_user(username: &str) -> Option<&'static User> {
     USERS.iter().find(|user| user.username == username)
 }
 
-/// The tutorial's `authenticate_user`. Every scope that is asked for is granted, known or not, as there.
+/// The tutorial's `authenticate_user`. Like there, every requested scope is granted.
 struct Accounts(PasswordVerifier<MemoryUsers>);
 
 impl Accounts {
     fn new() -> Result<Self, Box<dyn Error>> {
-        // In this table nobody is disabled: that is asked at the guarded routes, not at the login.
+        // Nobody is disabled in this table: like in the tutorial, the guarded routes check that, and not the login.
         let users = MemoryUsers::from_phc(USERS.iter().map(|user| (user.username, user.hashed_password, "")))?;
-        // pwdlib's parameters, so that its hashes are not replaced by cheaper ones.
+        // pwdlib's parameters, so that its hashes are not replaced.
         let pool = HashingPool::new().with_params(Argon2Params::new(65_536, 3, 4)?);
         Ok(Self(PasswordVerifier::new(users).with_pool(pool)))
     }
 }
 
 impl Verifier for Accounts {
-    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
-        let asked = login.scope.clone().unwrap_or_default();
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
+        let requested = login.scope.clone().unwrap_or_default();
         Ok(match self.0.verify(login).await? {
-            Verdict::Granted(identity) => identity.with_scope(asked).into(),
+            Verdict::Granted(identity) => identity.with_scope(requested).into(),
             denied => denied,
         })
     }
 }
 
-/// Tokens as PyJWT makes and reads them: HS256, `typ` JWT, and no other claims than these.
+/// Tokens as PyJWT encodes and decodes them: HS256, `typ` JWT, and these claims only.
 #[derive(Clone)]
 struct Tokens {
     signing: EncodingKey,
@@ -126,7 +126,7 @@ impl Tokens {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         validation.validate_nbf = true;
-        // PyJWT looks at `exp` where it is, and does not ask that it is. Ask, unless such tokens are about.
+        // PyJWT checks `exp` if there is one, and does not require it. Require it, unless you have such tokens.
         validation.required_spec_claims.clear();
         Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret), validation }
     }
@@ -145,7 +145,7 @@ impl TokenValidator for Tokens {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let token = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
             .map_err(|_| InvalidToken::Malformed)?;
-        // A token outlives its user, so the user is looked up each time.
+        // A token may outlive its user, so the user is looked up each time.
         let user = find_user(&token.claims.sub).ok_or(InvalidToken::NotForThisServer)?;
         let scope = token.claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
         let access = AccessToken::new(user.username).with_scope(scope);
@@ -154,12 +154,12 @@ impl TokenValidator for Tokens {
 }
 
 /// `Security(get_current_user, scopes=[...])`.
-fn guard(tokens: &Tokens, scope: &str) -> Result<BearerLayer, InvalidScope> {
+fn guard(auth: &AuthorizationServer, scope: &str) -> Result<BearerLayer, InvalidScope> {
     let challenge = if scope.is_empty() { "Bearer".to_owned() } else { format!("Bearer scope=\"{scope}\"") };
-    Ok(BearerLayer::new(tokens.clone()).with_required_scope(scope)?.with_error_response(move |error| {
-        let (challenge, detail) = match error {
-            BearerError::Missing => ("Bearer", "Not authenticated"),
-            BearerError::InsufficientScope(_) => (challenge.as_str(), "Not enough permissions"),
+    Ok(auth.guard().with_required_scope(scope)?.with_error_response(move |error| {
+        let (challenge, detail) = match error.code() {
+            "" => ("Bearer", "Not authenticated"),
+            "insufficient_scope" => (challenge.as_str(), "Not enough permissions"),
             _ => (challenge.as_str(), "Could not validate credentials"),
         };
         let mut response = reply(StatusCode::UNAUTHORIZED, &json!({ "detail": detail }));
@@ -203,7 +203,7 @@ fn render_token(token: &TokenResponse) -> Response<Bytes> {
     reply(StatusCode::OK, &json!({ "access_token": token.access_token().expose(), "token_type": "bearer" }))
 }
 
-/// FastAPI's `{"detail": ...}`, with pydantic's list of faults where the form is not as it should be.
+/// FastAPI's `{"detail": ...}`, with pydantic's list of faults if the form is wrong.
 fn render_token_error(error: &TokenError) -> Response<Bytes> {
     let detail = if let Some(grant_type) = error.grant_type() {
         json!([{
@@ -231,7 +231,7 @@ fn reply(status: StatusCode, body: &Value) -> Response<Bytes> {
 
 const ROUTES: [&str; 4] = ["/token", "/users/me/", "/users/me/items/", "/status/"];
 
-/// Starlette sends a path that is wrong only in its last slash to the right one.
+/// Starlette redirects a path that differs only in its last slash.
 async fn not_found(uri: Uri, headers: HeaderMap) -> axum::response::Response {
     let path = uri.path();
     let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
@@ -250,29 +250,28 @@ async fn method_not_allowed(OriginalUri(uri): OriginalUri) -> impl IntoResponse 
 }
 
 fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
-    let tokens = Tokens::new(secret);
-    let token = TokenEndpointLayer::new(Accounts::new()?, tokens.clone())
+    let auth = AuthorizationServer::new(Accounts::new()?, Tokens::new(secret))
         .with_optional_grant_type()
         .with_client_credentials_ignored()
         .with_token_response(render_token)
         .with_error_response(render_token_error);
     Ok(Router::new()
-        .route("/token", post_service(token.into_service()))
-        .route("/users/me/", get(read_users_me).route_layer(guard(&tokens, "me")?))
-        .route("/users/me/items/", get(read_own_items).route_layer(guard(&tokens, "items me")?))
-        .route("/status/", get(read_system_status).route_layer(guard(&tokens, "")?))
+        .route("/token", post_service(auth.token_endpoint().into_service()))
+        .route("/users/me/", get(read_users_me).route_layer(guard(&auth, "me")?))
+        .route("/users/me/items/", get(read_own_items).route_layer(guard(&auth, "items me")?))
+        .route("/status/", get(read_system_status).route_layer(guard(&auth, "")?))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // With both backends compiled in, jsonwebtoken must be told which to take.
+    // With both backends enabled, jsonwebtoken must be told which to use.
     #[cfg(all(feature = "aws_lc_rs", feature = "rust_crypto"))]
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 
     let secret = env::var("SECRET_KEY").unwrap_or_else(|_| {
-        eprintln!("SECRET_KEY is not set: signing with a key that everyone knows, for trying only");
+        eprintln!("SECRET_KEY is not set: signing with a public key, for trying only");
         DEFAULT_SECRET_KEY.to_owned()
     });
     let address = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());

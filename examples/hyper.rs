@@ -4,7 +4,7 @@
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:8000/
 
-use std::{convert::Infallible, env, time::Duration};
+use std::{convert::Infallible, env, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,13 +17,14 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
 use tower_oauth2_password::{
-    AccessToken, BearerLayer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier, TokenEndpointLayer,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier,
+    store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
 
 async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // The guard lets nobody through without a token.
+    // The guard has put it there.
     let name = request.extensions().get::<AccessToken>().map_or("nobody", AccessToken::subject);
     Ok(Response::new(Full::from(format!("Hello, {name}\n"))))
 }
@@ -35,20 +36,26 @@ async fn main() -> Result<(), BoxError> {
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "hello");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
 
-    let service = ServiceBuilder::new()
-        .layer(TokenEndpointLayer::new(PasswordVerifier::new(users), jwt.clone()))
-        .layer(BearerLayer::new(jwt))
-        .service(service_fn(hello));
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+        request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
+    });
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
+
+    let app = ServiceBuilder::new().layer(auth.endpoints()).layer(auth.guard()).service(service_fn(hello));
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, say: those who are connected are still served.
+        let Ok((stream, peer)) = listener.accept().await else {
+            // For instance out of file descriptors: open connections are still served.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let service = TowerToHyperService::new(service.clone());
+        let service = ServiceBuilder::new().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let service = TowerToHyperService::new(service.service(app.clone()));
         tokio::spawn(async move {
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });

@@ -1,57 +1,122 @@
-//! The error of the token and revocation endpoints (RFC 6749, section 5.2).
+//! The errors that this crate returns, and the one that your own code returns to it.
+//!
+//! 1. A trait that you implement (a verifier, a table of users, a store) returns [`BoxError`], so `?` works with the errors
+//!    of your database.
+//! 2. The client gets a [`TokenError`]. Anything else becomes one: 503 `temporarily_unavailable`, with the cause in the log
+//!    and never in the answer.
+//! 3. A wrong setting is an [`InvalidConfig`] when it is set, before the first request.
 
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-/// What the token or revocation endpoint answers when it refuses: a status, the code and description of RFC 6749,
-/// section 5.2, and what must go with them.
+use crate::observe;
+
+/// Any error. Your own verifier, users, clients, token issuer and stores return it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A boxed future, as traits return it that are used as `dyn`.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How long a client should wait after an outage.
+const OUTAGE: Duration = Duration::from_secs(1);
+
+/// An invalid setting. The message says how to fix it.
 ///
 /// ```
-/// use tower_oauth2_password::TokenError;
+/// use tower_oauth2_password::Argon2Params;
 ///
-/// let error = TokenError::custom("mfa_required", "A second factor is needed").with_field("mfa_token", "f00");
-/// assert_eq!(error.code(), "mfa_required");
-/// assert_eq!(error.status(), 400);
+/// let error = Argon2Params::new(1 << 30, 2, 1).unwrap_err();
+/// assert!(error.to_string().contains("8*p to 262144"));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidConfig(String);
+
+impl InvalidConfig {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// A store could not answer: it is away, too slow, or full. [`source`](Error::source) is the cause. It may name hosts, so
+/// show it to no client.
+///
+/// ```
+/// use tower_oauth2_password::{RefreshTokens, StoreError, store::MemoryRefreshStore};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let ended: Result<u64, StoreError> = RefreshTokens::new(MemoryRefreshStore::new()).revoke_subject("alice").await;
+/// assert_eq!(ended?, 0);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error("the store is unavailable")]
+pub struct StoreError(#[source] BoxError);
+
+impl StoreError {
+    pub(crate) fn new(cause: impl Into<BoxError>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// A refusal by an endpoint or by the guard: a status, and the code and description of RFC 6749, section 5.2.
+///
+/// A verifier may return its own, which is sent as it is:
+///
+/// ```
+/// use tower_oauth2_password::{BoxError, Login, TokenError, Verdict};
+///
+/// async fn verify(login: Login) -> Result<Verdict, BoxError> {
+///     let error = TokenError::custom("mfa_required", "A second factor is needed").with_field("mfa_token", "f00");
+///     assert_eq!((error.code(), error.status().as_u16()), ("mfa_required", 400));
+///     Err(error.into())
+/// }
+/// # let error = tokio::runtime::Builder::new_current_thread().build()?.block_on(verify(Login::new("a", "p"))).unwrap_err();
+/// # assert!(error.is::<TokenError>());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, thiserror::Error)]
+#[error("{code}: {description}")]
+#[must_use]
 pub struct TokenError {
     status: StatusCode,
     code: Cow<'static, str>,
     description: Cow<'static, str>,
     retry_after: Option<Duration>,
     fields: Map<String, Value>,
-    cause: Cause,
+    fault: Fault,
 }
 
-/// What in the request was wrong, as far as a renderer may want to know.
-#[derive(Clone, Debug)]
-enum Cause {
+/// What in the request was wrong, for those who render errors in their own format.
+#[derive(Clone)]
+enum Fault {
     Other,
     Missing(Vec<&'static str>),
     GrantType(Box<str>),
 }
 
 impl TokenError {
-    fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
         Self {
             status,
             code: Cow::Borrowed(code),
             description: Cow::Borrowed(description),
             retry_after: None,
             fields: Map::new(),
-            cause: Cause::Other,
+            fault: Fault::Other,
         }
     }
 
     /// A malformed request: 400 `invalid_request`.
-    #[must_use]
     pub fn invalid_request(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
-    /// A request without parameters that it must have; the description names the first.
+    /// A request that lacks parameters. The description names the first.
     pub(crate) fn missing(parameters: Vec<&'static str>) -> Self {
         let description = format!("The parameter {} is missing", parameters.first().copied().unwrap_or_default());
         let error = Self { description: Cow::Owned(description), ..Self::invalid_request("") };
@@ -59,66 +124,57 @@ impl TokenError {
     }
 
     pub(crate) fn with_missing(mut self, parameters: Vec<&'static str>) -> Self {
-        self.cause = Cause::Missing(parameters);
+        self.fault = Fault::Missing(parameters);
         self
     }
 
     /// A body over the limit: 413 `invalid_request`.
-    #[must_use]
     pub fn body_too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "The request body is too large")
     }
 
     /// A client that is unknown or did not authenticate: 401 `invalid_client`, sent with a Basic challenge.
-    #[must_use]
     pub fn invalid_client() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "Client authentication failed")
     }
 
-    /// Wrong username or password, or a refresh token that is not good: 400 `invalid_grant`.
-    #[must_use]
+    /// A wrong username or password, or an invalid refresh token: 400 `invalid_grant`.
     pub fn invalid_grant(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_grant", description)
     }
 
     /// The client may not use this grant: 400 `unauthorized_client`.
-    #[must_use]
     pub fn unauthorized_client() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", "The client may not use this grant type")
     }
 
     /// A grant type that this endpoint does not serve: 400 `unsupported_grant_type`.
-    #[must_use]
     pub fn unsupported_grant_type() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "The grant type is not supported")
     }
 
     pub(crate) fn with_grant_type(mut self, grant_type: &str) -> Self {
-        self.cause = Cause::GrantType(grant_type.into());
+        self.fault = Fault::GrantType(grant_type.into());
         self
     }
 
     /// A token of a kind that cannot be revoked here: 400 `unsupported_token_type` (RFC 7009, section 2.2.1).
-    #[must_use]
     pub fn unsupported_token_type() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "unsupported_token_type", "Tokens of this type cannot be revoked")
     }
 
     /// A scope that is malformed or not allowed: 400 `invalid_scope`.
-    #[must_use]
     pub fn invalid_scope(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_scope", description)
     }
 
     /// Too many failed attempts: 429 with `retry-after`, code `invalid_request`.
-    #[must_use]
     pub fn too_many_attempts(retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "invalid_request", "Too many failed attempts, try again later")
             .with_retry_after(retry_after)
     }
 
-    /// No capacity, or something behind the endpoint is away: 503 `temporarily_unavailable` with `retry-after`.
-    #[must_use]
+    /// No capacity, or an outage: 503 `temporarily_unavailable` with `retry-after`.
     pub fn temporarily_unavailable(retry_after: Duration) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -128,10 +184,24 @@ impl TokenError {
         .with_retry_after(retry_after)
     }
 
-    /// An error of one's own, for instance `mfa_required`: 400 unless [`with_status`](Self::with_status) says otherwise.
-    ///
-    /// Characters outside of RFC 6749, section 5.2 (printable ASCII without `"` and `\`) are replaced by `?`.
-    #[must_use]
+    /// A body that did not arrive in time: 408 `invalid_request`.
+    pub fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "The request body did not arrive in time")
+    }
+
+    /// A `TokenError` is sent as it is. The client learns nothing of any other cause, which is logged under `what`.
+    pub(crate) fn from_cause(what: &str, cause: BoxError) -> Self {
+        match cause.downcast::<Self>() {
+            Ok(error) => *error,
+            Err(cause) => {
+                observe::failed(what, &*cause);
+                Self::temporarily_unavailable(OUTAGE)
+            }
+        }
+    }
+
+    /// Your own error, for instance `mfa_required`: 400 unless you call [`with_status`](Self::with_status). Characters that
+    /// RFC 6749, section 5.2 does not allow (all but printable ASCII, and `"` and `\`) are replaced by `?`.
     pub fn custom(code: &str, description: &str) -> Self {
         Self {
             code: Cow::Owned(printable(code)),
@@ -141,21 +211,18 @@ impl TokenError {
     }
 
     /// Replaces the status.
-    #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
     }
 
-    /// Adds a `retry-after` header, in whole seconds, rounded up, at least one.
-    #[must_use]
+    /// Adds a `retry-after` header: whole seconds, rounded up, at least one.
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
     }
 
     /// Adds a member to the JSON object. `error` and `error_description` cannot be replaced.
-    #[must_use]
     pub fn with_field(mut self, name: &str, value: impl Into<Value>) -> Self {
         if name != "error" && name != "error_description" {
             self.fields.insert(name.to_owned(), value.into());
@@ -164,50 +231,43 @@ impl TokenError {
     }
 
     /// The HTTP status.
-    #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The value of `error`.
-    #[must_use]
+    /// The value of `error`. It is empty if the guard found no token in the request (RFC 6750, section 3.1).
     pub fn code(&self) -> &str {
         &self.code
     }
 
     /// The value of `error_description`.
-    #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// How long the client should wait, as `retry-after` says it: whole seconds, at least one.
-    #[must_use]
+    /// The value of `retry-after`: whole seconds, rounded up, at least one.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64)
     }
 
-    /// All the required parameters that the body does not have, where that is why a request was refused; a body that
-    /// is no form has none. A parameter that was refused in the query string is listed, too: it does not count there.
-    #[must_use]
+    /// All required parameters that the body lacks, if that is why the request was refused. A body that is not a form lacks
+    /// all of them. A parameter that was sent in the query string counts as missing.
     pub fn missing_parameters(&self) -> &[&'static str] {
-        match &self.cause {
-            Cause::Missing(parameters) => parameters,
+        match &self.fault {
+            Fault::Missing(parameters) => parameters,
             _ => &[],
         }
     }
 
-    /// The `grant_type` that was asked for, where it is not supported. It is the client's text: escape it.
-    #[must_use]
+    /// The `grant_type` that was asked for, if it is not supported. It comes from the client: escape it.
     pub fn grant_type(&self) -> Option<&str> {
-        match &self.cause {
-            Cause::GrantType(grant_type) => Some(grant_type),
+        match &self.fault {
+            Fault::GrantType(grant_type) => Some(grant_type),
             _ => None,
         }
     }
 
-    /// The members beside `error` and `error_description`.
-    #[must_use]
+    /// The additional members, beside `error` and `error_description`.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }
@@ -219,7 +279,7 @@ fn printable(text: &str) -> String {
 
 impl fmt::Debug for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of the fields only the names: a value may be a token, as that of a second factor. What the client sent stays out.
+        // Only the names of fields: a value may be a token. And nothing that the client sent.
         f.debug_struct("TokenError")
             .field("status", &self.status)
             .field("code", &self.code)
@@ -230,79 +290,19 @@ impl fmt::Debug for TokenError {
     }
 }
 
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.description)
-    }
-}
-
-impl std::error::Error for TokenError {}
-
-/// Any error, as causes are kept in this crate.
-pub type BoxError = Box<dyn Error + Send + Sync>;
-
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A store could not answer: what it needs is away, too slow, or full. The cause is logged, never shown.
-#[derive(Debug)]
-pub struct StoreError(BoxError);
-
-impl StoreError {
-    /// Wraps the cause.
-    pub fn new(cause: impl Into<BoxError>) -> Self {
-        Self(cause.into())
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the store is unavailable")
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.0.as_ref())
-    }
-}
-
-/// A setting that cannot work; the message names the value and the mend.
-#[derive(Clone, Debug)]
-pub struct InvalidConfig(String);
-
-impl InvalidConfig {
-    pub(crate) fn new(message: String) -> Self {
-        Self(message)
-    }
-}
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidConfig {}
-
-/// What a request is told when a store that it needs failed; the cause goes to the log.
-pub(crate) fn store_unavailable(error: &crate::error::StoreError) -> TokenError {
-    crate::observe::store_failed(error);
-    TokenError::temporarily_unavailable(Duration::from_secs(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_error_tells_its_cause_to_the_log_alone() {
+    fn a_store_error_shows_its_cause_to_the_log_only() {
         let error = StoreError::new("no route to 192.0.2.7");
         assert_eq!(error.to_string(), "the store is unavailable");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to 192.0.2.7"));
     }
 
     #[test]
-    fn an_error_of_ones_own_holds_the_characters_of_the_rfc() {
+    fn a_custom_error_holds_only_the_characters_of_the_rfc() {
         let error = TokenError::custom("a\"b\\c\n", " !#[]~\u{7F}é");
         assert_eq!((error.code(), error.description()), ("a?b?c?", " !#[]~??"));
         assert_eq!(error.to_string(), "a?b?c?:  !#[]~??");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_added_and_the_two_of_the_rfc_stay() {
+    fn fields_cannot_replace_the_members_of_the_rfc() {
         let error = TokenError::invalid_grant("no")
             .with_field("error", "x")
             .with_field("error_description", "x")
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_told_in_whole_seconds_and_at_least_one() {
+    fn retry_after_is_at_least_one_second() {
         for (milliseconds, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
             let error = TokenError::too_many_attempts(Duration::from_millis(milliseconds));
             assert_eq!(error.retry_after_seconds(), Some(seconds), "{milliseconds} ms");
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_wrong_can_be_asked() {
+    fn a_renderer_can_ask_for_the_fault() {
         let missing = TokenError::missing(vec!["username", "password"]);
         assert_eq!(missing.description(), "The parameter username is missing");
         assert_eq!((missing.missing_parameters(), missing.grant_type()), (&["username", "password"][..], None));
@@ -350,6 +350,7 @@ mod tests {
             (TokenError::invalid_scope("x"), 400, "invalid_scope"),
             (TokenError::too_many_attempts(second), 429, "invalid_request"),
             (TokenError::temporarily_unavailable(second), 503, "temporarily_unavailable"),
+            (TokenError::request_timeout(), 408, "invalid_request"),
         ] {
             assert_eq!((error.status().as_u16(), error.code()), (status, code));
             assert_eq!(error.retry_after_seconds(), (status > 413).then_some(1), "{code}");

@@ -4,7 +4,6 @@
 
 mod attempts;
 mod error;
-mod join;
 mod layer;
 #[cfg(any(doc, doctest))]
 pub mod manual;
@@ -15,7 +14,6 @@ mod scope;
 mod secret;
 pub mod store;
 mod sync;
-mod timer;
 mod token;
 mod verifier;
 
@@ -23,24 +21,17 @@ pub use self::{
     attempts::{Attempt, AttemptLimits},
     error::{BoxError, InvalidConfig, StoreError, TokenError},
     layer::{
+        authorization_server::AuthorizationServer,
         bearer::{BearerLayer, BearerService},
         body::ResponseBody,
         document::JsonDocument,
-        endpoint::{EndpointService, Leaf},
+        endpoint::{EndpointLayer, EndpointService, StandaloneService},
         future::ResponseFuture,
         https::{OverTls, RequireHttps},
-        introspection::IntrospectionLayer,
-        revocation::RevocationLayer,
         token::TokenEndpointLayer,
     },
-    password::{
-        argon::Argon2Params,
-        pool::{HashingPool, PoolStats},
-        users::{MemoryUsers, User, Users, UsersError},
-        verifier::PasswordVerifier,
-    },
+    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users},
     protocol::{
-        bearer::BearerError,
         client::{Client, Clients, StaticClients},
         metadata::AuthorizationServerMetadata,
         refresh_token::RefreshTokens,
@@ -52,5 +43,5 @@ pub use self::{
         AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,
         TokenValidator, VerificationKey,
     },
-    verifier::{Identity, Login, Verdict, Verifier, VerifyError},
+    verifier::{Identity, Login, Verdict, Verifier},
 };

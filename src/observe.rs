@@ -1,47 +1,29 @@
-//! What the operator should know and the client must not: causes, audit events, counts; never credentials or tokens.
+//! What the operator learns and the client does not: causes, audit events, counts. Never credentials or tokens.
 
 use std::{error::Error, future::Future, time::Duration};
 
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+/// Something behind an endpoint failed: a store, the verifier, the token issuer.
+pub(crate) fn failed(what: &str, cause: &(dyn Error + 'static)) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = causes(cause), "{what}");
+    let _ = (what, cause);
 }
 
+/// An error and all its sources, in one line.
 #[cfg(feature = "tracing")]
-fn warn(what: &str, error: &(dyn Error + 'static)) {
-    tracing::warn!(cause = chain(error), "{what}");
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |&error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-#[cfg(not(feature = "tracing"))]
-fn warn(_: &str, error: &(dyn Error + 'static)) {
-    let _ = (chain as fn(_) -> _, error);
-}
-
-pub(crate) fn store_failed(error: &crate::error::StoreError) {
-    warn("a store failed", error);
-}
-
-pub(crate) fn verifier_failed(error: &crate::verifier::VerifyError) {
-    warn("the verifier failed", error);
-}
-
-pub(crate) fn issuer_failed(error: &crate::error::BoxError) {
-    warn("no access token could be issued", error.as_ref());
-}
-
-pub(crate) fn bearer_refused(reason: crate::token::InvalidToken) {
+/// A guard refused a bearer token.
+pub(crate) fn bearer_refused(reason: &dyn Error) {
     #[cfg(feature = "tracing")]
     tracing::debug!(%reason, "a bearer token was refused");
     let _ = reason;
 }
 
-/// Hashes on these vectors are not what they should be; others are used.
+/// These vectors compute wrong hashes, so others are used.
 #[cfg(feature = "simd")]
 pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {
     #[cfg(feature = "tracing")]
@@ -49,7 +31,7 @@ pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {
     let _ = vectors;
 }
 
-/// One audit line: what was decided, for whom, for which client.
+/// One decision: what was decided, for whom, for which client.
 pub(crate) fn audit(event: &'static str, subject: Option<&str>, client_id: Option<&str>) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id);
@@ -58,7 +40,7 @@ pub(crate) fn audit(event: &'static str, subject: Option<&str>, client_id: Optio
     let _ = (event, subject, client_id);
 }
 
-/// The span in which an endpoint answers one request.
+/// Answers one request in a span of its own.
 #[cfg(feature = "tracing")]
 pub(crate) fn in_span<F: Future>(path: &str, answer: F) -> impl Future<Output = F::Output> {
     tracing::Instrument::instrument(answer, tracing::info_span!("oauth2_endpoint", path))
@@ -70,14 +52,14 @@ pub(crate) fn in_span<F: Future>(_: &str, answer: F) -> impl Future<Output = F::
     answer
 }
 
-/// One answer of an endpoint: `ok`, or the error's code.
+/// One answer of an endpoint: `ok`, or the code of the error.
 pub(crate) fn answered(path: &str, outcome: &str) {
     #[cfg(feature = "metrics")]
     metrics::counter!("oauth2_answers_total", "path" => path.to_owned(), "outcome" => outcome.to_owned()).increment(1);
     let _ = (path, outcome);
 }
 
-/// One password that was hashed: how long it waited, and how long it took.
+/// One password was hashed, after so long in the queue.
 pub(crate) fn hashed(waited: Duration, took: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -87,17 +69,17 @@ pub(crate) fn hashed(waited: Duration, took: Duration) {
     let _ = (waited, took);
 }
 
-/// How many passwords wait to be hashed.
+/// So many passwords wait to be hashed.
 pub(crate) fn queued(passwords: usize) {
     #[cfg(feature = "metrics")]
     metrics::gauge!("oauth2_password_queue_length").set(passwords as f64);
     let _ = passwords;
 }
 
-/// One password that was not hashed, for want of room.
-pub(crate) fn shed() {
+/// One password was not hashed: there was no room.
+pub(crate) fn overloaded() {
     #[cfg(feature = "metrics")]
-    metrics::counter!("oauth2_password_shed_total").increment(1);
+    metrics::counter!("oauth2_password_overloaded_total").increment(1);
 }
 
 #[cfg(all(test, feature = "tracing"))]
@@ -108,7 +90,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::{error::StoreError, verifier::VerifyError};
+    use crate::error::StoreError;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -123,7 +105,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What is logged meanwhile.
+    /// What `run` logs.
     pub(crate) fn logged(run: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
@@ -137,19 +119,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn failures_are_logged_with_all_their_causes() {
-        let away = || StoreError::new(io::Error::other(StoreError::new("no route")));
-        let log = logged(|| store_failed(&away()));
-        let causes = "the store is unavailable: the store is unavailable: no route";
+    fn a_failure_is_logged_with_all_its_causes() {
+        let away = io::Error::other(StoreError::new("no route"));
+        let log = logged(|| failed("a store failed", &away));
+        let causes = "the store is unavailable: no route";
         assert!(log.contains(" WARN ") && log.contains("a store failed") && log.contains(causes), "{log}");
-        let log = logged(|| verifier_failed(&VerifyError::unavailable(away())));
-        assert!(log.contains("the verifier failed") && log.contains(causes), "{log}");
-        let log = logged(|| issuer_failed(&"no key".into()));
-        assert!(log.contains("no access token could be issued") && log.contains("cause=\"no key\""), "{log}");
     }
 
     #[test]
-    fn an_audit_line_says_what_for_whom_and_which_client() {
+    fn an_audit_line_has_event_subject_and_client() {
         let log = logged(|| audit("login", Some("alice"), Some("web")));
         for part in ["tower_oauth2_password::audit", "event=\"login\"", "subject=\"alice\"", "client_id=\"web\""] {
             assert!(log.contains(part), "{part}: {log}");
@@ -233,14 +211,14 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn counts_and_durations_are_kept_under_their_names() {
+        fn metrics_have_their_documented_names() {
             let kept = Kept::default();
             ::metrics::with_local_recorder(&kept, || {
                 audit("login", None, None);
                 answered("/token", "invalid_grant");
                 hashed(Duration::from_secs(2), Duration::from_secs(3));
                 queued(5);
-                shed();
+                overloaded();
             });
             assert_eq!(
                 *kept.0.lock().unwrap(),
@@ -250,7 +228,7 @@ pub(crate) mod tests {
                     "oauth2_password_queue_seconds{} 2",
                     "oauth2_password_hash_seconds{} 3",
                     "oauth2_password_queue_length{} 5",
-                    "oauth2_password_shed_total{} 1",
+                    "oauth2_password_overloaded_total{} 1",
                 ]
             );
         }

@@ -1,10 +1,9 @@
-//! Scopes by the grammar of RFC 6749, section 3.3.
+//! Scopes (RFC 6749, section 3.3).
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-/// A set of scope tokens (RFC 6749, section 3.3): case-sensitive, order without meaning, duplicates dropped.
-///
-/// The text form keeps the tokens in the order in which they were first given. Stray spaces are ignored.
+/// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form
+/// keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
 ///
 /// ```
 /// use tower_oauth2_password::Scope;
@@ -23,38 +22,33 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope with no token in it.
-    #[must_use]
+    /// A scope without tokens.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Whether there is no token in it.
-    #[must_use]
+    /// Whether the scope has no tokens.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// The tokens, in the order in which they were given.
+    /// The tokens, in the order in which they were first given.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.text.split(' ').filter(|token| !token.is_empty())
     }
 
-    /// Whether `token` is one of the tokens, compared whole.
-    #[must_use]
+    /// Whether the scope has exactly this token.
     pub fn contains(&self, token: &str) -> bool {
         self.iter().any(|own| own == token)
     }
 
-    /// Whether every token of `self` is also one of `other`.
-    #[must_use]
+    /// Whether `other` has every token of this scope.
     pub fn is_subset_of(&self, other: &Scope) -> bool {
         let granted: BTreeSet<&str> = other.iter().collect();
         self.iter().all(|token| granted.contains(token))
     }
 
-    /// The tokens separated by single spaces, as it goes over the wire.
-    #[must_use]
+    /// The tokens separated by single spaces, as they are sent.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -99,19 +93,16 @@ fn is_scope_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
 }
 
-/// A scope with a character outside of RFC 6749, section 3.3: only printable ASCII without space, `"` and `\` may be
-/// in a scope token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+/// A scope token with a character that RFC 6749, section 3.3 does not allow.
+///
+/// ```
+/// use tower_oauth2_password::{InvalidScope, Scope};
+///
+/// assert_eq!("items:\"read\"".parse::<Scope>(), Err(InvalidScope));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope token may hold only printable ASCII without space, '\"' and '\\' (RFC 6749, section 3.3)")]
 pub struct InvalidScope;
-
-impl fmt::Display for InvalidScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a scope token may hold only printable ASCII without space, '\"' and '\\' (RFC 6749, section 3.3)")
-    }
-}
-
-impl std::error::Error for InvalidScope {}
 
 #[cfg(test)]
 mod tests {

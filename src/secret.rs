@@ -1,7 +1,8 @@
-//! Types for what must not be seen: redacted in `Debug`, zeroized, and without `PartialEq`.
+//! Secrets in memory: redacted in `Debug`, overwritten on drop, without `PartialEq`.
 
 use std::fmt;
 
+use hmac::{Hmac, KeyInit};
 use sha2::{Digest, Sha256};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -21,14 +22,12 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes ownership of a secret text.
-    #[must_use]
+    /// Takes ownership of the text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
     /// The secret itself. Do not log, print or store what this returns.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -37,6 +36,18 @@ impl Secret {
         self.0.is_empty()
     }
 }
+
+/// Implements `Debug` for a type with secrets or closures in it: it prints the named fields, and no others.
+macro_rules! debug_only {
+    ($type:ident { $($field:ident),* }) => {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use debug_only;
 
 impl ZeroizeOnDrop for Secret {}
 
@@ -52,9 +63,9 @@ impl From<&str> for Secret {
     }
 }
 
-/// The SHA-256 of a random secret, as it is kept.
+/// The SHA-256 of a random secret, in which form it is stored.
 pub(crate) fn sha256(secret: &[u8]) -> [u8; 32] {
-    // Where it lies: a hasher that is moved, as by `digest`, leaves a copy of what it was given.
+    // Not `digest`: a hasher that is moved leaves a copy of what it was given.
     let mut hasher = Sha256::new();
     hasher.update(secret);
     let mut sum = [0; 32];
@@ -62,7 +73,18 @@ pub(crate) fn sha256(secret: &[u8]) -> [u8; 32] {
     sum
 }
 
-/// Of a text in JSON that has escapes, the reader keeps a copy that is not overwritten.
+/// HMAC-SHA-256 under a key of any length.
+pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
+    // Filled up to a block by hand, and a longer key hashed first (RFC 2104, section 2): this way nothing can fail, where
+    // `new_from_slice` returns an error that never occurs.
+    let mut block = Zeroizing::new([0; 64]);
+    let hashed = Zeroizing::new(sha256(key));
+    let key = if key.len() > block.len() { hashed.as_slice() } else { key };
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    Hmac::new((&*block).into())
+}
+
+/// The JSON parser does not overwrite its own copy of a text that has escapes.
 impl<'de> serde::Deserialize<'de> for Secret {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)
@@ -84,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_read_from_json_and_printed_nowhere() {
+    fn a_secret_is_read_from_json_and_never_printed() {
         let secret: Secret = serde_json::from_str("\"wonderland123\"").unwrap();
         assert_eq!(secret.expose(), "wonderland123");
         assert_eq!(format!("{secret:?} {:?}", Some(Secret::from("x"))), "[redacted] Some([redacted])");
@@ -92,7 +114,26 @@ mod tests {
     }
 
     #[test]
-    fn empty_is_what_has_no_text() {
+    fn hmac_is_that_of_rfc_4231() {
+        use ::hmac::Mac;
+        let sum = |key: &[u8], text: &str| {
+            let sum: [u8; 32] = hmac(key).chain_update(text).finalize().into_bytes().into();
+            sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        // Test cases 2 and 6: a short key, and one of 131 bytes.
+        let short = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(sum(b"Jefe", "what do ya want for nothing?"), short);
+        let long = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
+        assert_eq!(sum(&[0xaa; 131], "Test Using Larger Than Block-Size Key - Hash Key First"), long);
+        for length in [0, 63, 64, 65] {
+            let key = vec![7; length];
+            let library = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update("x").finalize().into_bytes();
+            assert_eq!(hmac(&key).chain_update("x").finalize().into_bytes(), library, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_secret_without_text_is_empty() {
         assert!(Secret::default().is_empty() && Secret::from(String::new()).is_empty());
         assert!(!Secret::from(" ").is_empty());
     }

@@ -1,4 +1,4 @@
-//! Every type that holds a secret: it prints none, is no use to `==`, and is wiped.
+//! Every type with a secret in it: `Debug` does not print it, `==` does not compare it, and it is wiped.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -9,12 +9,8 @@ use zeroize::ZeroizeOnDrop;
 use crate::{
     attempts::AttemptLimits,
     error::TokenError,
-    layer::{body::ResponseBody, token::TokenEndpointLayer},
-    password::{
-        pool::HashingPool,
-        users::{MemoryUsers, User},
-        verifier::PasswordVerifier,
-    },
+    layer::{authorization_server::AuthorizationServer, body::ResponseBody},
+    password::{HashingPool, MemoryUsers, PasswordVerifier, User},
     protocol::{
         client::{Client, ClientCredentials, StaticClients},
         form::Form,
@@ -27,8 +23,8 @@ use crate::{
         AttemptKey, Family, FamilyId, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Previous, SecretHash,
         StoreBudget, Successor,
     },
-    token::{IssuedToken, jwt::Jwt, key::Key, validator::JwtValidator, verification_key::VerificationKey},
-    verifier::{Identity, Login, VerifyError},
+    token::{IssuedToken, Jwt, JwtValidator, Key, VerificationKey},
+    verifier::{Identity, Login, Verdict},
 };
 
 const MARKER: &str = "0123456789-a-marker-that-nobody-may-see";
@@ -73,14 +69,14 @@ fn family() -> Family {
 }
 
 #[test]
-fn nothing_that_is_printed_shows_a_secret() {
+fn debug_output_holds_no_secret() {
     let users = MemoryUsers::default();
     users.insert("alice", user());
     let jwt = Jwt::new(key(), "i", "a");
     let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new());
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_key(MARKER);
     let clients = StaticClients::new([Client::confidential("web", MARKER)]);
-    let layer = TokenEndpointLayer::new(PasswordVerifier::new(users.clone()), jwt.clone())
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()), jwt.clone())
         .with_clients(clients.clone())
         .with_refresh_tokens(refresh_tokens.clone())
         .with_attempt_limits(limits.clone());
@@ -88,7 +84,7 @@ fn nothing_that_is_printed_shows_a_secret() {
     let rendered = response().render();
     let reply = rendered.clone().map(ResponseBody::<String>::own);
     assert!(String::from_utf8_lossy(rendered.body()).contains(MARKER), "the table shows nothing");
-    let values: [(&str, &dyn Debug); 30] = [
+    let values: [(&str, &dyn Debug); 31] = [
         ("Secret", &Secret::from(MARKER)),
         ("Login", &Login::new("alice", MARKER)),
         ("Form", &form()),
@@ -99,7 +95,6 @@ fn nothing_that_is_printed_shows_a_secret() {
         ("the reply", &reply),
         ("TokenError", &error),
         ("TokenError of a grant type", &TokenError::unsupported_grant_type().with_grant_type(MARKER)),
-        ("VerifyError", &VerifyError::Refused(error.clone())),
         ("Key", &key()),
         ("VerificationKey", &key().verification_key()),
         ("Jwt", &jwt),
@@ -117,8 +112,10 @@ fn nothing_that_is_printed_shows_a_secret() {
         ("Family", &family()),
         ("Successor", &Successor::new(SecretHash(BYTES)).with_sealed(BYTES.to_vec())),
         ("MemoryDenyList", &MemoryDenyList::new()),
-        ("TokenEndpointLayer", &layer),
-        ("Leaf", &layer.clone().into_service()),
+        ("AuthorizationServer", &auth),
+        ("EndpointLayer", &auth.endpoints()),
+        ("StandaloneService", &auth.endpoints().into_service()),
+        ("BearerLayer", &auth.guard()),
     ];
     for (name, value) in values {
         for shown in [format!("{value:?}"), format!("{value:#?}")] {
@@ -130,15 +127,17 @@ fn nothing_that_is_printed_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn what_is_printed_without_its_secrets_has_its_name() {
+async fn debug_output_names_the_type() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, Jwt::new(key(), "i", "a"));
     let values: [(&str, &dyn Debug); 16] = [
         ("AttemptLimits", &limits),
         ("Attempt", &limits.reserve("alice", None).await.unwrap()),
         ("AttemptKey", &AttemptKey([211; 16])),
-        ("AttemptTable", &MemoryAttemptStore::new()),
-        ("Clock", &MemoryAttemptStore::new()),
-        ("FamilyTable", &MemoryRefreshStore::new()),
+        ("MemoryStore", &MemoryAttemptStore::new()),
+        ("AuthorizationServer", &auth),
+        ("/token", &auth.token_endpoint()),
+        ("/revoke", &auth.revocation_endpoint().into_service()),
         ("FamilyId", &FamilyId([211; 16])),
         ("SecretHash", &SecretHash(BYTES)),
         ("Previous", &family()),
@@ -146,7 +145,6 @@ async fn what_is_printed_without_its_secrets_has_its_name() {
         ("RefreshTokens", &RefreshTokens::new(MemoryRefreshStore::new())),
         ("TokenError", &TokenError::invalid_client()),
         ("ResponseBody", &ResponseBody::<String>::default()),
-        ("Timer", &crate::timer::sleep(Duration::ZERO)),
         ("StoreBudget", &StoreBudget::new(Duration::ZERO)),
         ("JsonDocument", &crate::layer::document::JsonDocument::new(&serde_json::json!({}))),
     ];
@@ -156,7 +154,7 @@ async fn what_is_printed_without_its_secrets_has_its_name() {
 }
 
 #[tokio::test]
-async fn what_a_store_keeps_is_not_printed() {
+async fn debug_output_of_a_store_holds_no_contents() {
     use crate::store::RefreshStore;
     let store = MemoryRefreshStore::new();
     store.insert(FamilyId([211; 16]), family(), std::time::Instant::now() + Duration::from_secs(60)).await.unwrap();
@@ -167,7 +165,7 @@ async fn what_a_store_keeps_is_not_printed() {
 
 #[cfg(feature = "redis")]
 #[tokio::test]
-async fn the_password_of_redis_is_not_printed() {
+async fn debug_output_of_redis_stores_holds_no_password() {
     let stores = crate::store::redis::RedisStores::open(&format!("redis://app:{MARKER}@127.0.0.1:1/0")).unwrap();
     let values: [&dyn Debug; 4] = [&stores, &stores.refresh_tokens(), &stores.attempts(), &stores.deny_list()];
     for value in values {
@@ -181,7 +179,7 @@ async fn the_password_of_redis_is_not_printed() {
 
 #[cfg(feature = "redis")]
 #[test]
-fn a_url_that_cannot_be_read_is_not_told() {
+fn the_error_for_a_malformed_url_does_not_quote_it() {
     for url in [
         format!("http://app:{MARKER}@127.0.0.1/0"),
         format!("redis://app:{MARKER}@127.0.0.1:port/0"),
@@ -204,7 +202,7 @@ fn a_url_that_cannot_be_read_is_not_told() {
     }
 }
 
-/// Compiles for types without `PartialEq` only: with it, there are two answers to which `Either` is meant.
+/// Compiles only for types without `PartialEq`. With it, `Either` would be ambiguous.
 macro_rules! not_comparable {
     ($($name:ty),* $(,)?) => {$(
         const _: fn() = || {
@@ -228,7 +226,6 @@ not_comparable!(
     IssuedToken,
     TokenResponse,
     TokenError,
-    VerifyError,
     Key,
     VerificationKey,
     Jwt,
@@ -248,9 +245,9 @@ not_comparable!(
 fn is_wiped(_: &impl ZeroizeOnDrop) {}
 fn are_wiped<T: ZeroizeOnDrop>() {}
 
-/// Each field is named: one that is added later has to be thought of here.
+/// Each field is named, so that a field that is added later does not compile here.
 #[test]
-fn what_holds_a_secret_is_wiped() {
+fn every_secret_is_wiped() {
     is_wiped(&Secret::from(MARKER).0);
     let Login { username: _, password, client_id: _, client_address: _, scope: _ } = Login::new("alice", MARKER);
     is_wiped(&password);
@@ -264,7 +261,7 @@ fn what_holds_a_secret_is_wiped() {
     }
     is_wiped(form().get("password").unwrap());
     is_wiped(&crate::protocol::form::decode(b"%41").unwrap());
-    // What a key is made of; the keyed state that checks HS256 is two of the last.
+    // The parts of a key. The keyed state of HS256 is two `Sha256`.
     are_wiped::<jsonwebtoken::EncodingKey>();
     are_wiped::<jsonwebtoken::DecodingKey>();
     are_wiped::<sha2::Sha256>();

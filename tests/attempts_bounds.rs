@@ -22,7 +22,7 @@ use std::{
 };
 
 use tower_oauth2_password::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, Slot,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,13 +51,16 @@ fn key(number: u64) -> AttemptKey {
 
 /// A failed attempt, as the endpoint makes one.
 fn fail(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) {
-    let answer = now(store.reserve(key(number), number, limit, soon())).unwrap();
+    let answer = now(store.reserve(Slot { key: key(number), id: number, limit }, soon())).unwrap();
     assert_eq!(answer, Reservation::Reserved, "attempt {number}");
-    now(store.settle(key(number), number, limit, AttemptOutcome::Failed, soon())).unwrap();
+    now(store.settle(Slot { key: key(number), id: number, limit }, AttemptOutcome::Failed, soon())).unwrap();
 }
 
-fn is_held(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) -> bool {
-    matches!(now(store.reserve(key(number), u64::MAX, limit, soon())).unwrap(), Reservation::Held { .. })
+fn is_blocked(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) -> bool {
+    matches!(
+        now(store.reserve(Slot { key: key(number), id: u64::MAX, limit }, soon())).unwrap(),
+        Reservation::Blocked { .. }
+    )
 }
 
 /// Runs a test in a process of its own, where nothing else takes memory or leaves it behind.
@@ -88,12 +91,12 @@ fn peak_of<T>(run: impl FnOnce() -> T) -> (T, f64) {
 }
 
 #[test]
-fn a_million_names_stay_within_the_bound_and_free_nobody_who_is_held() {
-    in_own_process("a_million_names_stay_within_the_bound_and_free_nobody_who_is_held", || {
-        let held = 0..100_u64;
+fn a_million_names_stay_within_the_bound_and_free_nobody_who_is_blocked() {
+    in_own_process("a_million_names_stay_within_the_bound_and_free_nobody_who_is_blocked", || {
+        let blocked = 0..100_u64;
         let (store, peak) = peak_of(|| {
             let store = MemoryAttemptStore::new();
-            for number in held.clone() {
+            for number in blocked.clone() {
                 (0..10).for_each(|_| fail(&store, number, TEN));
             }
             for number in 1_000..1_001_000 {
@@ -109,7 +112,7 @@ fn a_million_names_stay_within_the_bound_and_free_nobody_who_is_held() {
         assert!(store.len() > DOCUMENTED_KEYS / 2, "the names of this test did not fill the store: {}", store.len());
         assert!(peak < DOCUMENTED_MIB, "{peak:.1} MiB");
         assert!(peak > 5.0, "{peak:.1} MiB for {} keys: the measure is broken", store.len());
-        assert!(held.clone().all(|number| is_held(&store, number, TEN)), "a held pair was let go");
+        assert!(blocked.clone().all(|number| is_blocked(&store, number, TEN)), "a blocked pair is free");
     });
 }
 
@@ -125,16 +128,22 @@ fn the_largest_entries_stay_within_the_bound() {
             for number in 0..DOCUMENTED_KEYS as u64 {
                 // One failure and fifteen checks under way: each place of those takes more than a failure.
                 for id in 0..16 {
-                    assert_eq!(now(store.reserve(key(number), id, limit, soon())).unwrap(), Reservation::Reserved);
+                    assert_eq!(
+                        now(store.reserve(Slot { key: key(number), id, limit }, soon())).unwrap(),
+                        Reservation::Reserved
+                    );
                 }
-                now(store.settle(key(number), 0, limit, AttemptOutcome::Failed, soon())).unwrap();
+                now(store.settle(Slot { key: key(number), id: 0, limit }, AttemptOutcome::Failed, soon())).unwrap();
             }
             store
         });
         println!("{} keys, {peak:.1} MiB at most", store.len());
         assert_eq!(store.len(), DOCUMENTED_KEYS);
         assert!(peak < DOCUMENTED_MIB, "{peak:.1} MiB");
-        assert!(now(store.reserve(key(u64::MAX), 0, limit, soon())).is_err(), "entries at their limit make no room");
+        assert!(
+            now(store.reserve(Slot { key: key(u64::MAX), id: 0, limit }, soon())).is_err(),
+            "entries at their limit make no room"
+        );
         // All of it comes free once it counts no more, a few entries with each new key.
         time.store(u64::try_from(MINUTE.as_nanos()).unwrap(), Ordering::Relaxed);
         for number in 1_000_000..1_000_000 + DOCUMENTED_KEYS as u64 / 4 {
@@ -145,7 +154,7 @@ fn the_largest_entries_stay_within_the_bound() {
 }
 
 #[test]
-fn a_clock_that_steps_back_lets_nobody_go_and_locks_nobody_out() {
+fn a_clock_that_steps_back_unblocks_nobody_and_locks_nobody_out() {
     let time = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&time);
     let at = |seconds: u64| time.store(seconds, Ordering::Relaxed);
@@ -156,38 +165,42 @@ fn a_clock_that_steps_back_lets_nobody_go_and_locks_nobody_out() {
     at(1_000);
     (0..2).for_each(|_| fail(&store, 1, limit));
     fail(&store, 2, limit);
-    now(store.reserve(key(3), 7, limit, soon())).unwrap();
+    now(store.reserve(Slot { key: key(3), id: 7, limit }, soon())).unwrap();
     for back in [999, 940, 500, 0] {
         at(back);
-        assert!(is_held(&store, 1, limit), "the clock at {back}");
-        let Reservation::Held { retry_after } = now(store.reserve(key(1), 8, limit, soon())).unwrap() else { panic!() };
+        assert!(is_blocked(&store, 1, limit), "the clock at {back}");
+        let Reservation::Blocked { retry_after } =
+            now(store.reserve(Slot { key: key(1), id: 8, limit }, soon())).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(retry_after, Duration::from_secs(1_060 - back));
         // Failures and reservations from the time after the step count on, and new ones are taken.
-        assert_eq!(now(store.reserve(key(2), back, limit, soon())).unwrap(), Reservation::Reserved);
-        assert_eq!(now(store.reserve(key(2), back + 1, limit, soon())).unwrap(), Reservation::Busy);
-        store.abandon(key(2), back);
-        now(store.settle(key(4), back, limit, AttemptOutcome::Failed, soon())).unwrap();
-        now(store.settle(key(4), back, limit, AttemptOutcome::Succeeded, soon())).unwrap();
+        assert_eq!(now(store.reserve(Slot { key: key(2), id: back, limit }, soon())).unwrap(), Reservation::Reserved);
+        assert_eq!(now(store.reserve(Slot { key: key(2), id: back + 1, limit }, soon())).unwrap(), Reservation::Busy);
+        store.abandon(Slot { key: key(2), id: back, limit });
+        now(store.settle(Slot { key: key(4), id: back, limit }, AttemptOutcome::Failed, soon())).unwrap();
+        now(store.settle(Slot { key: key(4), id: back, limit }, AttemptOutcome::Succeeded, soon())).unwrap();
         for number in 100..200 {
             fail(&store, number + back * 1_000, limit);
         }
         assert!(store.len() <= 50);
-        assert!(is_held(&store, 1, limit), "many names later, with the clock at {back}");
+        assert!(is_blocked(&store, 1, limit), "many names later, with the clock at {back}");
         // The place of key 2 was dropped to make room, or not: what it says next is no matter of the clock.
-        now(store.settle(key(2), 1, limit, AttemptOutcome::Succeeded, soon())).unwrap();
+        now(store.settle(Slot { key: key(2), id: 1, limit }, AttemptOutcome::Succeeded, soon())).unwrap();
         fail(&store, 2, limit);
     }
     // A hold of the time before the steps and one of the time after end each by their own window.
     at(0);
     (0..2).for_each(|_| fail(&store, 5, limit));
     at(59);
-    assert!(is_held(&store, 5, limit));
+    assert!(is_blocked(&store, 5, limit));
     at(60);
-    assert!(!is_held(&store, 5, limit) && is_held(&store, 1, limit));
+    assert!(!is_blocked(&store, 5, limit) && is_blocked(&store, 1, limit));
     at(1_060);
-    assert!(!is_held(&store, 1, limit));
+    assert!(!is_blocked(&store, 1, limit));
     at(u64::MAX);
-    assert!(!is_held(&store, 6, limit));
+    assert!(!is_blocked(&store, 6, limit));
 }
 
 #[test]
@@ -215,14 +228,18 @@ fn any_times_in_any_order_keep_the_limit_and_the_bound() {
             _ => AttemptOutcome::Failed,
         };
         // Full of entries at their limit, the store may refuse; it must not panic, nor grow.
-        if now(store.reserve(key, id, limit, soon())).is_ok_and(|answer| answer == Reservation::Reserved) {
-            let settled = now(store.settle(key, id, limit, outcome, soon()));
+        if now(store.reserve(Slot { key, id, limit }, soon())).is_ok_and(|answer| answer == Reservation::Reserved) {
+            let settled = now(store.settle(Slot { key, id, limit }, outcome, soon()));
             assert!(settled.is_ok(), "a place that was given cannot be settled");
         }
         assert!(store.len() <= 20);
     }
     time.store(240_000, Ordering::Relaxed);
     for number in 0..20 {
-        assert_eq!(now(store.reserve(key(number), 1, limit, soon())).unwrap(), Reservation::Reserved, "key {number}");
+        assert_eq!(
+            now(store.reserve(Slot { key: key(number), id: 1, limit }, soon())).unwrap(),
+            Reservation::Reserved,
+            "key {number}"
+        );
     }
 }

@@ -30,7 +30,7 @@ use test_support::{
 use tokio::net::TcpListener;
 use tower::{Layer, service_fn};
 use tower_oauth2_password::{
-    AttemptLimits, Client, Clients, Identity, Jwt, Key, Login, StoreError, TokenEndpointLayer,
+    AttemptLimits, AuthorizationServer, BoxError, Client, Clients, EndpointLayer, Identity, Jwt, Key, Login,
     store::MemoryAttemptStore,
 };
 
@@ -61,7 +61,7 @@ impl io::Write for Told {
 struct PanickingClients;
 
 impl Clients for PanickingClients {
-    async fn find(&self, id: &str) -> Result<Option<Client>, StoreError> {
+    async fn find(&self, id: &str) -> Result<Option<Client>, BoxError> {
         if id == "unlucky" {
             panic!("no table of clients for {id}")
         } else {
@@ -70,7 +70,7 @@ impl Clients for PanickingClients {
     }
 }
 
-fn endpoint() -> TokenEndpointLayer {
+fn endpoint() -> EndpointLayer {
     let verifier = |login: Login| async move {
         if login.username == "unlucky" {
             panic!("the database is away: {login:?}");
@@ -78,9 +78,10 @@ fn endpoint() -> TokenEndpointLayer {
         Ok(Identity::new(login.username).into())
     };
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    TokenEndpointLayer::new(verifier, Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a"))
+    AuthorizationServer::new(verifier, Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a"))
         .with_clients(PanickingClients)
         .with_attempt_limits(limits)
+        .token_endpoint()
 }
 
 /// A server that tells how its connections ended.

@@ -27,8 +27,8 @@ use serde_json::Value;
 use test_support::refresh_model::{self as model, Due, Model, Names, Step, Times, Which};
 use tower::ServiceExt;
 use tower_oauth2_password::{
-    Identity, Jwt, Key, Leaf, Login, RefreshTokens, RevocationLayer, Scope, TokenEndpointLayer, TokenValidator,
-    Verdict, Verifier, VerifyError, store::MemoryRefreshStore,
+    AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, Scope, StandaloneService, TokenValidator,
+    Verdict, Verifier, store::MemoryRefreshStore,
 };
 
 /// What the verifier says of each user now.
@@ -55,11 +55,11 @@ impl Accounts {
 }
 
 impl Verifier for Accounts {
-    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         Ok(self.verdict(&login.username))
     }
 
-    async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
         Ok(self.verdict(subject))
     }
 }
@@ -69,8 +69,8 @@ struct Server {
     accounts: Accounts,
     clock: Arc<AtomicU64>,
     tokens: RefreshTokens,
-    token: Leaf,
-    revoke: Leaf,
+    token: StandaloneService,
+    revoke: StandaloneService,
     jwt: Jwt,
 }
 
@@ -88,11 +88,10 @@ impl Server {
         let start = Account { welcome: true, allowed: 0b111, stamp: 0 };
         let accounts = Accounts(Arc::new(Mutex::new(vec![start; model::USERS])));
         let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+        let auth = AuthorizationServer::new(accounts.clone(), jwt.clone()).with_refresh_tokens(tokens.clone());
         Self {
-            token: TokenEndpointLayer::new(accounts.clone(), jwt.clone())
-                .with_refresh_tokens(tokens.clone())
-                .into_service(),
-            revoke: RevocationLayer::new(tokens.clone()).into_service(),
+            token: auth.token_endpoint().into_service(),
+            revoke: auth.revocation_endpoint().into_service(),
             accounts,
             clock,
             tokens,
@@ -101,14 +100,14 @@ impl Server {
     }
 }
 
-async fn post(leaf: &Leaf, form: &[(&str, &str)]) -> (StatusCode, Value) {
+async fn post(endpoint: &StandaloneService, form: &[(&str, &str)]) -> (StatusCode, Value) {
     // Tokens, numbers and scopes need no more of the form encoding than this.
     let body = form.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>();
     let request = Request::post("/")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::new(Bytes::from(body.join("&"))))
         .unwrap();
-    let response = leaf.clone().oneshot(request).await.unwrap();
+    let response = endpoint.clone().oneshot(request).await.unwrap();
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap())
@@ -193,7 +192,7 @@ async fn take(server: &Server, model: &mut Model, names: &mut Names, step: &Step
 }
 
 fn run(times: Times, steps: &[Step]) -> Result<(), TestCaseError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (server, mut model, mut names) = (Server::new(times), Model::new(times), Names::default());
     for (n, step) in steps.iter().enumerate() {
         let taken = runtime.block_on(take(&server, &mut model, &mut names, step));

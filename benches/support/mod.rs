@@ -12,7 +12,7 @@ use http::{Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
 use tower::Service;
-use tower_oauth2_password::{Leaf, ResponseBody};
+use tower_oauth2_password::{ResponseBody, StandaloneService};
 
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -32,7 +32,7 @@ pub fn form(body: String) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-pub async fn send(endpoint: &mut Leaf, request: Request<Full<Bytes>>) -> Response<ResponseBody<String>> {
+pub async fn send(endpoint: &mut StandaloneService, request: Request<Full<Bytes>>) -> Response<ResponseBody<String>> {
     endpoint.call(request).await.unwrap()
 }
 

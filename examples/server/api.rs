@@ -5,70 +5,73 @@ use axum::{
     body::Body,
     extract::rejection::JsonRejection,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::{Map, Value, json};
-use tower_oauth2_password::{
-    AccessToken, BearerLayer, InvalidScope, TokenEndpointLayer, TokenValidator, store::DenyList,
-};
-use utoipa::OpenApi;
+use serde::{Deserialize, Serialize};
+use tower_oauth2_password::{AccessToken, AuthorizationServer, InvalidScope};
+use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::SwaggerUi;
 
-pub(crate) fn router(validator: impl TokenValidator, deny_list: impl DenyList) -> Result<Router, InvalidScope> {
-    let guard = BearerLayer::new(validator).with_deny_list(deny_list);
-    let read = guard.clone().with_required_scope("items:read")?;
-    let write = guard.clone().with_required_scope("items:write")?;
+pub(crate) fn router(auth: &AuthorizationServer) -> Result<Router, InvalidScope> {
+    let [read, write] = ["items:read", "items:write"].map(|scope| auth.guard().with_required_scope(scope));
+    let mut document = Document::openapi();
+    document.paths.merge(auth.openapi_paths());
+    let scheme = auth.security_scheme([("items:read", "Read items"), ("items:write", "Add items")]);
+    document.components.get_or_insert_default().add_security_scheme("password", scheme);
     Ok(Router::new()
         .route("/", get(index))
         .route("/echo", post(echo))
-        .route("/users/me", get(me).layer(guard))
-        .route("/items", get(items).layer(read).merge(post(add_item).layer(write))))
-}
-
-pub(crate) fn docs(token_endpoint: &TokenEndpointLayer) -> SwaggerUi {
-    let scopes = [("items:read", "Read items"), ("items:write", "Add items")];
-    let mut document = Document::openapi();
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("password", token_endpoint.security_scheme(scopes));
-    SwaggerUi::new("/docs").url("/openapi.json", document)
+        .route("/users/me", get(me).layer(auth.guard()))
+        .route("/items", get(items).layer(read?).merge(post(add_item).layer(write?)))
+        .route("/docs", get(Html(include_str!("docs.html"))))
+        .merge(SwaggerUi::new("/swagger-ui").url("/openapi.json", document))
+        .layer(auth.endpoints()))
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "tower-oauth2-password: example server"), paths(index, me, items, add_item))]
+#[openapi(info(title = "tower-oauth2-password: example server"), paths(me, items, add_item))]
 struct Document;
 
-/// A line of text.
-#[utoipa::path(get, path = "/", responses((status = 200, content_type = "text/plain", body = String)))]
+#[derive(Serialize, ToSchema)]
+struct User {
+    username: String,
+    scope: String,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Item {
+    name: String,
+    #[serde(flatten)] // also makes an array no item
+    more: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
 async fn index() -> &'static str {
     "Log in at POST /token, or try /docs\n"
 }
 
 async fn echo(headers: HeaderMap, body: Body) -> Response {
-    let content_type = headers.get(CONTENT_TYPE).cloned();
-    (content_type.map(|value| [(CONTENT_TYPE, value)]), body).into_response()
+    (headers.get(CONTENT_TYPE).map(|value| [(CONTENT_TYPE, value.clone())]), body).into_response()
 }
 
-/// Who is logged in.
+/// The user who is logged in.
 #[utoipa::path(get, path = "/users/me", security(("password" = [])),
-    responses((status = 200, body = Value), (status = 401, description = "No token, or a bad one")))]
-async fn me(Extension(token): Extension<AccessToken>) -> Json<Value> {
-    Json(json!({ "username": token.subject(), "scope": token.scope().as_str() }))
+    responses((status = 200, body = User), (status = 401, description = "No token, or an invalid one")))]
+async fn me(Extension(token): Extension<AccessToken>) -> Json<User> {
+    Json(User { username: token.subject().to_owned(), scope: token.scope().to_string() })
 }
 
 /// All items.
 #[utoipa::path(get, path = "/items", security(("password" = ["items:read"])),
-    responses((status = 200, body = Vec<Value>), (status = 403, description = "The scope items:read is missing")))]
-async fn items() -> Json<Value> {
-    Json(json!([{ "name": "looking-glass" }, { "name": "teapot" }]))
+    responses((status = 200, body = Vec<Item>), (status = 403, description = "The scope items:read is missing")))]
+async fn items() -> Json<[Item; 2]> {
+    Json(["looking-glass", "teapot"].map(|name| Item { name: name.to_owned(), more: Default::default() }))
 }
 
 /// Adds an item (and forgets it).
-#[utoipa::path(post, path = "/items", security(("password" = ["items:write"])), request_body = Value,
-    responses((status = 201, body = Value), (status = 403, description = "The scope items:write is missing")))]
-async fn add_item(item: Result<Json<Map<String, Value>>, JsonRejection>) -> Response {
-    match item {
-        Ok(item) => (StatusCode::CREATED, item).into_response(),
-        Err(error) => (error.status(), Json(json!({ "error": "a JSON object is expected" }))).into_response(),
-    }
+#[utoipa::path(post, path = "/items", security(("password" = ["items:write"])), request_body = Item,
+    responses((status = 201, body = Item), (status = 403, description = "The scope items:write is missing")))]
+async fn add_item(item: Result<Json<Item>, JsonRejection>) -> Result<(StatusCode, Json<Item>), impl IntoResponse> {
+    item.map(|item| (StatusCode::CREATED, item))
+        .map_err(|error| (error.status(), Json(serde_json::json!({ "error": error.body_text() }))))
 }

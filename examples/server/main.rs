@@ -4,84 +4,78 @@
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:8000/users/me
 //!
-//! or log in with the Authorize button of <http://127.0.0.1:8000/docs>. Users: alice / wonderland123, bob / builder456.
-//! Environment: `ADDR`, `JWT_SECRET`, `ACCESS_TOKEN_TTL`, `REFRESH_TOKEN_TTL`, `RUST_LOG`, and with `--features redis`
-//! `REDIS_URL`.
+//! Or log in at <http://127.0.0.1:8000/docs>. Users: alice / wonderland123, bob / builder456. Environment: `ADDR`,
+//! `JWT_SECRET`, `ACCESS_TOKEN_TTL` and `REFRESH_TOKEN_TTL` in seconds, `RUST_LOG`; with `--features redis` `REDIS_URL`.
 
 mod api;
 mod connections;
-mod settings;
-mod stores;
 
-use std::net::SocketAddr;
+use std::{env, time::Duration};
 
-use settings::Settings;
-use stores::Stores;
+use axum::extract::ConnectInfo;
 use tower_oauth2_password::{
-    AttemptLimits, BoxError, Client, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens, RevocationLayer,
-    StaticClients, TokenEndpointLayer,
+    AttemptLimits, AuthorizationServer, BoxError, Client, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
+    StaticClients,
+    store::{self, AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
-// Argon2id, m=19456, t=2, p=1.
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
 const BOB: &str = "$argon2id$v=19$m=19456,t=2,p=1$MQM28hUvXTkEhkCY7y2AFQ$SIgGn4kv2yocnG/YF/0PHmiJgEf7cS5sEILE/6hOzqg";
 
-fn main() -> Result<(), BoxError> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    let served = runtime.block_on(run());
-    // Whoever still looks up the name of Redis keeps nobody from ending.
-    runtime.shutdown_background();
-    served
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let address = variable("ADDR")?.unwrap_or_else(|| "127.0.0.1:8000".to_owned());
+    let address = address.parse().map_err(|_| "ADDR is no socket address such as 127.0.0.1:8000")?;
+    connections::serve(address, api::router(&server()?)?).await?;
+    std::process::exit(0) // without waiting for a name lookup of Redis that is still running
 }
 
-async fn run() -> Result<(), BoxError> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    let settings = Settings::from_env()?;
-
+fn server() -> Result<AuthorizationServer, BoxError> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    let key = variable("JWT_SECRET")?.map_or_else(|| Key::hs256(random), Key::hs256);
+    let key = key.map_err(|error| format!("JWT_SECRET: {error}"))?;
+    let jwt = Jwt::new(key, "tower-oauth2-password", "api").with_ttl(seconds("ACCESS_TOKEN_TTL", 900)?);
     let users = MemoryUsers::from_phc([("alice", ALICE, "items:read items:write"), ("bob", BOB, "items:read")])?;
     let clients = StaticClients::new([Client::confidential("demo-web", "demo-web-secret"), Client::public("demo-cli")]);
-    let jwt =
-        Jwt::new(Key::hs256(&settings.jwt_secret)?, "tower-oauth2-password", "api").with_ttl(settings.access_token_ttl);
-
-    let app = match &settings.redis_url {
-        Some(url) => app(stores::redis(url)?, users, clients, jwt, &settings),
-        None => app(stores::memory(), users, clients, jwt, &settings),
-    }?;
-
-    let listener = connections::listen(settings.addr)
-        .map_err(|error| format!("cannot listen on {}: {error}; set ADDR to another address", settings.addr))?;
-    println!("listening on http://{}", listener.local_addr()?);
-    connections::serve(listener, app).await;
-    Ok(())
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_clients(clients);
+    #[cfg(feature = "redis")]
+    if let Some(url) = variable("REDIS_URL")? {
+        let redis = store::redis::RedisStores::open(&url).map_err(|error| format!("REDIS_URL: {error}"))?;
+        return with_stores(auth, redis.refresh_tokens(), redis.attempts(), redis.deny_list());
+    }
+    #[cfg(not(feature = "redis"))]
+    if variable("REDIS_URL")?.is_some() {
+        return Err("REDIS_URL is set: run with --features redis".into());
+    }
+    with_stores(auth, MemoryRefreshStore::new(), MemoryAttemptStore::new(), MemoryDenyList::new())
 }
 
-fn app(
-    stores: impl Stores,
-    users: MemoryUsers,
-    clients: StaticClients,
-    jwt: Jwt,
-    settings: &Settings,
-) -> Result<axum::Router, BoxError> {
-    let refresh_tokens = RefreshTokens::new(stores.refresh_tokens()).with_absolute_ttl(settings.refresh_token_ttl);
-    // The peer is who connects: no proxy stands before this server.
-    let limits =
-        AttemptLimits::new(stores.attempts(), |request| request.extensions.get::<SocketAddr>().map(SocketAddr::ip));
-    let deny_list = stores.deny_list();
+fn with_stores(
+    auth: AuthorizationServer,
+    refresh_tokens: impl RefreshStore,
+    attempts: impl AttemptStore,
+    deny_list: impl DenyList,
+) -> Result<AuthorizationServer, BoxError> {
+    // The peer is the client: there is no proxy in front of this server.
+    let limits = AttemptLimits::new(attempts, |request| {
+        request.extensions.get::<ConnectInfo<connections::Connection>>().map(|connection| connection.0.peer.ip())
+    });
+    let refresh_tokens = RefreshTokens::new(refresh_tokens).with_absolute_ttl(seconds("REFRESH_TOKEN_TTL", 86_400)?);
+    Ok(auth.with_attempt_limits(limits).with_refresh_tokens(refresh_tokens).with_deny_list(deny_list))
+}
 
-    let token_endpoint = TokenEndpointLayer::new(PasswordVerifier::new(users), jwt.clone())
-        .with_clients(clients.clone())
-        .with_refresh_tokens(refresh_tokens.clone())
-        .with_attempt_limits(limits.clone());
-    let revocation = RevocationLayer::new(refresh_tokens)
-        .with_access_tokens(jwt.clone(), deny_list.clone())
-        .with_clients(clients)
-        .with_attempt_limits(limits);
+fn seconds(name: &str, default: u64) -> Result<Duration, BoxError> {
+    let seconds = variable(name)?.map_or(Some(default), |text| text.parse().ok().filter(|seconds| *seconds > 0));
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{name} is no number of seconds, 1 or more").into())
+}
 
-    let docs = api::docs(&token_endpoint);
-    let routes = api::router(jwt, deny_list)?.merge(docs).layer((token_endpoint, revocation));
-    // Else axum would make each route anew for each request.
-    Ok(routes.with_state(()))
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Result<Option<String>, BoxError> {
+    match env::var(name) {
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8").into()),
+        text => Ok(text.ok().filter(|text| !text.is_empty())),
+    }
 }

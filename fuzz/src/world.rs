@@ -1,4 +1,4 @@
-//! A server with everything in it, made anew for each input.
+//! A server with everything in it, a new one for each input.
 
 use std::{
     convert::Infallible,
@@ -12,13 +12,14 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use tokio::runtime::{Builder, Runtime};
 use tower::Layer;
+use tower::Service;
 use tower_oauth2_password::{
-    AccessToken, BearerLayer, BearerService, Client, EndpointService, Identity, IntrospectionLayer, Jwt, Key, Leaf,
-    Login, RefreshTokens, RevocationLayer, Scope, StaticClients, TokenEndpointLayer, Verdict, Verifier, VerifyError,
+    AccessToken, AuthorizationServer, BearerService, BoxError, Client, EndpointService, Identity, Jwt, Key, Login,
+    RefreshTokens, Scope, StandaloneService, StaticClients, Verdict, Verifier,
     store::{MemoryDenyList, MemoryRefreshStore},
 };
-use tower::Service;
 
 use crate::ask::{Ask, Pieces};
 
@@ -57,7 +58,7 @@ fn verdict(found: Option<&(&str, &str, &str)>) -> Verdict {
 }
 
 impl Verifier for Accounts {
-    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         let right = |user: &&(&str, &str, &str)| user.0 == login.username && user.1 == login.password.expose();
         let verdict = verdict(USERS.iter().find(right));
         let scope = login.scope.iter().flat_map(Scope::iter).map(str::to_owned).collect();
@@ -66,7 +67,7 @@ impl Verifier for Accounts {
         Ok(verdict)
     }
 
-    async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
         Ok(verdict(USERS.iter().find(|user| user.0 == subject)))
     }
 }
@@ -96,11 +97,9 @@ impl Service<Request<Pieces>> for Inner {
 #[derive(Clone, Debug)]
 pub struct Seen(pub Option<String>);
 
-type Stack = EndpointService<EndpointService<EndpointService<Inner>>>;
-
 pub struct World {
-    stack: Stack,
-    leaf: Leaf,
+    stack: EndpointService<Inner>,
+    standalone: StandaloneService,
     guard: BearerService<Inner>,
     accounts: Accounts,
 }
@@ -122,22 +121,16 @@ impl World {
         if grace {
             refresh = refresh.with_grace(Duration::from_secs(10));
         }
-        let deny_list = MemoryDenyList::new();
         let accounts = Accounts::default();
-        let token = TokenEndpointLayer::new(accounts.clone(), JWT.clone())
+        let auth = AuthorizationServer::new(accounts.clone(), JWT.clone())
             .with_clients(KNOWN.clone())
-            .with_refresh_tokens(refresh.clone());
-        let revocation = RevocationLayer::new(refresh)
-            .with_access_tokens(JWT.clone(), deny_list.clone())
-            .with_clients(KNOWN.clone());
-        let introspection = IntrospectionLayer::new(JWT.clone(), KNOWN.clone()).with_deny_list(deny_list.clone());
-        let guard = BearerLayer::new(JWT.clone())
-            .with_required_scope("items:write")
-            .expect("a scope of the harness")
-            .with_deny_list(deny_list);
+            .with_introspection(KNOWN.clone())
+            .with_refresh_tokens(refresh)
+            .with_deny_list(MemoryDenyList::new());
+        let guard = auth.guard().with_required_scope("items:write").expect("a scope of the harness");
         Self {
-            leaf: token.clone().into_service(),
-            stack: token.layer(revocation.layer(introspection.layer(Inner))),
+            standalone: auth.token_endpoint().into_service(),
+            stack: auth.endpoints().layer(Inner),
             guard: guard.layer(Inner),
             accounts,
         }
@@ -150,7 +143,7 @@ impl World {
     pub fn send(&mut self, ask: &Ask) -> Response<Bytes> {
         let request = ask.request();
         match ask.parts.uri.path() {
-            "/leaf" => at_once(self.leaf.call(request)).map_or_else(|never| match never {}, whole),
+            "/leaf" => at_once(self.standalone.call(request)).map_or_else(|never| match never {}, whole),
             "/guarded" => at_once(self.guard.call(request)).map_or_else(|never| match never {}, whole),
             _ => at_once(self.stack.call(request)).map_or_else(|never| match never {}, whole),
         }
@@ -168,8 +161,20 @@ fn whole<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> Response<By
     Response::from_parts(parts, bytes.into())
 }
 
-/// Nothing in this world has to wait, so whoever does is stuck.
+/// Has a timer, as the endpoints demand.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime for the harness"));
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The rest of a large body is read in the background.
+        RUNTIME.block_on(tokio::task::yield_now());
+    }
+}
+
+/// Nothing in this world has to wait.
 pub fn at_once<F: Future>(future: F) -> F::Output {
+    let _timer = RUNTIME.enter();
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the endpoint waits for nothing"),

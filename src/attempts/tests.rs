@@ -1,11 +1,13 @@
-use std::time::{Duration, Instant};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use tokio::{runtime::Builder, time::Instant};
 
-use super::{waiting::LONGEST_PAUSE, *};
-use crate::store::MemoryAttemptStore;
+use super::{limits::AttemptLimits, queue::PAUSE};
+use crate::store::{AttemptLimit, MemoryAttemptStore, STORE_BUDGET, StoreBudget};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn limits(store: &Arc<MemoryAttemptStore>) -> AttemptLimits {
     AttemptLimits::new(Arc::clone(store), |_| None)
@@ -41,73 +43,71 @@ async fn an_address_is_limited_whatever_the_account() {
     assert_eq!(fail(&limits, "f", "2001:db8:0:1::4").await, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_account_is_slowed_down_and_never_refused() {
-    let delay = Duration::from_millis(120);
     let slow = AttemptLimit { failures: 2, window: MINUTE };
-    let limits = limits(&Arc::default()).with_account_slowdown(slow, delay);
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, SECOND);
     for host in 1..=2 {
         assert_eq!(fail(&limits, "alice", &format!("192.0.2.{host}")).await, None);
     }
     let begun = Instant::now();
     limits.reserve("alice", at("192.0.2.3")).await.unwrap().succeeded().await.unwrap();
-    assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
+    assert_eq!(begun.elapsed(), SECOND);
     let begun = Instant::now();
     assert_eq!(fail(&limits, "bob", "192.0.2.3").await, None);
-    assert!(begun.elapsed() < delay, "another account waits for nothing: {:?}", begun.elapsed());
+    assert_eq!(begun.elapsed(), Duration::ZERO, "another account");
 }
 
-#[tokio::test]
-async fn attempts_at_once_do_not_get_past_the_slow_down() {
-    let delay = Duration::from_millis(120);
+#[tokio::test(start_paused = true)]
+async fn concurrent_attempts_do_not_get_past_the_slowdown() {
     let slow = AttemptLimit { failures: 2, window: MINUTE };
-    let limits = limits(&Arc::default()).with_account_slowdown(slow, delay);
+    let limits = limits(&Arc::default()).with_account_slowdown(slow, SECOND);
     let begun = Instant::now();
-    let under_way = [limits.reserve("alice", at("192.0.2.1")).await, limits.reserve("alice", at("192.0.2.2")).await];
+    let first_two = [limits.reserve("alice", at("192.0.2.1")).await, limits.reserve("alice", at("192.0.2.2")).await];
+    assert_eq!(begun.elapsed(), Duration::ZERO);
     let third = limits.reserve("alice", at("192.0.2.3")).await;
-    assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
-    assert!(third.is_ok() && under_way.iter().all(Result::is_ok));
+    assert_eq!(begun.elapsed(), SECOND);
+    assert!(third.is_ok() && first_two.iter().all(Result::is_ok));
 }
 
 #[tokio::test]
-async fn who_is_held_is_told_at_once_though_the_account_is_slow() {
+async fn a_blocked_attempt_is_not_slowed_down() {
     let slow = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&Arc::default()).with_account_slowdown(slow, MINUTE).with_account_and_address_limit(slow);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
     let again = limits.reserve("alice", at("192.0.2.1")).now_or_never();
-    assert_eq!(again.expect("held, and nobody sleeps").unwrap_err().status(), 429);
+    assert_eq!(again.expect("nobody sleeps").unwrap_err().status(), 429);
 }
 
-#[tokio::test]
-async fn those_who_are_slowed_down_take_places() {
+#[tokio::test(start_paused = true)]
+async fn slowed_attempts_keep_their_slots() {
     let slow = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&Arc::default()).with_account_slowdown(slow, MINUTE).with_account_and_address_limit(slow);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
     let mut sleeps = Box::pin(limits.reserve("alice", at("192.0.2.2")));
     assert!((&mut sleeps).now_or_never().is_none());
-    assert_eq!(limits.reserve("alice", at("192.0.2.2")).await.unwrap_err().status(), 503, "no more sleep than may try");
+    assert_eq!(limits.reserve("alice", at("192.0.2.2")).await.unwrap_err().status(), 503);
 }
 
 #[tokio::test]
-async fn limits_are_as_they_were_set() {
+async fn limits_are_as_configured() {
     let store = Arc::default();
     let once = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&store).with_account_and_address_limit(once).with_client_secret_limit(once);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, Some(429));
-    let budget = StoreBudget::new(STORE_TIME_BUDGET);
-    let client =
-        async || limits.client("web", at("192.0.2.1"), &budget).await.map(|_| ()).map_err(|error| error.status());
-    assert!(client().await.is_ok(), "dropped undecided, it gives its place back");
-    limits.client("web", at("192.0.2.1"), &budget).await.unwrap().failed().await.unwrap();
-    assert_eq!(client().await.unwrap_err(), 429);
+    let budget = StoreBudget::new(STORE_BUDGET);
+    let client = async || limits.reserve_client(&budget, "web", at("192.0.2.1")).await;
+    assert!(client().await.is_ok(), "a dropped attempt gives its slot back");
+    client().await.unwrap().failed().await.unwrap();
+    assert_eq!(client().await.unwrap_err().status(), 429);
 
     let keyed = limits.clone().with_key("another secret");
     assert_eq!(fail(&keyed, "alice", "192.0.2.1").await, None, "another key counts elsewhere");
 }
 
-#[tokio::test]
-async fn who_waits_for_a_place_gets_one_that_comes_free() {
+#[tokio::test(start_paused = true)]
+async fn a_waiting_attempt_gets_the_slot_that_becomes_free() {
     let once = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&Arc::default()).with_account_and_address_limit(once);
     let first = limits.reserve("alice", None).await.unwrap();
@@ -120,13 +120,15 @@ async fn who_waits_for_a_place_gets_one_that_comes_free() {
     second.await.unwrap().unwrap().succeeded().await.unwrap();
 
     let kept = limits.reserve("alice", None).await.unwrap();
-    assert_eq!(limits.reserve("alice", None).await.unwrap_err().status(), 503, "not for ever");
+    let begun = Instant::now();
+    assert_eq!(limits.reserve("alice", None).await.unwrap_err().status(), 503);
+    assert_eq!(begun.elapsed(), SECOND);
     drop(kept);
     assert!(limits.reserve("alice", None).await.is_ok());
 }
 
 #[tokio::test]
-async fn spellings_of_one_name_count_together_where_they_are_folded() {
+async fn spellings_of_one_name_count_together_if_they_are_folded() {
     let limits = limits(&Arc::default()).with_canonical_account(|name| name.to_lowercase());
     for n in 0..10 {
         let name = if n % 2 == 0 { "alice" } else { "ALICE" };
@@ -135,53 +137,56 @@ async fn spellings_of_one_name_count_together_where_they_are_folded() {
     assert_eq!(fail(&limits, "Alice", "192.0.2.1").await, Some(429), "R7.6");
 }
 
-#[tokio::test]
-async fn a_delay_without_end_ends() {
+#[tokio::test(start_paused = true)]
+async fn a_delay_is_20_seconds_at_most() {
     let slow = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&Arc::default()).with_account_slowdown(slow, Duration::MAX);
     assert_eq!(fail(&limits, "alice", "192.0.2.1").await, None);
-    let waits = tokio::time::timeout(Duration::from_millis(20), limits.reserve("alice", at("192.0.2.2"))).await;
-    assert!(waits.is_err(), "it waits and does not panic");
+    let begun = Instant::now();
+    assert_eq!(fail(&limits, "alice", "192.0.2.2").await, None);
+    assert_eq!(begun.elapsed(), 20 * SECOND);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_is_served_in_turn_and_no_place_stays_empty() {
+#[tokio::test(start_paused = true)]
+async fn a_crowd_is_served_in_order_and_no_slot_stays_empty() {
+    const CHECK: Duration = Duration::from_millis(10);
     let limits = limits(&Arc::default());
-    let checks = (0..200).map(|_| {
+    let begun = Instant::now();
+    let attempts = (0..200).map(|_| {
         let limits = limits.clone();
         tokio::spawn(async move {
             let attempt = limits.reserve("alice", None).await?;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            attempt.succeeded().await
+            let reserved_at = begun.elapsed();
+            tokio::time::sleep(CHECK).await;
+            attempt.succeeded().await.map(|()| reserved_at)
         })
     });
-    let checks: Vec<_> = checks.collect();
-    let begun = Instant::now();
-    for check in checks {
-        check.await.unwrap().unwrap();
+    let attempts: Vec<_> = attempts.collect();
+    let mut reserved_at = Vec::new();
+    for attempt in attempts {
+        reserved_at.push(attempt.await.unwrap().unwrap());
     }
-    // 20 rounds of ten at once; asked by the clock alone, it would be a pause for each of them.
-    assert!(begun.elapsed() < 20 * LONGEST_PAUSE / 2, "{:?}", begun.elapsed());
-    assert!(limits.waiting.is_empty(limits.key("account and address", "alice", None).unwrap()));
+    assert!(reserved_at.is_sorted(), "{reserved_at:?}");
+    // 20 rounds of ten at once. If the store were only asked every pause, each round would take one.
+    assert!(begun.elapsed() < 20 * PAUSE / 2, "{:?}", begun.elapsed());
+    assert!(!limits.has_queue_for("alice"));
 }
 
-#[tokio::test]
-async fn places_that_come_free_in_another_process_are_all_taken_together() {
+#[tokio::test(start_paused = true)]
+async fn slots_freed_by_another_process_are_all_taken_at_once() {
     let store = Arc::default();
     let two = AttemptLimit { failures: 2, window: MINUTE };
     let [here, there] = [&store, &store].map(|store| limits(store).with_account_and_address_limit(two));
     let taken = [there.reserve("alice", None).await.unwrap(), there.reserve("alice", None).await.unwrap()];
     let (mut first, mut second) = (Box::pin(here.reserve("alice", None)), Box::pin(here.reserve("alice", None)));
-    assert!((&mut first).now_or_never().is_none());
-    timer::sleep(LONGEST_PAUSE / 2).await;
-    assert!((&mut second).now_or_never().is_none());
+    assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
     drop(taken);
     let _kept = first.await.unwrap();
     assert!(second.now_or_never().is_some_and(|reserved| reserved.is_ok()), "not a pause later");
 }
 
-#[tokio::test]
-async fn all_who_wait_are_told_at_once_that_the_account_is_held() {
+#[tokio::test(start_paused = true)]
+async fn all_waiting_attempts_are_refused_at_once_when_the_account_is_blocked() {
     let once = AttemptLimit { failures: 1, window: MINUTE };
     let limits = limits(&Arc::default()).with_account_and_address_limit(once);
     let guess = limits.reserve("alice", None).await.unwrap();
@@ -196,7 +201,14 @@ async fn all_who_wait_are_told_at_once_that_the_account_is_held() {
 }
 
 #[tokio::test]
-async fn with_nobody_in_the_queue_a_place_is_taken_at_once() {
+async fn without_a_queue_a_slot_is_reserved_at_once() {
     let limits = limits(&Arc::default());
     assert!(limits.reserve("alice", at("192.0.2.1")).now_or_never().is_some_and(|reserved| reserved.is_ok()));
+}
+
+#[test]
+fn without_a_timer_an_attempt_is_a_503() {
+    let limits = limits(&Arc::default());
+    let bare = Builder::new_current_thread().build().unwrap();
+    assert_eq!(bare.block_on(limits.reserve("alice", None)).unwrap_err().status(), 503);
 }

@@ -1,4 +1,4 @@
-//! A response body that is either the inner service's or one of ours.
+//! A response body: the inner service's, or one of ours.
 
 use std::{
     fmt,
@@ -12,8 +12,16 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response that went through a layer of this crate: the inner service's, untouched, or a short one
-    /// of the layer's own.
+    /// The body of a response that passed a layer of this crate: the inner service's, unchanged, or a short one of the layer.
+    ///
+    /// ```
+    /// use http_body::Body;
+    /// use tower_oauth2_password::ResponseBody;
+    ///
+    /// let empty = ResponseBody::<String>::default();
+    /// assert!(empty.is_end_stream());
+    /// assert_eq!(empty.size_hint().exact(), Some(0));
+    /// ```
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -24,7 +32,7 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        // Boxed, so that the responses that pass are no larger for it.
+        // Boxed, so that responses that pass are no larger for it.
         Own { body: Box<Full<Bytes>> },
     }
 }

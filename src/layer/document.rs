@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    fmt,
     future::Ready,
     sync::Arc,
     task::{Context, Poll},
@@ -17,21 +16,21 @@ use http::{
 use serde_json::Value;
 use tower::Service;
 
-use crate::layer::{body::ResponseBody, future::ResponseFuture};
+use super::{body::ResponseBody, future::ResponseFuture};
+use crate::{protocol::metadata::AuthorizationServerMetadata, secret::debug_only};
 
-/// A JSON document that everybody may read, as a service for `route_service`: whatever path leads here is answered,
-/// `GET` and `HEAD` with the document, every other method with 405. Cheap to clone.
+/// A public JSON document as a service, for axum's `Router::route_service`. Cheap to clone.
 ///
-/// Browsers on other origins read it where tower-http's `CorsLayer` lies around it.
+/// It answers every path that leads to it: `GET` and `HEAD` with the document, every other method with a 405. For browsers on
+/// other origins, wrap it in tower-http's `CorsLayer`.
 ///
 /// ```
 /// use tower::ServiceExt;
-/// use tower_oauth2_password::{JsonDocument, Jwt, Key};
+/// use tower_oauth2_password::JsonDocument;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-/// let request = http::Request::get("/.well-known/jwks.json").body(())?;
-/// let response = JsonDocument::new(&jwt.jwks()).oneshot(request).await?;
+/// let document = JsonDocument::new(&serde_json::json!({ "keys": [] }));
+/// let response = document.oneshot(http::Request::get("/.well-known/jwks.json").body(())?).await?;
 /// assert_eq!(response.headers()["content-type"], "application/json");
 /// assert_eq!(response.headers()["cache-control"], "public, max-age=300");
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -39,31 +38,21 @@ use crate::layer::{body::ResponseBody, future::ResponseFuture};
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct JsonDocument {
     body: Arc<dyn Fn() -> Bytes + Send + Sync>,
     cache_control: HeaderValue,
 }
 
 impl JsonDocument {
-    /// Always this document; caches may keep it for five minutes.
-    #[must_use]
+    /// Always the same document.
     pub fn new(document: &Value) -> Self {
         let body = Bytes::from(document.to_string());
         Self::over(move || body.clone())
     }
 
-    /// What `document` returns at the time of the request, for keys that are rotated in the running server.
-    ///
-    /// ```
-    /// use std::sync::{Arc, RwLock};
-    /// use tower_oauth2_password::{JsonDocument, Jwt, Key};
-    ///
-    /// let current = Arc::new(RwLock::new(Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api")));
-    /// let document = JsonDocument::computed(move || current.read().map(|jwt| jwt.jwks()).unwrap_or_default());
-    /// # Ok::<(), tower_oauth2_password::KeyError>(())
-    /// ```
-    #[must_use]
-    pub fn computed(document: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+    /// The document that `document` returns at each request, as for keys that are rotated while the server runs.
+    pub(super) fn computed(document: impl Fn() -> Value + Send + Sync + 'static) -> Self {
         Self::over(move || Bytes::from(document().to_string()))
     }
 
@@ -71,12 +60,10 @@ impl JsonDocument {
         Self { body: Arc::new(body), cache_control: HeaderValue::from_static("public, max-age=300") }
     }
 
-    /// How long caches may keep the document, in whole seconds: five minutes unless set. A key should be listed for at
-    /// least this long before the first token is signed with it; a long time therefore delays a rotation, a short one
-    /// costs requests.
-    #[must_use]
+    /// Sets how long caches may keep the document, in whole seconds. The default is five minutes. List a key for at least this
+    /// long before you sign with it: a long time delays rotations, and a short one costs requests.
     pub fn with_max_age(mut self, max_age: Duration) -> Self {
-        // RFC 9111, section 1.2.2: recipients may take no more than this for a number of seconds.
+        // Recipients need not accept more (RFC 9111, section 1.2.2).
         let seconds = max_age.as_secs().min(1 << 31);
         if let Ok(value) = HeaderValue::from_str(&format!("public, max-age={seconds}")) {
             self.cache_control = value;
@@ -103,9 +90,12 @@ impl JsonDocument {
     }
 }
 
-impl fmt::Debug for JsonDocument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonDocument").field("cache_control", &self.cache_control).finish_non_exhaustive()
+debug_only!(JsonDocument { cache_control });
+
+impl AuthorizationServerMetadata {
+    /// The document as a service, for the route at [`path`](Self::path).
+    pub fn into_service(self) -> JsonDocument {
+        JsonDocument::new(&self.to_json())
     }
 }
 
@@ -128,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn get_head_and_nothing_else() {
+    fn get_and_head_are_answered_and_nothing_else() {
         let document = JsonDocument::new(&serde_json::json!({ "keys": [] })).with_max_age(Duration::from_secs(60));
         let get = document.respond(&Method::GET);
         assert_eq!((get.status().as_u16(), get.body().as_ref()), (200, br#"{"keys":[]}"#.as_slice()));

@@ -1,110 +1,191 @@
-//! The service around the inner one: one path is answered here, every other request passes.
+//! The layer of one or several endpoints: their paths are answered here, every other request passes.
 
 use std::{
     convert::Infallible,
-    fmt,
     future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Version, header::CONNECTION, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION},
+};
 use http_body::Body;
-use tower::Service;
+use tower::{Layer, Service};
 
 use super::{
     body::ResponseBody,
-    common::Common,
     future::ResponseFuture,
-    read::{check_length, read},
+    https::RequireHttps,
+    read::{check_length, drain, read},
 };
 use crate::{
-    error::{BoxError, BoxFuture, TokenError},
+    error::{BoxError, TokenError},
     observe,
-    protocol::form,
+    protocol::{
+        form::{Form, check_media_type, check_query},
+        request::{self, Endpoint},
+        response::{Realm, RenderError, complete_error},
+    },
+    secret::debug_only,
     store::StoreBudget,
 };
 
-/// What an endpoint knows; the shell knows the rest.
-pub(crate) trait Endpoint: Send + Sync + 'static {
-    fn common(&self) -> &Common;
-    /// The parameters that a request without any lacks.
-    fn required(&self) -> &'static [&'static str];
-    fn not_in_query(&self) -> &'static [&'static str];
-    fn decide<'a>(
-        &'a self,
-        parts: &'a Parts,
-        body: &'a [u8],
-        budget: &'a StoreBudget,
-    ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
+/// What all endpoints of a server have in common.
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) body_limit: usize,
+    pub(super) body_timeout: Duration,
+    pub(super) store_budget: Duration,
+    pub(super) https: Option<RequireHttps>,
+    pub(super) realm: Realm,
+    pub(super) render: Arc<RenderError>,
 }
 
-async fn answer<B>(endpoint: Arc<dyn Endpoint>, request: Request<B>) -> Response<Bytes>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    let common = endpoint.common();
-    let (parts, body) = request.into_parts();
-    let decided = async {
-        common.https.as_ref().map_or(Ok(()), |rule| rule.check(&parts))?;
-        form::check_query(parts.uri.query(), endpoint.not_in_query())?;
-        check_length(&parts.headers, common.body_limit)?;
-        form::check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;
-        let body = read(body, common.body_limit).await?;
-        endpoint.decide(&parts, &body, &StoreBudget::new(common.store_time_budget)).await
-    };
-    match observe::in_span(&common.path, decided).await {
-        Ok(response) => {
-            observe::answered(&common.path, "ok");
-            response
-        }
-        Err(error) => {
-            observe::answered(&common.path, error.code());
-            let mut response = common.render(&error);
-            // The rest of the body is not read, so the connection cannot serve another request.
-            if error.status() == 413 && parts.version <= Version::HTTP_11 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+/// An endpoint at its path.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) path: Arc<str>,
+    pub(super) endpoint: Arc<dyn Endpoint>,
+    pub(super) options: Arc<Options>,
+}
+
+debug_only!(Route { path });
+
+impl Route {
+    async fn answer<B>(self, request: Request<B>) -> Response<Bytes>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let version = request.version();
+        match observe::in_span(&self.path, self.decide(request)).await {
+            Ok(response) => {
+                observe::answered(&self.path, "ok");
+                response
             }
-            response
+            Err(error) => {
+                observe::answered(&self.path, error.code());
+                let options = &self.options;
+                let mut response = complete_error(&error, &options.realm, (options.render)(&error));
+                // The rest of the body was not read, so the connection cannot serve another request.
+                let unread = matches!(error.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+                if unread && version <= Version::HTTP_11 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
         }
+    }
+
+    async fn decide<B>(&self, request: Request<B>) -> Result<Response<Bytes>, TokenError>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let (endpoint, options) = (&self.endpoint, &self.options);
+        options.https.as_ref().map_or(Ok(()), |rule| rule.check(&parts))?;
+        check_query(parts.uri.query(), endpoint.not_in_query())?;
+        if let Err(error) = check_length(&parts.headers, options.body_limit) {
+            drain(&parts, Box::pin(body));
+            return Err(error);
+        }
+        check_media_type(&parts.headers).map_err(|error| error.with_missing(endpoint.required().to_vec()))?;
+        let body = read(&parts, body, options.body_limit, options.body_timeout).await?;
+        let form = Form::parse(&body, endpoint.parameters())?;
+        let budget = StoreBudget::new(options.store_budget);
+        endpoint.decide(&request::Request { parts, form, budget }).await
     }
 }
 
-/// Out of the way of the requests that pass.
+/// Keeps the answers out of the way of the requests that pass.
 #[cold]
-fn reply<B, F>(endpoint: &Arc<dyn Endpoint>, request: Request<B>) -> ResponseFuture<F>
+fn answer<B, F>(route: &Route, request: Request<B>) -> ResponseFuture<F>
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    ResponseFuture::reply(Box::pin(answer(Arc::clone(endpoint), request)))
+    ResponseFuture::reply(Box::pin(route.clone().answer(request)))
 }
 
-/// The service that [`TokenEndpointLayer`](crate::TokenEndpointLayer), [`RevocationLayer`](crate::RevocationLayer) and
-/// [`IntrospectionLayer`](crate::IntrospectionLayer) make: `POST` to the endpoint's path is answered here, every other
-/// request reaches the inner service untouched.
+/// The layer of one or several endpoints. `POST` to their paths is answered here, and every other request reaches the inner
+/// service unchanged. Cheap to clone.
 ///
-/// For a request that is answered here, the inner service is not called after its `poll_ready`; what it reserved there
-/// is kept until the next call or until it is dropped.
-#[derive(Clone)]
+/// [`AuthorizationServer`](crate::AuthorizationServer) makes it, and so does
+/// [`TokenEndpointLayer::new`](crate::TokenEndpointLayer::new).
+///
+/// ```
+/// use http_body_util::Full;
+/// use bytes::Bytes;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_oauth2_password::{AuthorizationServer, BoxError, EndpointLayer, Jwt, Key, Login, Verdict};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+/// let endpoints: EndpointLayer = auth.endpoints();
+/// let app = endpoints.layer(service_fn(async |_| Ok::<_, BoxError>(http::Response::new(Full::from("the app")))));
+///
+/// let request = |path| http::Request::post(path).body(Full::<Bytes>::default());
+/// assert_eq!(app.clone().oneshot(request("/token")?).await?.status(), 400, "the body is not a form");
+/// assert_eq!(app.oneshot(request("/token/")?).await?.status(), 200, "another path");
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
+// One type for all endpoints, and not `EndpointLayer<Token>`: one layer can serve several, and each is behind a `dyn` anyway.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EndpointLayer {
+    routes: Arc<[Route]>,
+}
+
+impl EndpointLayer {
+    pub(super) fn over(routes: impl IntoIterator<Item = Route>) -> Self {
+        Self { routes: routes.into_iter().collect() }
+    }
+
+    /// The endpoint as a service of its own, for axum's `Router::route_service`. Methods other than `POST` get a 405. A single
+    /// endpoint answers whatever path leads to it; several answer their own, and other paths get a 404.
+    pub fn into_service(self) -> StandaloneService {
+        StandaloneService { routes: self.routes }
+    }
+}
+
+impl<S> Layer<S> for EndpointLayer {
+    type Service = EndpointService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        EndpointService { inner, routes: Arc::clone(&self.routes) }
+    }
+}
+
+/// The service that [`EndpointLayer`] makes.
+///
+/// If it answers a request itself, it does not call the inner service after its `poll_ready`. What the inner service reserved
+/// there is kept until the next call, or until the service is dropped.
+///
+/// ```
+/// use tower::Layer;
+/// use tower_oauth2_password::{EndpointService, Jwt, Key, Login, TokenEndpointLayer, Verdict};
+///
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let layer = TokenEndpointLayer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+/// let service: EndpointService<&str> = layer.layer("inner");
+/// assert!(format!("{service:?}").contains("inner: \"inner\""));
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
+#[derive(Clone, Debug)]
 pub struct EndpointService<S> {
     inner: S,
-    endpoint: Arc<dyn Endpoint>,
-}
-
-impl<S> EndpointService<S> {
-    pub(crate) fn new(inner: S, endpoint: Arc<dyn Endpoint>) -> Self {
-        Self { inner, endpoint }
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for EndpointService<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointService").field("inner", &self.inner).finish_non_exhaustive()
-    }
+    routes: Arc<[Route]>,
 }
 
 impl<S, B, R> Service<Request<B>> for EndpointService<S>
@@ -124,33 +205,37 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.method() == Method::POST && request.uri().path() == self.endpoint.common().path {
-            return reply(&self.endpoint, request);
+        if request.method() == Method::POST
+            && let Some(route) = self.routes.iter().find(|route| *route.path == *request.uri().path())
+        {
+            return answer(route, request);
         }
         ResponseFuture::inner(self.inner.call(request))
     }
 }
 
-/// An endpoint as a service of its own, for `route_service`: whatever path leads here is the endpoint's, and methods
-/// other than `POST` are answered 405.
-#[derive(Clone)]
-pub struct Leaf {
-    endpoint: Arc<dyn Endpoint>,
+/// Endpoints as a service of their own. See [`EndpointLayer::into_service`].
+///
+/// ```
+/// use tower::ServiceExt;
+/// use tower_oauth2_password::{Jwt, Key, Login, StandaloneService, TokenEndpointLayer, Verdict};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let layer = TokenEndpointLayer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+/// let service: StandaloneService = layer.into_service();
+/// let request = http::Request::get("/login").body(String::new())?;
+/// assert_eq!(service.oneshot(request).await?.status(), 405);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StandaloneService {
+    routes: Arc<[Route]>,
 }
 
-impl Leaf {
-    pub(crate) fn new(endpoint: Arc<dyn Endpoint>) -> Self {
-        Self { endpoint }
-    }
-}
-
-impl fmt::Debug for Leaf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaf").field("path", &self.endpoint.common().path).finish_non_exhaustive()
-    }
-}
-
-impl<B> Service<Request<B>> for Leaf
+impl<B> Service<Request<B>> for StandaloneService
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -165,63 +250,23 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.method() == Method::POST {
-            return reply(&self.endpoint, request);
-        }
+        let route = match &*self.routes {
+            [only] => Some(only),
+            several => several.iter().find(|route| *route.path == *request.uri().path()),
+        };
         let mut response = Response::new(String::new());
-        *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("POST"));
+        match route {
+            Some(route) if request.method() == Method::POST => return answer(route, request),
+            Some(_) => {
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            None => *response.status_mut() = StatusCode::NOT_FOUND,
+        }
         ResponseFuture::inner(ready(Ok(response)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    struct Refuses(Common);
-
-    impl Endpoint for Refuses {
-        fn common(&self) -> &Common {
-            &self.0
-        }
-
-        fn required(&self) -> &'static [&'static str] {
-            &[]
-        }
-
-        fn not_in_query(&self) -> &'static [&'static str] {
-            &[]
-        }
-
-        fn decide<'a>(
-            &'a self,
-            _: &'a Parts,
-            _: &'a [u8],
-            _: &'a StoreBudget,
-        ) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-            Box::pin(async { Err(TokenError::invalid_grant("no")) })
-        }
-    }
-
-    #[test]
-    fn a_connection_of_http_1_is_closed_where_the_rest_of_a_body_is_left_unread() {
-        let endpoint: Arc<dyn Endpoint> = Arc::new(Refuses(Common::new("/token")));
-        let large = "a".repeat(endpoint.common().body_limit + 1);
-        for (version, body, status, closed) in [
-            (Version::HTTP_10, &large, 413, true),
-            (Version::HTTP_11, &large, 413, true),
-            (Version::HTTP_2, &large, 413, false),
-            (Version::HTTP_11, &String::new(), 400, false),
-        ] {
-            let request = Request::post("/token").version(version);
-            let request = request.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-            let request = request.body(body.clone()).unwrap();
-            let response = answer(Arc::clone(&endpoint), request).now_or_never().unwrap();
-            let seen = (response.status().as_u16(), response.headers().contains_key(CONNECTION));
-            assert_eq!(seen, (status, closed), "{version:?}");
-        }
-    }
-}
+#[path = "endpoint_tests.rs"]
+mod tests;

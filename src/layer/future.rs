@@ -1,4 +1,4 @@
-//! A response on its way, from the inner service or from us.
+//! The future of a response: the inner service's, or ours.
 
 use std::{
     fmt,
@@ -16,7 +16,25 @@ use super::body::ResponseBody;
 type Reply = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 pin_project! {
-    /// The response future of this crate's services: the inner service's, unboxed, or an endpoint's reply.
+    /// The response future of this crate's services: the inner service's, not boxed, or an endpoint's answer.
+    ///
+    /// ```
+    /// use std::{convert::Infallible, future::{Ready, ready}};
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_oauth2_password::{AccessToken, BearerLayer, ResponseFuture};
+    ///
+    /// type Inner = Ready<Result<Response<String>, Infallible>>;
+    /// let guard = BearerLayer::new(|text: &str| Ok(AccessToken::new(text)));
+    /// let mut app = guard.layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new())))));
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let response: ResponseFuture<Inner> = app.call(Request::new(()));
+    /// assert_eq!(response.await?.status(), 401);
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// # })?;
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
     pub struct ResponseFuture<F> {
         #[pin]
         kind: Kind<F>,
@@ -76,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_response_is_given_once_and_a_later_poll_does_not_panic() {
+    fn a_poll_after_the_response_does_not_panic() {
         let ready = ResponseFuture::<Pending<Result<Response<String>, Infallible>>>::ready(Response::new(Bytes::new()));
         assert_eq!(format!("{ready:?}"), "ResponseFuture { .. }");
         let (mut ready, mut cx) = (pin!(ready), Context::from_waker(Waker::noop()));

@@ -1,16 +1,18 @@
-//! What all endpoints share: taking a request out of the stream, reading its body, and sending a reply.
+//! Everything that implements `Layer` or `Service`. No rule of OAuth is here.
+//!
+//! 1. [`AuthorizationServer`](crate::AuthorizationServer) holds the configuration and makes the layers.
+//! 2. An endpoint's layer reads the request (path, length, media type, body), lets `protocol` decide, and sends the response.
+//! 3. The guard's layer asks `protocol` whether to call the inner service.
+//! 4. Every other request passes: no allocation, no copy, no change.
 
+pub(crate) mod authorization_server;
 pub(crate) mod bearer;
 pub(crate) mod body;
-pub(crate) mod common;
 pub(crate) mod document;
 pub(crate) mod endpoint;
 pub(crate) mod future;
 pub(crate) mod https;
-pub(crate) mod introspection;
 #[cfg(feature = "utoipa")]
-mod openapi;
-pub(crate) mod options;
-mod read;
-pub(crate) mod revocation;
+pub(crate) mod openapi;
+pub(crate) mod read;
 pub(crate) mod token;

@@ -1,57 +1,141 @@
-//! The token endpoint as OpenAPI describes it.
+//! The endpoints of a server as OpenAPI describes them.
 
-use utoipa::openapi::security::{Flow, OAuth2, Password, Scopes, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, HttpMethod, ObjectBuilder, PathItem, Paths, PathsBuilder, Required, ResponseBuilder, Type,
+    path::OperationBuilder,
+    request_body::{RequestBody, RequestBodyBuilder},
+    security::{Flow, OAuth2, Password, Scopes, SecurityScheme},
+};
 
-use super::token::TokenEndpointLayer;
+use super::authorization_server::AuthorizationServer;
 
-impl TokenEndpointLayer {
-    /// The OpenAPI security scheme of this endpoint: the password flow with its path as `tokenUrl`, the same as
-    /// `refreshUrl` where refresh tokens are handed out, and these scopes with their descriptions.
+impl AuthorizationServer {
+    /// The OpenAPI security scheme of this server: the password flow with the path of the token endpoint, and these scopes
+    /// with their descriptions.
     ///
-    /// The path is the one that this layer matches; behind a prefix (`nest`, a proxy) the document needs it prepended.
+    /// The paths are those that the layer matches. Behind a prefix (`nest`, a proxy), prepend it.
     ///
     /// ```
-    /// use tower_oauth2_password::{Jwt, Key, Login, TokenEndpointLayer, Verdict};
+    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, Verdict};
     ///
     /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-    /// let layer = TokenEndpointLayer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_path("/login")?;
-    /// let scheme = serde_json::to_value(layer.security_scheme([("items:read", "Read items")]))?;
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_token_path("/login")?;
+    /// let scheme = serde_json::to_value(auth.security_scheme([("items:read", "Read items")]))?;
     /// assert_eq!(scheme["type"], "oauth2");
     /// assert_eq!(scheme["flows"]["password"]["tokenUrl"], "/login");
     /// assert_eq!(scheme["flows"]["password"]["scopes"]["items:read"], "Read items");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
-    #[must_use]
     pub fn security_scheme<'a>(&self, scopes: impl IntoIterator<Item = (&'a str, &'a str)>) -> SecurityScheme {
-        let path = self.endpoint.common.path.as_str();
-        let scopes = Scopes::from_iter(scopes);
-        let flow = match self.endpoint.exchange.refresh {
-            Some(_) => Password::with_refresh_url(path, scopes, path),
-            None => Password::new(path, scopes),
+        let (path, scopes) = (self.token_path(), Scopes::from_iter(scopes));
+        let flow = if self.has_refresh_tokens() {
+            Password::with_refresh_url(path, scopes, path)
+        } else {
+            Password::new(path, scopes)
         };
         SecurityScheme::OAuth2(OAuth2::new([Flow::Password(flow)]))
     }
+
+    /// The OpenAPI paths of the token endpoint and, if it is served, the revocation endpoint.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, Verdict, store::MemoryDenyList};
+    ///
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+    ///     .with_deny_list(MemoryDenyList::new());
+    /// let paths = auth.openapi_paths();
+    /// assert!(paths.paths["/token"].post.is_some() && paths.paths["/revoke"].post.is_some());
+    /// # Ok::<(), tower_oauth2_password::KeyError>(())
+    /// ```
+    pub fn openapi_paths(&self) -> Paths {
+        let token = OperationBuilder::new()
+            .summary(Some("Issues an access token"))
+            .request_body(form(&["grant_type", "username", "password"], &["refresh_token", "scope"]))
+            .response(
+                "200",
+                json("The tokens", &["access_token", "token_type", "refresh_token", "scope"], &["expires_in"]),
+            );
+        let mut paths = PathsBuilder::new().path(self.token_path(), operation(token));
+        if let Some(path) = self.revocation_path() {
+            let revocation = OperationBuilder::new()
+                .summary(Some("Revokes a token"))
+                .request_body(form(&["token"], &["token_type_hint"]))
+                .response("200", json("The token is not valid any more", &[], &[]));
+            paths = paths.path(path, operation(revocation));
+        }
+        paths.build()
+    }
+}
+
+/// All endpoints have the same errors.
+fn operation(operation: OperationBuilder) -> PathItem {
+    let errors =
+        [("400", "A bad request"), ("401", "A wrong client"), ("429", "Too many attempts"), ("503", "Overloaded")];
+    let operation = errors.into_iter().fold(operation.tag("oauth2"), |operation, (status, description)| {
+        operation.response(status, json(description, &["error", "error_description"], &[]))
+    });
+    PathItem::new(HttpMethod::Post, operation)
+}
+
+fn form(required: &[&str], optional: &[&str]) -> Option<RequestBody> {
+    let schema = strings(&[required, optional].concat());
+    let schema = required.iter().fold(schema, |schema, name| schema.required(*name));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let body = RequestBodyBuilder::new().required(Some(Required::True));
+    Some(body.content("application/x-www-form-urlencoded", content).build())
+}
+
+fn json(description: &str, texts: &[&str], numbers: &[&str]) -> ResponseBuilder {
+    let schema = numbers.iter().fold(strings(texts), |schema, name| schema.property(*name, of_type(Type::Integer)));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(description).content("application/json", content)
+}
+
+fn strings(names: &[&str]) -> ObjectBuilder {
+    names.iter().fold(ObjectBuilder::new(), |schema, name| schema.property(*name, of_type(Type::String)))
+}
+
+fn of_type(schema_type: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(schema_type)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json, to_value};
+
     use crate::{
-        layer::token::TokenEndpointLayer,
+        layer::authorization_server::AuthorizationServer,
         protocol::refresh_token::RefreshTokens,
         store::MemoryRefreshStore,
-        token::{jwt::Jwt, key::Key},
+        token::{Jwt, Key},
         verifier::{Login, Verdict},
     };
 
-    #[test]
-    fn where_tokens_are_refreshed_is_told_where_they_are() {
+    fn server() -> AuthorizationServer {
         let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
-        let layer = TokenEndpointLayer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
-        let flow = |layer: &TokenEndpointLayer| {
-            serde_json::to_value(layer.security_scheme([("a", "All")])).unwrap()["flows"]["password"].take()
+        AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+    }
+
+    #[test]
+    fn the_refresh_url_is_there_if_there_are_refresh_tokens() {
+        let flow = |auth: &AuthorizationServer| -> Value {
+            to_value(auth.security_scheme([("a", "All")])).unwrap()["flows"]["password"].take()
         };
-        assert_eq!(flow(&layer), serde_json::json!({ "tokenUrl": "/token", "scopes": { "a": "All" } }));
-        let flow = flow(&layer.with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new())));
+        assert_eq!(flow(&server()), json!({ "tokenUrl": "/token", "scopes": { "a": "All" } }));
+        let flow = flow(&server().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new())));
         assert_eq!(flow["refreshUrl"], "/token");
+    }
+
+    #[test]
+    fn paths_have_typed_bodies() {
+        let paths = to_value(server().openapi_paths()).unwrap();
+        let post = &paths["/token"]["post"];
+        let form = &post["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"];
+        assert_eq!(form["required"], json!(["grant_type", "username", "password"]));
+        assert_eq!(form["properties"]["scope"]["type"], "string");
+        let tokens = &post["responses"]["200"]["content"]["application/json"]["schema"];
+        assert_eq!(tokens["properties"]["expires_in"]["type"], "integer");
+        assert!(paths.get("/revoke").is_none(), "nothing can be revoked");
     }
 }

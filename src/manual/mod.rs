@@ -1,6 +1,7 @@
-//! The manual: how to place the layers, what was thought of, and why the defaults are what they are.
+//! The manual: where to place the layers, which attacks are covered, and why the defaults are what they are.
 //!
-//! Read [`layers`] before the first deployment, [`deployment`] before the second machine, [`threats`] before a review.
+//! Read [`layers`] before your first deployment, [`deployment`] before your second machine, and [`threats`] before a
+//! security review.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -10,6 +11,9 @@ pub mod deployment {}
 
 #[doc = include_str!("threats.md")]
 pub mod threats {}
+
+#[doc = include_str!("rules.md")]
+pub mod rules {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}

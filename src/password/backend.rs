@@ -1,11 +1,11 @@
-//! What computes a hash: vectors where the processor has them, else the `argon2` crate. And the memory that it needs.
+//! What computes a hash: the vectorised Argon2 if the processor has vectors, or the `argon2` crate. And its memory.
 
 use argon2::{Algorithm, Argon2, Block, Version};
 use zeroize::Zeroize;
 
-use super::argon::Argon2Params;
+use super::params::Argon2Params;
 
-/// What a hashing thread keeps from one hash to the next.
+/// The memory that a hashing thread keeps from one hash to the next.
 #[derive(Default)]
 pub(super) struct Memory {
     blocks: Vec<Block>,
@@ -15,12 +15,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Whether it holds what a hash left in it.
+    /// Whether the last hash has left something in it.
     pub(super) fn is_used(&self) -> bool {
         self.is_used
     }
 
-    /// Overwrites what the last hash left. Whoever reads that can try passwords on it, in less time than on the hash.
+    /// Overwrites what the last hash left: with it, trying passwords takes less time than with the hash.
     pub(super) fn wipe(&mut self) {
         if std::mem::take(&mut self.is_used) {
             self.blocks.iter_mut().zeroize();
@@ -29,7 +29,7 @@ impl Memory {
         }
     }
 
-    /// Gives all of it back if it is more than the `usual` number of blocks.
+    /// Frees all of it if it is more than the `usual` number of blocks.
     pub(super) fn shrink(&mut self, usual: usize) {
         if self.blocks.len() > usual {
             self.wipe();
@@ -39,9 +39,9 @@ impl Memory {
         self.simd.shrink(usual);
     }
 
-    /// How many blocks it has.
+    /// The number of blocks.
     #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         #[cfg(feature = "simd")]
         if self.simd.kibibytes() > 0 {
             return self.simd.kibibytes();
@@ -80,7 +80,7 @@ pub(super) fn fill(
     }
     let needed = checked.block_count();
     if memory.blocks.len() < needed {
-        // What is held goes first: one that grows would take more than is needed, and leave a copy behind.
+        // Freed first: growing would take more than is needed, and leave a copy behind.
         memory.shrink(0);
         memory.blocks = vec![Block::new(); needed];
         memory.is_used = true;
@@ -98,7 +98,7 @@ mod simd {
 
     use crate::observe;
 
-    /// The widest vectors of this processor that compute what the `argon2` crate does here.
+    /// The widest vectors of this processor that compute the same hash as the `argon2` crate.
     pub(super) fn vectors() -> Option<Vectors> {
         static CHOSEN: OnceLock<Option<Vectors>> = OnceLock::new();
         *CHOSEN.get_or_init(|| choose(Vectors::detected(), |vectors| vectors.agree_with_reference()))
@@ -119,12 +119,12 @@ mod simd {
         use super::*;
 
         #[test]
-        fn vectors_are_used_where_there_are_some() {
+        fn vectors_are_used_if_the_processor_has_some() {
             assert_eq!(vectors().is_some(), Vectors::detected().next().is_some());
         }
 
         #[test]
-        fn vectors_that_compute_another_hash_are_not_chosen() {
+        fn vectors_that_compute_a_wrong_hash_are_not_chosen() {
             assert_eq!(choose(["avx512", "avx2"].into_iter(), |_| true), Some("avx512"));
             assert_eq!(choose(["avx512", "avx2"].into_iter(), |&vectors| vectors != "avx512"), Some("avx2"));
             assert_eq!(choose(["avx512", "avx2"].into_iter(), |_| false), None);

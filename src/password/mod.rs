@@ -1,10 +1,22 @@
-//! Passwords: users, Argon2id, and the threads that hash.
+//! Passwords: the verifier that the crate ships.
+//!
+//! 1. [`PasswordVerifier`] looks a user up in your table ([`Users`]) and checks the password against the stored Argon2 hash.
+//! 2. Every attempt computes exactly one hash, whether the user exists or not, so timing tells nothing.
+//! 3. A [`HashingPool`] computes it on its own threads. Requests that would wait too long get a 503.
+//! 4. After a correct password, a hash with outdated parameters is replaced.
 
-pub(crate) mod argon;
 mod backend;
-mod oneshot;
-pub(crate) mod pool;
+mod hash;
+mod params;
+mod pool;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
-pub(crate) mod users;
-pub(crate) mod verifier;
+mod users;
+mod verifier;
+
+pub use self::{
+    params::Argon2Params,
+    pool::{HashingPool, PoolStats},
+    users::{MemoryUsers, User, Users},
+    verifier::PasswordVerifier,
+};

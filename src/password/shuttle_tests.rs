@@ -1,83 +1,18 @@
-//! The answer's channel and the pool while shuttle chooses how threads interleave.
+//! The pool while shuttle chooses how threads interleave.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::Duration,
 };
 
 use shuttle::{future::block_on, thread};
 
-use super::{HashingPool, PoolStats, oneshot};
+use super::{HashingPool, PoolStats};
 use crate::sync::explore;
-
-/// Says how often it was dropped.
-struct Value(Arc<AtomicUsize>);
-
-impl Drop for Value {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 fn pool(threads: usize) -> HashingPool {
     // Nothing is refused: a refusal would wait on the clock, which shuttle does not know.
     HashingPool::new().with_threads(threads).with_queue_wait(Duration::from_secs(3_600))
-}
-
-#[test]
-fn shuttle_a_sent_value_wakes_who_waits() {
-    explore(|| {
-        let (sender, receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
-        assert_eq!(block_on(receiver), Some(7));
-        sending.join().unwrap();
-    });
-}
-
-#[test]
-fn shuttle_a_dropped_sender_wakes_who_waits() {
-    explore(|| {
-        let (sender, receiver) = oneshot::channel::<u8>();
-        let dropping = thread::spawn(move || drop(sender));
-        assert_eq!(block_on(receiver), None);
-        dropping.join().unwrap();
-    });
-}
-
-#[test]
-fn shuttle_a_receiver_that_moves_is_woken_where_it_is() {
-    explore(|| {
-        let (sender, mut receiver) = oneshot::channel();
-        let sending = thread::spawn(move || sender.send(7));
-        let polled = Future::poll(std::pin::Pin::new(&mut receiver), &mut Context::from_waker(Waker::noop()));
-        let value = match polled {
-            Poll::Ready(value) => value,
-            Poll::Pending => thread::spawn(move || block_on(receiver)).join().unwrap(),
-        };
-        assert_eq!(value, Some(7));
-        sending.join().unwrap();
-    });
-}
-
-#[test]
-fn shuttle_a_value_is_dropped_once_when_the_receiver_goes() {
-    explore(|| {
-        let dropped = Arc::new(AtomicUsize::new(0));
-        let (sender, mut receiver) = oneshot::channel();
-        let value = Value(Arc::clone(&dropped));
-        let sending = thread::spawn(move || {
-            let _ = sender.is_abandoned();
-            sender.send(value);
-        });
-        let _ = Future::poll(std::pin::Pin::new(&mut receiver), &mut Context::from_waker(Waker::noop()));
-        drop(receiver);
-        sending.join().unwrap();
-        assert_eq!(dropped.load(Ordering::Relaxed), 1);
-    });
 }
 
 #[test]

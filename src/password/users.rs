@@ -1,17 +1,27 @@
-//! Where users and their password hashes come from.
+//! Users and their password hashes.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    sync::{Arc, PoisonError, RwLock},
+use std::{collections::HashMap, future::Future, sync::Arc};
+
+use super::hash::StoredHash;
+use crate::secret::debug_only;
+use crate::{
+    error::{BoxError, InvalidConfig},
+    scope::Scope,
+    sync::{RwLock, read, write},
+    verifier::Identity,
 };
 
-use super::argon::StoredHash;
-use crate::{error::BoxError, scope::Scope, verifier::Identity};
-
-/// A user as a table knows them.
+/// A user in a table.
+///
+/// ```
+/// use tower_oauth2_password::{Identity, User};
+///
+/// let user = User::new(Identity::new("alice")).with_password_hash("$argon2id$v=19$m=19456,t=2,p=1$...");
+/// assert_eq!(user.identity().subject(), "alice");
+/// assert!(!format!("{user:?}").contains("argon2id"));
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct User {
     identity: Identity,
     password_hash: Option<String>,
@@ -19,65 +29,89 @@ pub struct User {
 }
 
 impl User {
-    /// A user who may log in as `identity` once a password hash is set.
-    #[must_use]
+    /// A user who logs in as `identity`, once there is a password hash.
     pub fn new(identity: Identity) -> Self {
         Self { identity, password_hash: None, disabled: false }
     }
 
-    /// The password's hash as a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$...`.
-    #[must_use]
+    /// Sets the hash of the password, as a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$...`.
     pub fn with_password_hash(mut self, phc: impl Into<String>) -> Self {
         self.password_hash = Some(phc.into());
         self
     }
 
-    /// A disabled user is refused like a wrong password is.
-    #[must_use]
+    /// A disabled user gets the same answer as a wrong password.
     pub fn with_disabled(mut self, disabled: bool) -> Self {
         self.disabled = disabled;
         self
     }
 
-    /// Who this is and what they may have.
-    #[must_use]
+    /// Who the user is, and what they may do.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The stored hash. Do not log or print what this returns.
-    #[must_use]
+    /// The stored hash. Do not log or print it.
     pub fn password_hash(&self) -> Option<&str> {
         self.password_hash.as_deref()
     }
 
-    pub(super) fn usable(self) -> Option<Self> {
+    pub(super) fn enabled(self) -> Option<Self> {
         (!self.disabled).then_some(self)
     }
 }
 
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User")
-            .field("identity", &self.identity)
-            .field("disabled", &self.disabled)
-            .finish_non_exhaustive()
-    }
-}
+debug_only!(User { identity, disabled });
 
 /// A table of users.
+///
+/// ```
+/// use tower_oauth2_password::{BoxError, Identity, Login, PasswordVerifier, User, Users, Verdict, Verifier};
+///
+/// struct Database;
+///
+/// impl Users for Database {
+///     async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+///         // let row = sqlx::query!("select id, hash from users where name = $1", username).fetch_optional(..).await?;
+///         let row = (username == "alice").then_some(("7f3a", "$argon2id$v=19$m=19456,t=2,p=1$..."));
+///         Ok(row.map(|(id, hash)| User::new(Identity::new(id)).with_password_hash(hash)))
+///     }
+///
+///     async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+///         Ok((subject == "7f3a").then(|| User::new(Identity::new(subject))))
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let verifier = PasswordVerifier::new(Database);
+/// assert!(matches!(verifier.verify_subject("7f3a").await?, Verdict::Granted(_)));
+/// assert!(matches!(verifier.verify_subject("alice").await?, Verdict::Denied), "a username is no subject");
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 pub trait Users: Send + Sync + 'static {
-    /// The user who logs in by this name, compared as the table does.
+    /// The user with this username. How usernames compare is up to the table.
+    ///
+    /// # Errors
+    /// When the table is unavailable. The client gets a 503, and the cause is logged.
     fn find(&self, username: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send;
 
-    /// The user whom tokens call `subject`; asked at each refresh. Unless implemented, a subject is a username.
+    /// The user with this subject ([`Identity::subject`]). It is called at each refresh. The default takes the subject for a
+    /// username.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
     fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
         self.find(subject)
     }
 
-    /// Replaces the hash of `user` by one of the same password with today's parameters. Replace only if the stored
-    /// hash still is `user.password_hash()`: the password may have been changed meanwhile. The default keeps the old,
-    /// and each right login then computes the new one for nothing: two hashes instead of one.
+    /// Replaces the hash of `user` with `new`, a hash of the same password with the current parameters. Replace it only if the
+    /// stored hash still is `user.password_hash()`: the password may have changed meanwhile. The default does nothing, and
+    /// then each correct login with an outdated hash computes two hashes instead of one.
+    ///
+    /// # Errors
+    /// When the hash could not be stored. The cause is logged, and the login succeeds.
     fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (user, new);
         std::future::ready(Ok(()))
@@ -99,26 +133,35 @@ impl<U: Users> Users for Arc<U> {
 }
 
 /// Users in memory, for tests, examples and small fixed sets. Clones share the table.
+///
+/// ```
+/// use tower_oauth2_password::{Identity, MemoryUsers, User};
+///
+/// let users = MemoryUsers::default();
+/// assert!(users.insert("alice", User::new(Identity::new("alice"))).is_none());
+/// assert!(MemoryUsers::from_phc([("bob", "no hash", "items:read")]).is_err());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryUsers(Arc<RwLock<HashMap<String, User>>>);
 
 impl MemoryUsers {
-    /// Users by name, PHC string, and the scopes they may have.
+    /// Users as username, PHC string, and scope.
     ///
     /// # Errors
-    /// For a hash that cannot be read or costs too much, a malformed scope, or a name that is there twice.
-    pub fn from_phc<'a>(users: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Result<Self, UsersError> {
+    /// When a hash is malformed or costs too much, a scope is malformed, or a username occurs twice.
+    pub fn from_phc<'a>(users: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Result<Self, InvalidConfig> {
         let table = Self::default();
         for (name, phc, scope) in users {
             if StoredHash::parse(phc).is_none() {
-                return Err(UsersError(format!(
+                return Err(InvalidConfig::new(format!(
                     "the password hash of {name:?} is no Argon2 PHC string with m up to 262144, t up to 10, p up to 16"
                 )));
             }
-            let scope: Scope = scope.parse().map_err(|error| UsersError(format!("the scope of {name:?}: {error}")))?;
+            let scope: Scope =
+                scope.parse().map_err(|error| InvalidConfig::new(format!("the scope of {name:?}: {error}")))?;
             let user = User::new(Identity::new(name).with_scope(scope)).with_password_hash(phc);
             if table.insert(name, user).is_some() {
-                return Err(UsersError(format!("the user {name:?} is there twice: remove one")));
+                return Err(InvalidConfig::new(format!("the user {name:?} occurs twice: remove one")));
             }
         }
         Ok(table)
@@ -126,25 +169,25 @@ impl MemoryUsers {
 
     /// Adds or replaces a user, and returns the replaced one.
     pub fn insert(&self, username: &str, user: User) -> Option<User> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(username.to_owned(), user)
+        write(&self.0).insert(username.to_owned(), user)
     }
 }
 
 impl Users for MemoryUsers {
     async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
-        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(username).cloned())
+        Ok(read(&self.0).get(username).cloned())
     }
 
     async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
-        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let table = read(&self.0);
         let is_subject = |user: &&User| user.identity.subject() == subject;
-        // As a rule the subject is the name.
+        // Usually the subject is the username.
         let by_name = table.get(subject).filter(is_subject);
         Ok(by_name.or_else(|| table.values().find(is_subject)).cloned())
     }
 
     async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = write(&self.0);
         for stored in table.values_mut() {
             if stored.identity.subject() == user.identity.subject() && stored.password_hash == user.password_hash {
                 stored.password_hash = Some(new.to_owned());
@@ -154,18 +197,6 @@ impl Users for MemoryUsers {
     }
 }
 
-/// A set of users that cannot work; the message names the user and the mend.
-#[derive(Clone, Debug)]
-pub struct UsersError(String);
-
-impl fmt::Display for UsersError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsersError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,13 +204,13 @@ mod tests {
     const PHC: &str = "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k";
 
     #[test]
-    fn a_table_that_cannot_work_is_refused_with_the_name_and_never_the_hash() {
+    fn an_invalid_user_is_an_error_with_the_name_and_without_the_hash() {
         let large = PHC.replace("m=64", "m=4194304");
         for (users, said) in [
             (vec![("alice", "wonderland123", "")], "the password hash of \"alice\""),
             (vec![("alice", PHC, ""), ("bob", &large, "")], "the password hash of \"bob\""),
             (vec![("alice", PHC, "a\"b")], "the scope of \"alice\""),
-            (vec![("alice", PHC, ""), ("alice", PHC, "")], "\"alice\" is there twice"),
+            (vec![("alice", PHC, ""), ("alice", PHC, "")], "\"alice\" occurs twice"),
         ] {
             let error = MemoryUsers::from_phc(users).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
@@ -200,7 +231,7 @@ mod tests {
         assert_eq!(subject_of(users.find("ALICE").await), None, "names are compared as they are");
     }
 
-    /// A table that has what every table must have, and no more.
+    /// Only what a table must implement.
     struct Names;
 
     impl Users for Names {
@@ -210,14 +241,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unless_told_otherwise_a_subject_is_a_name_and_hashes_stay() {
+    async fn by_default_a_subject_is_a_username_and_hashes_stay() {
         assert!(Names.find_subject("alice").await.unwrap().is_some());
         assert!(Names.find_subject("bob").await.unwrap().is_none());
         assert!(Names.update_password_hash(&User::new(Identity::new("alice")), PHC).await.is_ok());
     }
 
     #[tokio::test]
-    async fn what_is_in_an_arc_is_asked() {
+    async fn an_arc_asks_the_table_in_it() {
         let users = Arc::new(MemoryUsers::default());
         users.insert("alice", User::new(Identity::new("id")).with_password_hash("old"));
         let alice = Users::find(&users, "alice").await.unwrap().unwrap();

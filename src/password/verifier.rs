@@ -1,55 +1,77 @@
-//! The verifier over a table of users.
+//! The verifier for a table of users.
 
 use super::{
-    argon::StoredHash,
+    hash::StoredHash,
     pool::HashingPool,
     users::{User, Users},
 };
-use crate::verifier::{Login, Verdict, Verifier, VerifyError};
+use crate::{
+    error::BoxError,
+    observe,
+    verifier::{Login, Verdict, Verifier},
+};
 
-/// Checks passwords against the Argon2 hashes of a [`Users`] table.
+/// Checks passwords against the Argon2 hashes in a [`Users`] table.
 ///
-/// Every attempt spends exactly one hash on the pool, whether the user exists, is disabled, has no password, or has a
-/// hash that cannot be read. After a right password a hash with outdated parameters is replaced.
+/// 1. Every attempt computes exactly one hash, whether the user exists, is disabled, has no password, or has a malformed
+///    hash.
+/// 2. An empty password, and one with a NUL, is never correct.
+/// 3. After a correct password, a hash with outdated parameters is replaced.
+///
+/// ```
+/// use tower_oauth2_password::{Login, MemoryUsers, PasswordVerifier, Verdict, Verifier};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let users = MemoryUsers::from_phc([(
+///     "alice",
+///     "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k",
+///     "items:read",
+/// )])?;
+/// let verifier = PasswordVerifier::new(users);
+/// assert!(matches!(verifier.verify(Login::new("alice", "wonderland123")).await?, Verdict::Granted(_)));
+/// assert!(matches!(verifier.verify(Login::new("alice", "guess")).await?, Verdict::Denied));
+/// assert!(matches!(verifier.verify(Login::new("mallory", "guess")).await?, Verdict::Denied));
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct PasswordVerifier<U> {
     users: U,
     pool: HashingPool,
 }
 
 impl<U: Users> PasswordVerifier<U> {
-    /// Hashes on the process-wide pool.
-    #[must_use]
+    /// Hashes on the [pool of the process](HashingPool::process_wide).
     pub fn new(users: U) -> Self {
         Self { users, pool: HashingPool::process_wide() }
     }
 
-    /// Hashes on a pool of one's own.
-    #[must_use]
+    /// Hashes on your own pool.
     pub fn with_pool(mut self, pool: HashingPool) -> Self {
         self.pool = pool;
         self
     }
 
     async fn rehash(&self, user: &User, login: &Login) {
-        // A hash that cannot be renewed now is renewed at the next login.
+        // If it fails, the next login tries again.
         if let Ok(new) = self.pool.hash(login.password.clone()).await
-            && let Err(error) = self.users.update_password_hash(user, &new).await
+            && let Err(cause) = self.users.update_password_hash(user, &new).await
         {
-            crate::observe::verifier_failed(&VerifyError::Unavailable(error));
+            observe::failed("a new password hash was not stored", &*cause);
         }
     }
 }
 
 impl<U: Users> Verifier for PasswordVerifier<U> {
-    async fn verify(&self, login: Login) -> Result<Verdict, VerifyError> {
-        let user = self.users.find(&login.username).await.map_err(VerifyError::Unavailable)?;
-        let user = user.and_then(User::usable);
-        // Some key derivations read a NUL as the end of the password.
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
+        let user = self.users.find(&login.username).await?.and_then(User::enabled);
+        // Some key derivations take a NUL for the end of the password.
         let clean = !login.password.is_empty() && !login.password.expose().contains('\0');
         let stored = user.as_ref().filter(|_| clean).and_then(|user| StoredHash::parse(user.password_hash()?));
-        let right = self.pool.verify(stored, login.password.clone(), login.client_address).await?;
-        match (right, user) {
+        let correct = self.pool.verify(stored, login.password.clone(), login.client_address).await?;
+        match (correct, user) {
             (Some(outdated), Some(user)) => {
                 if outdated {
                     self.rehash(&user, &login).await;
@@ -60,9 +82,9 @@ impl<U: Users> Verifier for PasswordVerifier<U> {
         }
     }
 
-    async fn verify_subject(&self, subject: &str) -> Result<Verdict, VerifyError> {
-        let user = self.users.find_subject(subject).await.map_err(VerifyError::Unavailable)?;
-        Ok(user.and_then(User::usable).map_or(Verdict::Denied, |user| user.identity().clone().into()))
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
+        let user = self.users.find_subject(subject).await?.and_then(User::enabled);
+        Ok(user.map_or(Verdict::Denied, |user| user.identity().clone().into()))
     }
 }
 

@@ -1,138 +1,159 @@
-//! Bearer tokens in requests, and how their lack is answered (RFC 6750).
+//! The guard's decision (RFC 6750).
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, TE, WWW_AUTHENTICATE},
 };
-use serde_json::json;
 
-use super::response;
-use crate::scope::Scope;
-use crate::token::InvalidToken;
+use super::response::{Realm, RenderError};
+use crate::{
+    error::TokenError,
+    observe,
+    scope::Scope,
+    secret::debug_only,
+    store::DenyList,
+    token::{AccessToken, InvalidToken, LONGEST_TOKEN, TokenValidator},
+};
 
-/// Why the guard refused a request (RFC 6750, section 3).
+/// What a bearer token is decided by.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    pub(crate) validator: Arc<dyn TokenValidator>,
+    pub(crate) required: Scope,
+    pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+    pub(crate) realm: Realm,
+    pub(crate) render: Arc<RenderError>,
+}
+
+debug_only!(Guard { required });
+
+impl Guard {
+    /// The token of a request, or the response that refuses it.
+    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<AccessToken, Box<Response<Bytes>>> {
+        self.token(request.headers()).map_err(|refusal| Box::new(self.refuse(request, &refusal)))
+    }
+
+    fn token(&self, headers: &HeaderMap) -> Result<AccessToken, Refusal> {
+        let text = read(headers)?;
+        if text.len() > LONGEST_TOKEN {
+            return Err(Refusal::InvalidToken(InvalidToken::Malformed));
+        }
+        let token = self.validator.validate(text).map_err(Refusal::InvalidToken)?;
+        if let (Some(deny_list), Some(id)) = (&self.deny_list, token.id())
+            && deny_list.is_denied(id)
+        {
+            return Err(Refusal::InvalidToken(InvalidToken::Revoked));
+        }
+        if self.required.is_empty() || self.required.is_subset_of(token.scope()) {
+            Ok(token)
+        } else {
+            Err(Refusal::InsufficientScope(self.required.clone()))
+        }
+    }
+
+    #[cold]
+    fn refuse<B>(&self, request: &Request<B>, refusal: &Refusal) -> Response<Bytes> {
+        if let Refusal::InvalidToken(reason) = refusal {
+            observe::bearer_refused(reason);
+        }
+        let error = refusal.error();
+        let mut response = if is_grpc(request) { grpc(&error) } else { (self.render)(&error) };
+        let headers = response.headers_mut();
+        if let Ok(challenge) = HeaderValue::from_str(&refusal.challenge(&self.realm, &error)) {
+            headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
+        }
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// Why a request was refused (RFC 6750, section 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BearerError {
-    /// No credentials, or another scheme: 401, no error code.
+enum Refusal {
+    /// No credentials, or another scheme.
     Missing,
-    /// A malformed or repeated header: 400 `invalid_request`.
+    /// A malformed header, or two.
     Malformed,
-    /// 401 `invalid_token`; the reason is not for the client.
     InvalidToken(InvalidToken),
-    /// 403 `insufficient_scope`, with the scope needed.
     InsufficientScope(Scope),
 }
 
-impl BearerError {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Missing | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
-            Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
-        }
+impl Refusal {
+    /// A request without credentials gets no error code (RFC 6750, section 3.1).
+    fn error(&self) -> TokenError {
+        let (status, code, description) = match self {
+            Self::Missing => (StatusCode::UNAUTHORIZED, "", "A bearer token is required"),
+            Self::Malformed => (StatusCode::BAD_REQUEST, "invalid_request", "The Authorization header is malformed"),
+            Self::InvalidToken(_) => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "The access token is invalid or has expired")
+            }
+            Self::InsufficientScope(_) => {
+                (StatusCode::FORBIDDEN, "insufficient_scope", "The access token does not allow this")
+            }
+        };
+        TokenError::new(status, code, description)
     }
 
-    /// The error code of RFC 6750, section 3.1; none where no credentials were sent.
-    #[must_use]
-    pub fn code(&self) -> Option<&'static str> {
-        match self {
-            Self::Missing => None,
-            Self::Malformed => Some("invalid_request"),
-            Self::InvalidToken(_) => Some("invalid_token"),
-            Self::InsufficientScope(_) => Some("insufficient_scope"),
-        }
-    }
-
-    /// A sentence for people.
-    #[must_use]
-    pub fn description(&self) -> &'static str {
-        match self {
-            Self::Missing => "A bearer token is required",
-            Self::Malformed => "The Authorization header is malformed",
-            Self::InvalidToken(_) => "The access token is invalid or has expired",
-            Self::InsufficientScope(_) => "The access token does not allow this",
-        }
-    }
-
-    fn challenge(&self, realm: &str) -> String {
-        let mut challenge = format!("Bearer realm=\"{realm}\"");
-        if let Some(code) = self.code() {
-            challenge.push_str(&format!(", error=\"{code}\", error_description=\"{}\"", self.description()));
+    fn challenge(&self, realm: &Realm, error: &TokenError) -> String {
+        let mut challenge = realm.challenge("Bearer", "api");
+        if !error.code().is_empty() {
+            challenge.push_str(&format!(", error=\"{}\", error_description=\"{}\"", error.code(), error.description()));
         }
         if let Self::InsufficientScope(scope) = self {
             challenge.push_str(&format!(", scope=\"{scope}\""));
         }
         challenge
     }
+}
 
-    pub(crate) fn render(&self) -> Response<Bytes> {
-        let mut response = response::json(&match self.code() {
-            Some(code) => json!({ "error": code, "error_description": self.description() }),
-            None => json!({ "error_description": self.description() }),
-        });
-        *response.status_mut() = self.status();
-        response
+/// A refusal as gRPC clients read it: the status is in `grpc-status`, and HTTP's is always 200.
+fn grpc(error: &TokenError) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let status = if error.status() == StatusCode::FORBIDDEN { "7" } else { "16" };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(status));
+    if let Ok(message) = HeaderValue::from_str(error.description()) {
+        headers.insert("grpc-message", message);
     }
-
-    /// Adds the headers that a refusal must carry, however it was rendered.
-    pub(crate) fn complete(&self, realm: &str, mut response: Response<Bytes>) -> Response<Bytes> {
-        let headers = response.headers_mut();
-        if let Ok(challenge) = HeaderValue::from_str(&self.challenge(realm)) {
-            headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
-        }
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        response
-    }
-
-    /// The same refusal as gRPC clients read it: the status is in `grpc-status`, HTTP's is always 200.
-    pub(crate) fn render_grpc(&self) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::new());
-        let status = if matches!(self, Self::InsufficientScope(_)) { "7" } else { "16" };
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from_static(status));
-        headers.insert("grpc-message", HeaderValue::from_static(self.description()));
-        response
-    }
+    response
 }
 
 /// The bearer token of a request (RFC 6750, section 2.1).
-pub(crate) fn read(headers: &HeaderMap) -> Result<&str, BearerError> {
+fn read(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let field = fields.next().ok_or(BearerError::Missing)?;
+    let field = fields.next().ok_or(Refusal::Missing)?;
     if fields.next().is_some() {
-        return Err(BearerError::Malformed);
+        return Err(Refusal::Malformed);
     }
-    let text = ascii(field).ok_or(BearerError::Malformed)?;
+    let text = ascii(field).ok_or(Refusal::Malformed)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(BearerError::Missing);
+        return Err(Refusal::Missing);
     }
     let token = token.trim_matches(' ');
     let body = token.trim_end_matches('=');
-    if !body.is_empty() && is_b64(body) { Ok(token) } else { Err(BearerError::Malformed) }
+    if !body.is_empty() && is_b64(body) { Ok(token) } else { Err(Refusal::Malformed) }
 }
 
-/// `HeaderValue::to_str`, which takes a byte at a time.
+/// `HeaderValue::to_str` looks at one byte at a time.
 fn ascii(field: &HeaderValue) -> Option<&str> {
     std::str::from_utf8(field.as_bytes()).ok().filter(|text| text.is_ascii())
 }
 
-/// Without branches, so that the compiler takes many bytes at a time.
+/// Without branches, so that the compiler vectorises it.
 fn is_b64(text: &str) -> bool {
     text.bytes().fold(true, |all, byte| {
         all & (byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
     })
 }
 
-/// Whether the request is a gRPC call, whose errors do not travel in HTTP's status: a `POST` over HTTP/2 with `te:
-/// trailers` and the media type, as gRPC's "HTTP/2 transport mapping" has them. Nothing less, since who goes by the
-/// status would take a refusal for a success.
-pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+/// Whether the request is a gRPC call, whose errors are not in HTTP's status: a `POST` over HTTP/2 with `te: trailers` and the
+/// media type (gRPC over HTTP/2). Nothing less, since a client that reads the status would take a refusal for a success.
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
     let is_media_type = |value: &[u8]| {
         value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
@@ -146,6 +167,17 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::response::render_error;
+
+    fn guard() -> Guard {
+        Guard {
+            validator: Arc::new(|text: &str| Ok(AccessToken::new(text))),
+            required: Scope::empty(),
+            deny_list: None,
+            realm: Realm::new("api").unwrap(),
+            render: Arc::new(render_error),
+        }
+    }
 
     #[test]
     fn only_a_whole_grpc_call_is_one() {
@@ -168,47 +200,67 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_status_challenge_and_words() {
-        let invalid = BearerError::InvalidToken(InvalidToken::Expired);
-        let scope = BearerError::InsufficientScope("a b".parse().unwrap());
-        for (error, status, grpc_status, challenge, body) in [
+    fn each_refusal_has_its_status_challenge_and_body() {
+        let call = || {
+            let call = Request::post("/").version(Version::HTTP_2).header(CONTENT_TYPE, "application/grpc");
+            call.header(TE, "trailers").body(()).unwrap()
+        };
+        for (refusal, status, grpc_status, challenge, body) in [
             (
-                BearerError::Missing,
+                Refusal::Missing,
                 401,
                 "16",
                 r#"Bearer realm="api""#,
                 r#"{"error_description":"A bearer token is required"}"#,
             ),
             (
-                BearerError::Malformed,
+                Refusal::Malformed,
                 400,
                 "16",
                 r#"Bearer realm="api", error="invalid_request", error_description="The Authorization header is malformed""#,
                 r#"{"error":"invalid_request","error_description":"The Authorization header is malformed"}"#,
             ),
             (
-                invalid,
+                Refusal::InvalidToken(InvalidToken::Expired),
                 401,
                 "16",
                 r#"Bearer realm="api", error="invalid_token", error_description="The access token is invalid or has expired""#,
                 r#"{"error":"invalid_token","error_description":"The access token is invalid or has expired"}"#,
             ),
             (
-                scope,
+                Refusal::InsufficientScope("a b".parse().unwrap()),
                 403,
                 "7",
                 r#"Bearer realm="api", error="insufficient_scope", error_description="The access token does not allow this", scope="a b""#,
                 r#"{"error":"insufficient_scope","error_description":"The access token does not allow this"}"#,
             ),
         ] {
-            let refusal = error.complete("api", error.render());
-            assert_eq!((refusal.status().as_u16(), refusal.body().as_ref()), (status, body.as_bytes()));
-            assert_eq!(refusal.headers()[WWW_AUTHENTICATE], challenge);
-            assert_eq!(refusal.headers()[CACHE_CONTROL], "no-store");
-            let grpc = error.render_grpc();
+            let refused = guard().refuse(&Request::new(()), &refusal);
+            assert_eq!((refused.status().as_u16(), refused.body().as_ref()), (status, body.as_bytes()));
+            assert_eq!(refused.headers()[WWW_AUTHENTICATE], challenge);
+            assert_eq!(refused.headers()[CACHE_CONTROL], "no-store");
+            let grpc = guard().refuse(&call(), &refusal);
             assert_eq!(grpc.status(), StatusCode::OK);
             assert_eq!(grpc.headers()["grpc-status"], grpc_status);
-            assert_eq!(grpc.headers()["grpc-message"], error.description());
+            assert_eq!(grpc.headers()["grpc-message"], refusal.error().description());
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    #[test]
+    fn the_reason_of_a_refusal_is_logged() {
+        let log = observe::tests::logged(|| {
+            guard().refuse(&Request::new(()), &Refusal::InvalidToken(InvalidToken::Revoked));
+        });
+        assert!(log.contains("DEBUG") && log.contains("the token was revoked"), "{log}");
+    }
+
+    #[test]
+    fn the_longest_token_that_is_validated_has_4096_bytes() {
+        for (length, expected) in [(4_096, None), (4_097, Some(Refusal::InvalidToken(InvalidToken::Malformed)))] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {}", "a".repeat(length)).parse().unwrap());
+            assert_eq!(guard().token(&headers).err(), expected, "{length}");
         }
     }
 
@@ -223,19 +275,19 @@ mod tests {
             ("R11.1", "Bearer abc", Ok("abc")),
             ("R11.1 any case", "bEARER abc", Ok("abc")),
             ("R11.1 1*SP", "Bearer   abc==", Ok("abc==")),
-            ("R11.2 another scheme", "Basic abc", Err(BearerError::Missing)),
-            ("R11.2 another scheme", "Bearerabc", Err(BearerError::Missing)),
-            ("R11.4 no token", "Bearer", Err(BearerError::Malformed)),
-            ("R11.4 no token", "Bearer ", Err(BearerError::Malformed)),
-            ("R11.4 two tokens", "Bearer a b", Err(BearerError::Malformed)),
-            ("R11.4 comma", "Bearer a,b", Err(BearerError::Malformed)),
-            ("R11.4 = inside", "Bearer a=b", Err(BearerError::Malformed)),
+            ("R11.2 another scheme", "Basic abc", Err(Refusal::Missing)),
+            ("R11.2 another scheme", "Bearerabc", Err(Refusal::Missing)),
+            ("R11.4 no token", "Bearer", Err(Refusal::Malformed)),
+            ("R11.4 no token", "Bearer ", Err(Refusal::Malformed)),
+            ("R11.4 two tokens", "Bearer a b", Err(Refusal::Malformed)),
+            ("R11.4 comma", "Bearer a,b", Err(Refusal::Malformed)),
+            ("R11.4 = inside", "Bearer a=b", Err(Refusal::Malformed)),
         ] {
             assert_eq!(read_one(value), expected.map(str::to_owned), "{clause}: {value}");
         }
         let mut two = HeaderMap::new();
         two.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
         two.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
-        assert_eq!(read(&two), Err(BearerError::Malformed), "R11.5");
+        assert_eq!(read(&two), Err(Refusal::Malformed), "R11.5");
     }
 }

@@ -1,4 +1,4 @@
-//! Clients and how they authenticate (RFC 6749, sections 2.3 and 3.2.1).
+//! Clients, and how they authenticate (RFC 6749, sections 2.3 and 3.2.1).
 
 use std::{collections::HashMap, fmt, future::Future, sync::Arc};
 
@@ -9,12 +9,21 @@ use zeroize::Zeroizing;
 
 use super::form::{Form, decode};
 use crate::{
-    error::{BoxFuture, StoreError, TokenError},
+    error::{BoxError, BoxFuture, TokenError},
     secret::{Secret, sha256},
 };
 
-/// A registered client. Of its secret only the SHA-256 is kept, which is safe for long random secrets only.
+/// A registered client. Only the SHA-256 of its secret is kept, so the secret must be long and random.
+///
+/// ```
+/// use tower_oauth2_password::Client;
+///
+/// let web = Client::confidential("web", "LWQ0YjQ5ZDMtZmY1NS00Y2Jm");
+/// assert_eq!((web.id(), Client::public("cli").id()), ("web", "cli"));
+/// assert_eq!(format!("{web:?}"), "Client { id: \"web\", confidential: true }");
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Client {
     id: String,
     secret: Option<[u8; 32]>,
@@ -22,19 +31,16 @@ pub struct Client {
 
 impl Client {
     /// A client that must authenticate. Give it a random secret of at least 128 bits.
-    #[must_use]
     pub fn confidential(id: impl Into<String>, secret: &str) -> Self {
         Self { id: id.into(), secret: Some(sha256(secret.as_bytes())) }
     }
 
     /// A client without a secret, such as a command line tool.
-    #[must_use]
     pub fn public(id: impl Into<String>) -> Self {
         Self { id: id.into(), secret: None }
     }
 
     /// The client's id.
-    #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -58,56 +64,87 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Looks registered clients up.
+/// A table of registered clients.
+///
+/// ```
+/// use tower_oauth2_password::{BoxError, Client, Clients};
+///
+/// struct Database;
+///
+/// impl Clients for Database {
+///     async fn find(&self, id: &str) -> Result<Option<Client>, BoxError> {
+///         Ok((id == "cli").then(|| Client::public(id))) // ask your database
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// assert!(Database.find("cli").await?.is_some() && Database.find("CLI").await?.is_none());
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 pub trait Clients: Send + Sync + 'static {
-    /// The client with this id. Its time is the stores' time: see
-    /// [`with_store_time_budget`](crate::TokenEndpointLayer::with_store_time_budget).
-    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, StoreError>> + Send;
+    /// The client with this id. It shares the time for stores: see
+    /// [`with_store_budget`](crate::AuthorizationServer::with_store_budget).
+    ///
+    /// # Errors
+    /// When the table is unavailable. The client gets a 503, and the cause is logged.
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, BoxError>> + Send;
 }
 
 impl<C: Clients> Clients for Arc<C> {
-    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, StoreError>> + Send {
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Client>, BoxError>> + Send {
         C::find(self, id)
     }
 }
 
 /// A fixed set of clients.
+///
+/// ```
+/// use tower_oauth2_password::{Client, Clients, StaticClients};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let clients = StaticClients::new([Client::public("cli")]);
+/// assert!(clients.find("cli").await?.is_some());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct StaticClients(HashMap<String, Client>);
 
 impl StaticClients {
-    /// Registers these clients; of two with one id the last counts.
-    #[must_use]
+    /// Registers these clients. If two have the same id, the last one counts.
     pub fn new(clients: impl IntoIterator<Item = Client>) -> Self {
         Self(clients.into_iter().map(|client| (client.id.clone(), client)).collect())
     }
 }
 
 impl Clients for StaticClients {
-    async fn find(&self, id: &str) -> Result<Option<Client>, StoreError> {
+    async fn find(&self, id: &str) -> Result<Option<Client>, BoxError> {
         Ok(self.0.get(id).cloned())
     }
 }
 
-/// `Clients` with its future boxed, so that the endpoint can hold any of them.
+/// `Clients` with its future boxed, so that an endpoint can hold any of them.
 pub(crate) trait DynClients: Send + Sync {
-    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, StoreError>>;
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, BoxError>>;
 }
 
 impl<C: Clients> DynClients for C {
-    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, StoreError>> {
+    fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Client>, BoxError>> {
         Box::pin(Clients::find(self, id))
     }
 }
 
-/// How a request identifies its client. Each candidate is a reading of the same credentials.
+/// The credentials of a client. Each candidate is one way to read them.
 #[derive(Debug)]
 pub(crate) struct ClientCredentials {
     pub(crate) candidates: Vec<(String, Option<Secret>)>,
 }
 
 impl ClientCredentials {
-    /// Reads the Basic header or the body, whichever there is; both together are refused.
+    /// Reads the Basic header or the body. Both together are an error.
     pub(crate) fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, TokenError> {
         let body_id = form.get("client_id").map(|id| id.expose().to_owned());
         let body_secret = form.get("client_secret").cloned();
@@ -132,13 +169,13 @@ impl ClientCredentials {
         }
     }
 
-    /// Whether a secret was presented, so that guessing is possible.
+    /// Whether there is a secret, so that this may be a guess.
     pub(crate) fn has_secret(&self) -> bool {
         self.candidates.iter().any(|(_, secret)| secret.is_some())
     }
 
-    /// The client that one of the readings fits.
-    pub(crate) async fn authenticate(&self, clients: &dyn DynClients) -> Result<Option<Client>, StoreError> {
+    /// The client that one of the candidates fits.
+    pub(crate) async fn authenticate(&self, clients: &dyn DynClients) -> Result<Option<Client>, BoxError> {
         let mut found = None;
         for (id, secret) in &self.candidates {
             if let Some(client) = clients.find(id).await?
@@ -151,8 +188,8 @@ impl ClientCredentials {
     }
 }
 
-/// Basic credentials, raw and form-decoded: clients send either (RFC 6749, section 2.3.1). `Og==`, an empty id and
-/// secret, names no client.
+/// Basic credentials, raw and form-decoded, as clients send either (RFC 6749, section 2.3.1). `Og==`, an empty id and secret,
+/// names no client.
 fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
@@ -180,7 +217,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
     Ok(Some(ClientCredentials { candidates }))
 }
 
-/// In memory that is wiped whatever comes of it.
+/// Decodes into memory that is wiped, whatever comes of it.
 fn decode_base64(encoded: &str) -> Option<Secret> {
     let mut bytes = Zeroizing::new(vec![0; encoded.len()]);
     let length = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
@@ -192,7 +229,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_in_an_arc_is_asked() {
+    async fn an_arc_asks_the_clients_in_it() {
         let clients = Arc::new(StaticClients::new([Client::public("cli"), Client::confidential("web", "secret")]));
         let web = Clients::find(&clients, "web").await.unwrap().unwrap();
         assert_eq!((web.id(), web.is_confidential()), ("web", true));
@@ -201,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_presents_a_secret_can_guess_one() {
+    fn only_a_request_with_a_secret_may_be_a_guess() {
         for (body, expected) in [("client_id=web", false), ("client_id=web&client_secret=x", true)] {
             let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
             let credentials = ClientCredentials::read(&HeaderMap::new(), &form).unwrap().unwrap();
@@ -217,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_accepted_where_one_is_expected_and_nowhere_else() {
+    fn a_secret_is_accepted_from_a_confidential_client_only() {
         let (web, cli) = (Client::confidential("web", "secret"), Client::public("cli"));
         let (right, wrong) = (Secret::from("secret"), Secret::from("Secret"));
         for (client, presented, expected) in [

@@ -1,4 +1,4 @@
-//! Which clients may ask, and how wrong ones are held back: the same at every endpoint.
+//! Which clients may use an endpoint. All endpoints of a server share it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,13 +6,11 @@ use http::request::Parts;
 
 use super::{
     client::{Client, ClientCredentials, DynClients},
-    form::Form,
+    request::Request,
 };
-use crate::error::TokenError;
-use crate::error::store_unavailable;
-use crate::{attempts::AttemptLimits, store::StoreBudget};
+use crate::{attempts::AttemptLimits, error::TokenError, secret::debug_only};
 
-/// Who may ask: the part that the token and the revocation endpoint share.
+/// The registered clients, and the limits on guessing their secrets.
 #[derive(Clone, Default)]
 pub(crate) struct ClientPolicy {
     pub(crate) clients: Option<Arc<dyn DynClients>>,
@@ -20,32 +18,30 @@ pub(crate) struct ClientPolicy {
     pub(crate) attempts: Option<AttemptLimits>,
 }
 
+debug_only!(ClientPolicy { ignored, attempts });
+
 impl ClientPolicy {
     pub(crate) fn address(&self, parts: &Parts) -> Option<IpAddr> {
         self.attempts.as_ref().and_then(|attempts| attempts.address_of(parts))
     }
 
-    /// The client that the request identifies, if it does; wrong credentials are an error.
-    pub(crate) async fn authenticate(
-        &self,
-        parts: &Parts,
-        form: &Form,
-        budget: &StoreBudget,
-    ) -> Result<Option<Client>, TokenError> {
+    /// The client that the request names, if it names one. Wrong credentials are an error.
+    pub(crate) async fn authenticate(&self, request: &Request) -> Result<Option<Client>, TokenError> {
         if self.ignored {
             return Ok(None);
         }
-        let Some(credentials) = ClientCredentials::read(&parts.headers, form)? else { return Ok(None) };
+        let Some(credentials) = ClientCredentials::read(&request.parts.headers, &request.form)? else {
+            return Ok(None);
+        };
         let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
-        // Counted by the decoded id: the raw one has as many spellings as an attacker likes.
+        // By the decoded id: the raw one has as many spellings as an attacker likes.
         let attempt = match (&self.attempts, credentials.candidates.last()) {
             (Some(attempts), Some((id, _))) if credentials.has_secret() => {
-                Some(attempts.client(id, self.address(parts), budget).await?)
+                Some(attempts.reserve_client(&request.budget, id, self.address(&request.parts)).await?)
             }
             _ => None,
         };
-        let found =
-            budget.spend(|_| credentials.authenticate(clients)).await.map_err(|error| store_unavailable(&error))?;
+        let found = request.budget.spend(|_| credentials.authenticate(clients)).await?;
         if let Some(attempt) = attempt {
             if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
         }
@@ -59,22 +55,26 @@ mod tests {
 
     use super::*;
     use crate::{
-        protocol::client::StaticClients,
-        store::{AttemptLimit, MemoryAttemptStore},
+        error::BoxError,
+        protocol::{
+            client::{Clients, StaticClients},
+            form::Form,
+        },
+        store::{AttemptLimit, MemoryAttemptStore, StoreBudget},
     };
 
     async fn ask(policy: &ClientPolicy, body: &str) -> u16 {
         let (parts, ()) = http::Request::new(()).into_parts();
         let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
-        let asked = policy.authenticate(&parts, &form, &StoreBudget::new(Duration::from_millis(200))).await;
-        asked.map_or_else(|error| error.status().as_u16(), |_| 200)
+        let request = Request { parts, form, budget: StoreBudget::new(Duration::from_millis(200)) };
+        policy.authenticate(&request).await.map_or_else(|error| error.status().as_u16(), |_| 200)
     }
 
-    #[tokio::test]
-    async fn a_table_of_clients_that_does_not_answer_is_not_waited_for() {
+    #[tokio::test(start_paused = true)]
+    async fn a_table_of_clients_that_hangs_is_a_503() {
         struct Stuck;
-        impl crate::protocol::client::Clients for Stuck {
-            async fn find(&self, _: &str) -> Result<Option<Client>, crate::error::StoreError> {
+        impl Clients for Stuck {
+            async fn find(&self, _: &str) -> Result<Option<Client>, BoxError> {
                 std::future::pending().await
             }
         }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn guesses_of_a_secret_are_counted_and_names_without_one_are_not() {
+    async fn wrong_secrets_count_and_requests_without_one_do_not() {
         let once = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
         let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_client_secret_limit(once);
         let clients = StaticClients::new([Client::confidential("web", "right")]);

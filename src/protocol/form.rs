@@ -1,4 +1,4 @@
-//! Form bodies: WHATWG urlencoded, decoded strictly (RFC 6749, section 3.2 and appendix B).
+//! Form bodies: WHATWG urlencoded, and strictly UTF-8 (RFC 6749, section 3.2 and appendix B).
 
 use http::{HeaderMap, header::CONTENT_TYPE};
 use percent_encoding::percent_decode;
@@ -6,64 +6,60 @@ use zeroize::Zeroizing;
 
 use crate::{error::TokenError, secret::Secret};
 
-/// The parameters of one request that the endpoint knows; all others are dropped.
+/// The parameters of one request that the endpoint knows.
 #[derive(Debug)]
 pub(crate) struct Form(Vec<(&'static str, Secret)>);
 
 impl Form {
-    /// Reads a body. `known` are the parameters that count; none of them may be there twice.
+    /// Parses a body. No `known` parameter may occur twice. All others are ignored.
     pub(crate) fn parse(body: &[u8], known: &[&'static str]) -> Result<Self, TokenError> {
+        // The parser below is lossy. The separators are ASCII, so if the whole is UTF-8, so is every name and value.
+        if std::str::from_utf8(&percent_decoded(body)).is_err() {
+            return Err(TokenError::invalid_request("The body is not UTF-8"));
+        }
         let mut parameters: Vec<(&'static str, Secret)> = Vec::new();
-        for (name, value) in pieces(body) {
-            let (Some(name), Some(value)) = (decode(name), decode(value)) else {
-                return Err(TokenError::invalid_request("The body is not UTF-8"));
-            };
-            let Some(name) = known.iter().find(|known| **known == name.as_str()) else { continue };
+        for (name, value) in form_urlencoded::parse(body) {
+            let Some(name) = known.iter().find(|known| **known == name) else { continue };
             if parameters.iter().any(|(present, _)| present == name) {
                 return Err(TokenError::invalid_request("A parameter is given more than once"));
             }
-            parameters.push((name, Secret::new(std::mem::take(&mut *Zeroizing::new(value.to_string())))));
+            parameters.push((name, Secret::new(value.into_owned())));
         }
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter; an empty one counts as omitted.
+    /// The value of a parameter. An empty one counts as omitted (RFC 6749, section 3.2).
     pub(crate) fn get(&self, name: &str) -> Option<&Secret> {
         self.0.iter().find(|(present, value)| *present == name && !value.is_empty()).map(|(_, value)| value)
     }
 }
 
-fn pieces(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
-        match piece.iter().position(|byte| *byte == b'=') {
-            Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
-            None => (piece, <&[u8]>::default()),
-        }
-    })
-}
-
-/// Decodes `+` and `%XX` once; `None` where the result is not UTF-8.
+/// Decodes `+` and `%XX`. `None` if the result is not UTF-8.
 pub(crate) fn decode(text: &[u8]) -> Option<Zeroizing<String>> {
     let spaced: Zeroizing<Vec<u8>> =
         Zeroizing::new(text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect());
-    // Room for all of it at once: a buffer that grows would leave copies of a password behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(spaced.len()));
-    bytes.extend(percent_decode(&spaced));
-    std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+    std::str::from_utf8(&percent_decoded(&spaced)).ok().map(|text| Zeroizing::new(text.to_owned()))
 }
 
-/// Refuses what must not travel in the request URI (RFC 6749, section 2.3.1).
+fn percent_decoded(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    // Enough room at once: growing would leave copies of a password behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    bytes.extend(percent_decode(text));
+    bytes
+}
+
+/// Rejects credentials in the request URI (RFC 6749, section 2.3.1).
 pub(crate) fn check_query(query: Option<&str>, forbidden: &[&'static str]) -> Result<(), TokenError> {
-    let names: Vec<_> = pieces(query.unwrap_or_default().as_bytes()).filter_map(|(name, _)| decode(name)).collect();
-    let found: Vec<_> =
-        forbidden.iter().copied().filter(|forbidden| names.iter().any(|name| name.as_str() == *forbidden)).collect();
+    let query = query.unwrap_or_default().as_bytes();
+    let occurs = |forbidden: &&str| form_urlencoded::parse(query).any(|(name, _)| name == *forbidden);
+    let found: Vec<_> = forbidden.iter().copied().filter(occurs).collect();
     if found.is_empty() {
         return Ok(());
     }
     Err(TokenError::invalid_request("Credentials must not be in the query string").with_missing(found))
 }
 
-/// Refuses a body that is not declared as a form.
+/// Rejects a body that is not declared as a form.
 pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), TokenError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let is_form = matches!((types.next(), types.next()), (Some(only), None) if only
@@ -124,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn a_body_full_of_fields_is_read_once() {
-        // So many that reading them again for each would not end.
+    fn a_body_full_of_fields_is_parsed_once() {
+        // So many that reading all of them for each would never end.
         let body = format!("{}username=a", "x&".repeat(300_000));
         assert_eq!(get(&body, "username").as_deref(), Some("a"));
         assert_eq!(Form::parse(body.as_bytes(), KNOWN).unwrap().0.len(), 1, "nothing is kept of the others");
@@ -136,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_refused_even_where_one_is_encoded_or_empty() {
+    fn a_repeated_parameter_is_refused_even_if_one_is_encoded_or_empty() {
         for body in ["scope=a&scope=a", "scope=a&sc%6Fpe=b", "scope=&scope=a"] {
             assert!(Form::parse(body.as_bytes(), KNOWN).is_err(), "{body}");
         }
@@ -144,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_refused() {
+    fn a_body_that_is_not_utf8_is_refused() {
         for body in [&b"username=%FF"[..], b"username=\xFF", b"%FF=a", b"other=%C3%28"] {
             assert!(Form::parse(body, KNOWN).is_err());
         }
@@ -162,7 +158,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(body: Vec<u8>) {
+        fn any_body_is_parsed_or_refused(body: Vec<u8>) {
             if let Ok(form) = Form::parse(&body, KNOWN) {
                 proptest::prop_assert!(form.0.len() <= KNOWN.len());
             }

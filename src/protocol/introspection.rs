@@ -6,47 +6,66 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::Response;
 use serde_json::{Map, Value, json};
 
-use super::{client::Client, client_policy::ClientPolicy, form::Form, response, revocation};
-use crate::error::TokenError;
+use super::{
+    client::Client,
+    client_policy::ClientPolicy,
+    request::{Endpoint, Request},
+    response, revocation,
+};
 use crate::{
-    store::{DynDenyList, StoreBudget},
-    token::{TokenValidator, access::AccessToken},
+    error::{BoxFuture, TokenError},
+    store::DenyList,
+    token::{AccessToken, TokenValidator},
 };
 
-/// Everything that an introspection request is decided by.
+/// What an introspection request is decided by.
 #[derive(Clone)]
 pub(crate) struct Introspection {
-    pub(crate) validator: Arc<dyn TokenValidator>,
     pub(crate) policy: ClientPolicy,
-    pub(crate) deny_list: Option<Arc<dyn DynDenyList>>,
+    pub(crate) validator: Arc<dyn TokenValidator>,
+    pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+}
+
+impl Endpoint for Introspection {
+    fn parameters(&self) -> &'static [&'static str] {
+        revocation::PARAMETERS
+    }
+
+    fn not_in_query(&self) -> &'static [&'static str] {
+        revocation::NOT_IN_QUERY
+    }
+
+    fn required(&self) -> &'static [&'static str] {
+        revocation::REQUIRED
+    }
+
+    fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+        Box::pin(async move {
+            // Before the token: otherwise strangers learn which of their guesses is a token (section 2.1).
+            let client = self.policy.authenticate(request).await?;
+            if !client.as_ref().is_some_and(Client::is_confidential) {
+                return Err(TokenError::invalid_client());
+            }
+            let token = self.active(request.required("token")?.expose());
+            Ok(render(token.as_ref()))
+        })
+    }
 }
 
 impl Introspection {
-    /// The token, if it is good; `None` says nothing of why it is not (section 2.2).
-    pub(crate) async fn decide(
-        &self,
-        parts: &Parts,
-        body: &[u8],
-        budget: &StoreBudget,
-    ) -> Result<Option<AccessToken>, TokenError> {
-        let form = Form::parse(body, revocation::PARAMETERS)?;
-        // Before the token is looked at: else the endpoint tells strangers which of their guesses is a token.
-        let client = self.policy.authenticate(parts, &form, budget).await?;
-        if !client.as_ref().is_some_and(Client::is_confidential) {
-            return Err(TokenError::invalid_client());
-        }
-        let text = form.get("token").ok_or_else(|| TokenError::missing(vec!["token"]))?.expose();
-        let Ok(token) = self.validator.validate(text) else { return Ok(None) };
+    /// The token, if it is valid. The response does not say why one is not (section 2.2).
+    fn active(&self, text: &str) -> Option<AccessToken> {
+        let token = self.validator.validate(text).ok()?;
         let denied = self.deny_list.as_ref().zip(token.id()).is_some_and(|(list, id)| list.is_denied(id));
-        Ok((!denied).then_some(token))
+        (!denied).then_some(token)
     }
 }
 
 /// The JSON of section 2.2.
-pub(crate) fn render(token: Option<&AccessToken>) -> Response<Bytes> {
+fn render(token: Option<&AccessToken>) -> Response<Bytes> {
     let body = token.map_or_else(|| json!({ "active": false }), describe);
     response::uncached(response::json(&body))
 }
@@ -87,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_described_by_what_is_known_of_it() {
+    fn a_response_holds_the_known_members_of_a_token() {
         assert_eq!(body(None), json!({ "active": false }));
         let bare = AccessToken::new("alice");
         let mut members = json!({ "active": true, "token_type": "bearer", "scope": "", "sub": "alice" });
@@ -103,8 +122,8 @@ mod tests {
             "scope": "a b", "client_id": "web", "jti": "jti-1", "exp": 2000, "iat": 1000, "iss": "https://api.example",
         });
         members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        for (audience, told) in [(vec!["api"], json!("api")), (vec!["api", "other"], json!(["api", "other"]))] {
-            members["aud"] = told;
+        for (audience, expected) in [(vec!["api"], json!("api")), (vec!["api", "other"], json!(["api", "other"]))] {
+            members["aud"] = expected;
             assert_eq!(body(Some(&full.clone().with_audience(audience.into_iter().map(str::to_owned)))), members);
         }
     }

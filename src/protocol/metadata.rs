@@ -1,8 +1,7 @@
-//! What a server tells of itself (RFC 8414).
+//! The metadata of the authorization server (RFC 8414).
 
 use std::net::IpAddr;
 
-use crate::layer::document::JsonDocument;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
@@ -14,176 +13,108 @@ use crate::{
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const SECRETS: &[&str] = &["client_secret_basic", "client_secret_post"];
 
-/// Authorization server metadata (RFC 8414): where the endpoints are and what they do, for clients and for servers that
-/// check tokens.
-///
-/// Endpoints are given as a path beginning with `/` on the issuer's host, or as an absolute URL.
+/// Authorization server metadata (RFC 8414): where the endpoints are and what they support.
+/// [`AuthorizationServer::metadata`](crate::AuthorizationServer::metadata) returns it.
 ///
 /// ```
-/// use tower_oauth2_password::AuthorizationServerMetadata;
+/// use serde_json::json;
+/// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, Verdict};
 ///
-/// let metadata = AuthorizationServerMetadata::new("https://api.example")?
-///     .with_refresh_tokens()
-///     .with_jwks_uri("/.well-known/jwks.json")?
-///     .with_scopes("items:read items:write")?;
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+/// let metadata = auth.metadata()?.with_scopes("items:read items:write")?;
 /// assert_eq!(metadata.path(), "/.well-known/oauth-authorization-server");
 /// assert_eq!(metadata.to_json()["token_endpoint"], "https://api.example/token");
-/// assert_eq!(metadata.to_json()["grant_types_supported"], serde_json::json!(["password", "refresh_token"]));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// assert_eq!(metadata.to_json()["grant_types_supported"], json!(["password"]));
+/// assert_eq!(metadata.to_json()["scopes_supported"], json!(["items:read", "items:write"]));
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
-///
-/// With axum: `.route_service(&metadata.path(), metadata.into_service())`.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct AuthorizationServerMetadata {
     issuer: String,
-    origin: String,
-    token_endpoint: String,
-    revocation_endpoint: Option<String>,
-    introspection_endpoint: Option<String>,
+    base_url: String,
+    endpoints: Endpoints,
     jwks_uri: Option<String>,
-    refresh_tokens: bool,
-    clients: bool,
     scopes: Option<Scope>,
     others: Map<String, Value>,
 }
 
+/// What a server serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoints {
+    pub(crate) token_path: String,
+    pub(crate) revocation_path: Option<String>,
+    pub(crate) introspection_path: Option<String>,
+    pub(crate) refresh_tokens: bool,
+    pub(crate) clients: bool,
+}
+
 impl AuthorizationServerMetadata {
-    /// A server that serves the password grant at `/token`, without clients. The issuer is what tokens carry as `iss`,
-    /// letter by letter.
-    ///
-    /// # Errors
-    /// When the issuer is not an `https` URL without query and fragment (RFC 8414, section 2). On a loopback address
-    /// `http` will do, for trials.
-    ///
-    /// ```
-    /// use tower_oauth2_password::AuthorizationServerMetadata;
-    ///
-    /// assert!(AuthorizationServerMetadata::new("http://127.0.0.1:8000").is_ok());
-    /// let error = AuthorizationServerMetadata::new("http://api.example").unwrap_err();
-    /// assert!(error.to_string().contains("https"));
-    /// ```
-    pub fn new(issuer: &str) -> Result<Self, InvalidConfig> {
-        let origin = origin(issuer)
+    pub(crate) fn new(issuer: &str, endpoints: Endpoints) -> Result<Self, InvalidConfig> {
+        let base_url = origin(issuer)
             .map_err(|why| InvalidConfig::new(format!("the issuer {issuer:?} {why}, such as https://api.example")))?;
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            token_endpoint: format!("{origin}/token"),
-            origin,
-            revocation_endpoint: None,
-            introspection_endpoint: None,
-            jwks_uri: None,
-            refresh_tokens: false,
-            clients: false,
-            scopes: None,
-            others: Map::new(),
-        })
+        Ok(Self { issuer: issuer.to_owned(), base_url, endpoints, jwks_uri: None, scopes: None, others: Map::new() })
     }
 
-    fn resolve(&self, endpoint: &str) -> Result<String, InvalidConfig> {
-        let url = if endpoint.starts_with('/') { format!("{}{endpoint}", self.origin) } else { endpoint.to_owned() };
-        match origin(&url) {
-            Ok(_) => Ok(url),
-            Err(why) => Err(InvalidConfig::new(format!(
-                "the endpoint {endpoint:?} {why}; or give its path on the issuer's host, beginning with '/'"
-            ))),
-        }
-    }
-
-    /// The token endpoint: `/token` unless set.
+    /// Sets the URL that the paths of the endpoints follow, for a server behind a prefix. The default is the issuer's scheme
+    /// and host.
     ///
     /// # Errors
-    /// When it is neither a path nor an `https` URL.
-    pub fn with_token_endpoint(mut self, endpoint: &str) -> Result<Self, InvalidConfig> {
-        self.token_endpoint = self.resolve(endpoint)?;
+    /// When it is not an `https` URL without query and fragment. On a loopback address `http` is allowed, too.
+    pub fn with_base_url(mut self, url: &str) -> Result<Self, InvalidConfig> {
+        self.base_url = checked(url)?.trim_end_matches('/').to_owned();
         Ok(self)
     }
 
-    /// The revocation endpoint, as [`RevocationLayer`](crate::RevocationLayer) serves it.
+    /// Sets where [`AuthorizationServer::jwks`](crate::AuthorizationServer::jwks) is served: a path below the base URL, or an
+    /// absolute URL.
     ///
     /// # Errors
-    /// When it is neither a path nor an `https` URL.
-    pub fn with_revocation_endpoint(mut self, endpoint: &str) -> Result<Self, InvalidConfig> {
-        self.revocation_endpoint = Some(self.resolve(endpoint)?);
-        Ok(self)
-    }
-
-    /// The introspection endpoint, as [`IntrospectionLayer`](crate::IntrospectionLayer) serves it.
-    ///
-    /// # Errors
-    /// When it is neither a path nor an `https` URL.
-    pub fn with_introspection_endpoint(mut self, endpoint: &str) -> Result<Self, InvalidConfig> {
-        self.introspection_endpoint = Some(self.resolve(endpoint)?);
-        Ok(self)
-    }
-
-    /// Where [`Jwt::jwks`](crate::Jwt::jwks) is served.
-    ///
-    /// # Errors
-    /// When it is neither a path nor an `https` URL.
+    /// When it is neither.
     pub fn with_jwks_uri(mut self, uri: &str) -> Result<Self, InvalidConfig> {
-        self.jwks_uri = Some(self.resolve(uri)?);
+        let url = if uri.starts_with('/') { format!("{}{uri}", self.base_url) } else { uri.to_owned() };
+        self.jwks_uri = Some(checked(&url)?);
         Ok(self)
     }
 
-    /// The token endpoint also serves `refresh_token`.
-    #[must_use]
-    pub fn with_refresh_tokens(mut self) -> Self {
-        self.refresh_tokens = true;
-        self
-    }
-
-    /// Clients are registered and may authenticate by their secrets.
-    #[must_use]
-    pub fn with_clients(mut self) -> Self {
-        self.clients = true;
-        self
-    }
-
-    /// The scopes that may be asked for, separated by spaces.
+    /// Sets the scopes that clients may ask for, separated by spaces.
     ///
     /// # Errors
-    /// When it is not a scope (RFC 6749, section 3.3).
+    /// When the scope is malformed (RFC 6749, section 3.3).
     pub fn with_scopes(mut self, scopes: &str) -> Result<Self, InvalidScope> {
         self.scopes = Some(scopes.parse()?);
         Ok(self)
     }
 
-    /// Any other member, such as `service_documentation`. Those that this builder sets itself cannot be replaced.
-    #[must_use]
+    /// Adds any other member, such as `service_documentation`. The members of this crate cannot be replaced.
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.others.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The path at which clients look for the document: an issuer's own path comes after the well-known one (RFC 8414,
-    /// section 3).
-    ///
-    /// ```
-    /// use tower_oauth2_password::AuthorizationServerMetadata;
-    ///
-    /// let metadata = AuthorizationServerMetadata::new("https://api.example/tenant")?;
-    /// assert_eq!(metadata.path(), "/.well-known/oauth-authorization-server/tenant");
-    /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
-    /// ```
-    #[must_use]
+    /// The path at which clients look for the document. An issuer's own path follows the well-known one (RFC 8414,
+    /// section 3): for `https://api.example/tenant` it is `/.well-known/oauth-authorization-server/tenant`.
     pub fn path(&self) -> String {
-        let path = self.issuer.strip_prefix(&self.origin).unwrap_or_default();
+        let origin = origin(&self.issuer).unwrap_or_default();
+        let path = self.issuer.strip_prefix(&origin).unwrap_or_default();
         format!("{WELL_KNOWN}{}", path.strip_suffix('/').unwrap_or(path))
     }
 
     /// The document.
-    #[must_use]
     pub fn to_json(&self) -> Value {
+        let url = |path: &String| json!(format!("{}{path}", self.base_url));
         let any_client: Vec<&str> =
-            ["none"].into_iter().chain(SECRETS.iter().copied().filter(|_| self.clients)).collect();
+            ["none"].into_iter().chain(SECRETS.iter().copied().filter(|_| self.endpoints.clients)).collect();
         let mut document = self.others.clone();
         let mut set = |name: &str, value: Value| document.insert(name.to_owned(), value);
         set("issuer", json!(self.issuer));
-        set("token_endpoint", json!(self.token_endpoint));
+        set("token_endpoint", url(&self.endpoints.token_path));
         set("token_endpoint_auth_methods_supported", json!(any_client));
-        let grants: &[&str] = if self.refresh_tokens { &["password", "refresh_token"] } else { &["password"] };
+        let grants: &[&str] =
+            if self.endpoints.refresh_tokens { &["password", "refresh_token"] } else { &["password"] };
         set("grant_types_supported", json!(grants));
-        // Required, though without an authorization endpoint there is none.
+        // Required, and empty without an authorization endpoint.
         set("response_types_supported", json!([]));
         if let Some(uri) = &self.jwks_uri {
             set("jwks_uri", json!(uri));
@@ -191,21 +122,22 @@ impl AuthorizationServerMetadata {
         if let Some(scopes) = &self.scopes {
             set("scopes_supported", json!(scopes.iter().collect::<Vec<_>>()));
         }
-        if let Some(endpoint) = &self.revocation_endpoint {
-            set("revocation_endpoint", json!(endpoint));
+        if let Some(path) = &self.endpoints.revocation_path {
+            set("revocation_endpoint", url(path));
             set("revocation_endpoint_auth_methods_supported", json!(any_client));
         }
-        if let Some(endpoint) = &self.introspection_endpoint {
-            set("introspection_endpoint", json!(endpoint));
+        if let Some(path) = &self.endpoints.introspection_path {
+            set("introspection_endpoint", url(path));
             set("introspection_endpoint_auth_methods_supported", json!(SECRETS));
         }
         Value::Object(document)
     }
+}
 
-    /// The document as a service, for `Router::route_service`.
-    #[must_use]
-    pub fn into_service(self) -> JsonDocument {
-        JsonDocument::new(&self.to_json())
+fn checked(url: &str) -> Result<String, InvalidConfig> {
+    match origin(url) {
+        Ok(_) => Ok(url.to_owned()),
+        Err(why) => Err(InvalidConfig::new(format!("the URL {url:?} {why}, such as https://api.example/auth"))),
     }
 }
 
@@ -219,12 +151,12 @@ fn origin(url: &str) -> Result<String, &'static str> {
         return Err("is not an absolute URL");
     };
     if authority.as_str().contains('@') {
-        return Err("must hold no user name");
+        return Err("must have no user name");
     }
     if scheme != "https" && !(scheme == "http" && is_loopback(authority.host())) {
         return Err("must be an https URL");
     }
-    // As written: an issuer is compared letter by letter, and so must what is built from it be.
+    // As written: clients compare issuers character by character.
     let end = url.find("://").map_or(0, |at| at + 3) + authority.as_str().len();
     url.get(..end).map(str::to_owned).ok_or("is not an absolute URL")
 }
@@ -238,8 +170,19 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn metadata(issuer: &str) -> Result<AuthorizationServerMetadata, InvalidConfig> {
+        let endpoints = Endpoints {
+            token_path: "/token".to_owned(),
+            revocation_path: Some("/revoke".to_owned()),
+            introspection_path: None,
+            refresh_tokens: true,
+            clients: true,
+        };
+        AuthorizationServerMetadata::new(issuer, endpoints)
+    }
+
     #[test]
-    fn issuers_that_rfc_8414_allows() {
+    fn issuers_are_those_that_rfc_8414_allows() {
         for (issuer, path) in [
             ("https://api.example", ""),
             ("https://api.example/", ""),
@@ -250,7 +193,7 @@ mod tests {
             ("http://[::1]:8000", ""),
             ("http://localhost", ""),
         ] {
-            let metadata = AuthorizationServerMetadata::new(issuer).unwrap();
+            let metadata = metadata(issuer).unwrap();
             assert_eq!(metadata.path(), format!("{WELL_KNOWN}{path}"), "{issuer}");
             assert_eq!(metadata.to_json()["issuer"], issuer);
         }
@@ -267,27 +210,34 @@ mod tests {
             "https://alice@api.example",
             "https://api example",
         ] {
-            assert!(AuthorizationServerMetadata::new(issuer).is_err(), "{issuer}");
+            assert!(metadata(issuer).is_err(), "{issuer}");
         }
     }
 
     #[test]
-    fn endpoints_are_paths_on_the_issuers_host_or_urls() {
-        let metadata = || AuthorizationServerMetadata::new("https://api.example/tenant").unwrap();
-        let set = metadata().with_token_endpoint("/login").unwrap().to_json();
-        assert_eq!(set["token_endpoint"], "https://api.example/login");
-        let set = metadata().with_jwks_uri("https://keys.example/jwks").unwrap().to_json();
-        assert_eq!(set["jwks_uri"], "https://keys.example/jwks");
+    fn endpoints_follow_the_base_url() {
+        let metadata = metadata("https://api.example/tenant").unwrap();
+        let document = metadata.clone().with_jwks_uri("https://keys.example/jwks").unwrap().to_json();
+        assert_eq!(document["token_endpoint"], "https://api.example/token");
+        assert_eq!(document["jwks_uri"], "https://keys.example/jwks");
+        for base in ["https://api.example/auth", "https://api.example/auth/"] {
+            let metadata = metadata.clone().with_base_url(base).unwrap().with_jwks_uri("/jwks").unwrap();
+            let document = metadata.to_json();
+            assert_eq!(document["revocation_endpoint"], "https://api.example/auth/revoke");
+            assert_eq!(document["jwks_uri"], "https://api.example/auth/jwks");
+            assert_eq!(metadata.path(), format!("{WELL_KNOWN}/tenant"), "it follows the issuer");
+        }
         for wrong in ["login", "", "http://keys.example/", "/a b", "/a?b"] {
-            assert!(metadata().with_revocation_endpoint(wrong).is_err(), "{wrong}");
+            assert!(metadata.clone().with_jwks_uri(wrong).is_err(), "{wrong}");
+            assert!(metadata.clone().with_base_url(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_member_of_ones_own_replaces_none_of_ours() {
-        let metadata = AuthorizationServerMetadata::new("https://api.example").unwrap();
-        let set = metadata.with_member("issuer", "x").with_member("ui_locales_supported", json!(["en"])).to_json();
-        assert_eq!(set["issuer"], "https://api.example");
-        assert_eq!(set["ui_locales_supported"], json!(["en"]));
+    fn an_added_member_does_not_replace_ours() {
+        let metadata = metadata("https://api.example").unwrap();
+        let document = metadata.with_member("issuer", "x").with_member("ui_locales_supported", json!(["en"])).to_json();
+        assert_eq!(document["issuer"], "https://api.example");
+        assert_eq!(document["ui_locales_supported"], json!(["en"]));
     }
 }

@@ -1,97 +1,113 @@
-//! Refresh tokens: one family a login, one secret at a time (RFC 6749, section 6; RFC 9700, section 4.14.2).
+//! Refresh tokens: one family for each login, and one valid secret in it (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::client::Client;
+use crate::secret::debug_only;
 use crate::{
-    error::StoreError,
+    error::{StoreError, TokenError},
     scope::Scope,
-    secret::{Secret, sha256},
-    store::{DynRefreshStore, Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
+    secret::{Secret, hmac, sha256},
+    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
     verifier::Identity,
 };
 
-/// Hands out refresh tokens and takes them back. Off unless given to
-/// [`TokenEndpointLayer::with_refresh_tokens`](crate::TokenEndpointLayer::with_refresh_tokens). Cheap to clone.
+/// Issues refresh tokens, for [`with_refresh_tokens`](crate::AuthorizationServer::with_refresh_tokens). Cheap to clone.
 ///
-/// Each use of a token returns a new one and spends the old; a spent token that comes back ends the whole family.
+/// 1. Each use of a token returns a new one, and makes the old one invalid.
+/// 2. When a used token comes back, all tokens of that login are revoked: a thief may have one of them.
+/// 3. A token is bound to the client that it was issued to.
+/// 4. The store never sees a token, only its SHA-256.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::{RefreshTokens, store::MemoryRefreshStore};
+///
+/// let day = Duration::from_secs(86_400);
+/// let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new()).with_absolute_ttl(30 * day).with_idle_ttl(7 * day);
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// // When alice changes her password:
+/// assert_eq!(refresh_tokens.revoke_subject("alice").await?, 0);
+/// # Ok::<(), tower_oauth2_password::StoreError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct RefreshTokens {
-    store: Arc<dyn DynRefreshStore>,
+    store: Arc<dyn RefreshStore>,
     absolute_ttl: Duration,
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
 }
 
 impl RefreshTokens {
-    /// Keeps families in `store`; they live 24 hours, used or not.
-    #[must_use]
+    /// Keeps families in `store`. By default they live for 24 hours, used or not.
     pub fn new(store: impl RefreshStore) -> Self {
         let day = Duration::from_secs(86_400);
         Self { store: Arc::new(store), absolute_ttl: day, idle_ttl: None, grace: None }
     }
 
-    /// How long a login can be extended at most, however often it is refreshed. Also caps the idle lifetime.
-    #[must_use]
+    /// Sets how long a login can be extended, however often it is refreshed. It caps the idle lifetime, too.
     pub fn with_absolute_ttl(mut self, ttl: Duration) -> Self {
         self.absolute_ttl = ttl;
         self
     }
 
-    /// How long a token lives unused.
-    #[must_use]
+    /// Sets how long a token lives unused. The default is the absolute lifetime.
     pub fn with_idle_ttl(mut self, ttl: Duration) -> Self {
         self.idle_ttl = Some(ttl);
         self
     }
 
-    /// For clients that lose replies: within `grace`, and while its successor is unused, the token before the current
-    /// one is answered with that same successor again. Off by default: it delays the discovery of a stolen token.
-    #[must_use]
+    /// Tolerates lost responses: within `grace`, and while its successor is unused, a used token returns the same successor
+    /// again. Off by default, since it delays the discovery of a stolen token.
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
     }
 
-    /// Ends all sessions of a subject: the password changed, the account was closed. Returns how many there were.
+    /// Revokes all sessions of a subject, for instance when the password changed or the account was closed. Returns how many
+    /// there were. Issued access tokens remain valid until they expire.
     ///
     /// # Errors
-    /// When the store failed; then it is not known whether they ended.
+    /// When the store failed. Some sessions may live on, so call it again.
     pub async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        self.store.revoke_subject(subject).await
+        self.store.revoke_subject(subject).await.map_err(StoreError::new)
     }
 
     pub(crate) async fn begin(
         &self,
         identity: &Identity,
-        client_id: Option<&str>,
+        client: Option<&Client>,
         scope: &Scope,
         budget: &StoreBudget,
-    ) -> Result<Secret, StoreError> {
+    ) -> Result<Secret, TokenError> {
         let token = RefreshToken { id: FamilyId(random()?), secret: Zeroizing::new(random()?) };
         let idle_ttl = self.idle_ttl.map_or(self.absolute_ttl, |ttl| ttl.min(self.absolute_ttl));
         let mut family = Family::new(token.hash(), identity.subject(), self.absolute_ttl, idle_ttl);
-        family.client_id = client_id.map(str::to_owned);
+        family.client_id = client.map(|client| client.id().to_owned());
         family.scope = scope.clone();
         family.security_stamp = identity.security_stamp().map(str::to_owned);
         budget.spend(|deadline| self.store.insert(token.id, family, deadline)).await?;
         Ok(token.encode())
     }
 
-    pub(crate) async fn find(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Option<Family>, StoreError> {
+    pub(crate) async fn find(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Option<Family>, TokenError> {
         budget.spend(|deadline| self.store.find(token.id, deadline)).await
     }
 
-    pub(crate) async fn revoke(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<(), StoreError> {
+    pub(crate) async fn revoke(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<(), TokenError> {
         budget.spend(|deadline| self.store.revoke(token.id, deadline)).await
     }
 
-    /// The successor that was already handed out for `token`, where the grace period allows to repeat it.
+    /// The successor that `token` already has, if the grace period allows returning it again.
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
         let previous = family.previous.as_ref()?;
         let fresh = self.grace.is_some_and(|grace| previous.age <= grace);
@@ -103,50 +119,39 @@ impl RefreshTokens {
         same(&successor.hash(), &family.current).then(|| successor.encode())
     }
 
-    /// Spends `token`, if it is still current.
-    pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Turn, StoreError> {
+    /// Replaces `token` with a successor, if it is still current.
+    pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Rotated, TokenError> {
         let next = RefreshToken { id: token.id, secret: Zeroizing::new(random()?) };
         let mut successor = Successor::new(next.hash());
         if self.grace.is_some() {
             successor = successor.with_sealed(token.seal(&next.secret).to_vec());
         }
-        let rotated = budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await?;
-        match rotated {
-            Rotation::Rotated => Ok(Turn::Taken(next.encode())),
-            Rotation::Mismatch => {
-                // A use at the same moment was first: the grace period is for that, too.
-                if self.grace.is_none() {
-                    return Ok(Turn::Spent);
-                }
-                let Some(family) = self.find(token, budget).await? else { return Ok(Turn::Gone) };
-                Ok(self.repeat(token, &family).map_or(Turn::Spent, Turn::Taken))
+        match budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await? {
+            Rotation::Rotated => Ok(Rotated::To(next.encode())),
+            // Another use at the same moment came first, which the grace period covers, too.
+            Rotation::Mismatch if self.grace.is_some() => {
+                let Some(family) = self.find(token, budget).await? else { return Ok(Rotated::Gone) };
+                Ok(self.repeat(token, &family).map_or(Rotated::Reused, Rotated::To))
             }
-            Rotation::Gone => Ok(Turn::Gone),
+            Rotation::Mismatch => Ok(Rotated::Reused),
+            Rotation::Gone => Ok(Rotated::Gone),
         }
     }
 }
 
-/// What became of a token that was to be used.
-pub(crate) enum Turn {
-    /// It was, now or within the grace period, and this is its successor.
-    Taken(Secret),
-    /// Another use was first.
-    Spent,
-    /// The line has ended meanwhile.
+/// The result of using a token.
+pub(crate) enum Rotated {
+    /// Its successor.
+    To(Secret),
+    /// The token was used before.
+    Reused,
+    /// The family has ended.
     Gone,
 }
 
-impl fmt::Debug for RefreshTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshTokens")
-            .field("absolute_ttl", &self.absolute_ttl)
-            .field("idle_ttl", &self.idle_ttl)
-            .field("grace", &self.grace)
-            .finish_non_exhaustive()
-    }
-}
+debug_only!(RefreshTokens { absolute_ttl, idle_ttl, grace });
 
-/// A refresh token as the client holds it: 64 characters, of which nothing can be read.
+/// A refresh token as the client has it: 64 opaque characters.
 pub(crate) struct RefreshToken {
     id: FamilyId,
     secret: Zeroizing<[u8; 32]>,
@@ -175,11 +180,10 @@ impl RefreshToken {
         same(&self.hash(), &family.current)
     }
 
-    /// Seals or opens a successor: each secret is used as a pad for one other secret only.
+    /// Seals or opens a successor. Each secret is the pad of one other secret only.
     fn seal(&self, other: &[u8; 32]) -> [u8; 32] {
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.secret.as_slice()) else { return [0; 32] };
-        let pad: Zeroizing<[u8; 32]> =
-            Zeroizing::new(mac.chain_update("refresh token successor").finalize().into_bytes().into());
+        let mac = hmac(self.secret.as_slice()).chain_update("refresh token successor");
+        let pad: Zeroizing<[u8; 32]> = Zeroizing::new(mac.finalize().into_bytes().into());
         let mut sealed = *other;
         sealed.iter_mut().zip(pad.iter()).for_each(|(byte, pad)| *byte ^= pad);
         sealed
@@ -190,8 +194,8 @@ fn same(one: &SecretHash, other: &SecretHash) -> bool {
     one.0.ct_eq(&other.0).into()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+fn random<const N: usize>() -> Result<[u8; N], TokenError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(StoreError::new)?;
+    getrandom::fill(&mut bytes).map_err(|cause| TokenError::from_cause("no random bytes", cause.into()))?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Replies as HTTP: RFC 6749, sections 5.1 and 5.2.
+//! Responses: RFC 6749, sections 5.1 and 5.2.
 
 use std::time::Duration;
 
@@ -11,11 +11,20 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::error::TokenError;
-use crate::scope::Scope;
-use crate::{secret::Secret, token::IssuedToken};
+use crate::{
+    error::{InvalidConfig, TokenError},
+    scope::Scope,
+    secret::Secret,
+    token::IssuedToken,
+};
 
-/// What a reply of tokens has beside them and their scope: the names of its members, and a number.
+/// Renders an error in an API's own format.
+pub(crate) type RenderError = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;
+
+/// Renders tokens in an API's own format.
+pub(crate) type RenderToken = dyn Fn(&TokenResponse) -> Response<Bytes> + Send + Sync;
+
+/// Room for the names of the members and a number, beside the tokens and the scope.
 const ROOM_FOR_THE_REST: usize = 128;
 
 #[derive(Serialize)]
@@ -28,7 +37,24 @@ struct Body<'a> {
     scope: &'a str,
 }
 
-/// What a successful token request is answered with (RFC 6749, section 5.1).
+/// A successful response of the token endpoint (RFC 6749, section 5.1), for
+/// [`with_token_response`](crate::AuthorizationServer::with_token_response).
+///
+/// ```
+/// use http::Response;
+/// use serde_json::json;
+/// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, TokenResponse, Verdict};
+///
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_token_response(
+///     |response: &TokenResponse| {
+///         assert!(response.refresh_token().is_none());
+///         let body = json!({ "jwt": response.access_token().expose(), "seconds": response.expires_in().as_secs() });
+///         Response::new(body.to_string().into())
+///     },
+/// );
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
 #[derive(Debug)]
 pub struct TokenResponse {
     pub(crate) issued: IssuedToken,
@@ -38,25 +64,21 @@ pub struct TokenResponse {
 
 impl TokenResponse {
     /// The access token.
-    #[must_use]
     pub fn access_token(&self) -> &Secret {
         &self.issued.token
     }
 
-    /// How long the access token is good.
-    #[must_use]
+    /// The lifetime of the access token.
     pub fn expires_in(&self) -> Duration {
         self.issued.expires_in
     }
 
-    /// What was granted.
-    #[must_use]
+    /// The scope that was granted.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// The refresh token, where the endpoint hands them out.
-    #[must_use]
+    /// The refresh token, if the server issues them.
     pub fn refresh_token(&self) -> Option<&Secret> {
         self.refresh_token.as_ref()
     }
@@ -69,39 +91,57 @@ impl TokenResponse {
             refresh_token: self.refresh_token.as_ref().map(Secret::expose),
             scope: self.scope.as_str(),
         };
-        // Room for all of it at once: a buffer that grows would leave copies of the tokens behind.
+        // Enough room at once: growing would leave copies of the tokens behind.
         let texts = [body.access_token, body.refresh_token.unwrap_or_default(), body.scope];
         let room = texts.map(str::len).iter().sum::<usize>() + ROOM_FOR_THE_REST;
         let mut text = Zeroizing::new(Vec::with_capacity(room));
-        // Strings and a number can always be written to memory.
+        // Writing strings and a number to memory cannot fail.
         let _ = serde_json::to_writer(&mut *text, &body);
         whole(Bytes::from_owner(text))
+    }
+}
+
+/// The `realm` of a challenge.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Realm(Option<String>);
+
+impl Realm {
+    pub(crate) fn new(realm: &str) -> Result<Self, InvalidConfig> {
+        if realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            Ok(Self(Some(realm.to_owned())))
+        } else {
+            Err(InvalidConfig::new(format!("the realm {realm:?} may hold only printable ASCII without '\"' and '\\'")))
+        }
+    }
+
+    pub(crate) fn challenge(&self, scheme: &str, default: &str) -> String {
+        format!("{scheme} realm=\"{}\"", self.0.as_deref().unwrap_or(default))
     }
 }
 
 /// The JSON of RFC 6749, section 5.2.
 pub(crate) fn render_error(error: &TokenError) -> Response<Bytes> {
     let mut body = error.fields().clone();
-    body.insert("error".to_owned(), error.code().into());
+    if !error.code().is_empty() {
+        body.insert("error".to_owned(), error.code().into());
+    }
     body.insert("error_description".to_owned(), error.description().into());
     let mut response = json(&Value::Object(body));
     *response.status_mut() = error.status();
     response
 }
 
-/// Adds the headers that an error must carry, however it was rendered.
-pub(crate) fn complete_error(
-    error: &TokenError,
-    challenge: &HeaderValue,
-    response: Response<Bytes>,
-) -> Response<Bytes> {
+/// Adds the headers that an error of an endpoint must have, however it was rendered.
+pub(crate) fn complete_error(error: &TokenError, realm: &Realm, response: Response<Bytes>) -> Response<Bytes> {
     let mut response = uncached(response);
     let headers = response.headers_mut();
     if let Some(seconds) = error.retry_after_seconds() {
         headers.entry(RETRY_AFTER).or_insert_with(|| HeaderValue::from(seconds));
     }
-    if error.status() == 401 {
-        headers.entry(WWW_AUTHENTICATE).or_insert_with(|| challenge.clone());
+    if error.status() == 401
+        && let Ok(challenge) = HeaderValue::from_str(&realm.challenge("Basic", "token"))
+    {
+        headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
     }
     response
 }
@@ -116,7 +156,7 @@ fn whole(json: Bytes) -> Response<Bytes> {
     response
 }
 
-/// Adds what a reply with a token in it must carry.
+/// Adds the headers that a response with a token must have.
 pub(crate) fn uncached(mut response: Response<Bytes>) -> Response<Bytes> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -136,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_told_and_shown_as_it_is() {
+    fn a_token_response_is_rendered_as_json() {
         let response = granted(Some("refresh"));
         assert_eq!((response.access_token().expose(), response.expires_in().as_secs()), ("access", 900));
         assert_eq!(response.scope().as_str(), "a b");
@@ -152,25 +192,34 @@ mod tests {
     }
 
     #[test]
-    fn an_error_keeps_the_headers_of_who_rendered_it() {
-        let challenge = HeaderValue::from_static("Basic realm=\"token\"");
+    fn an_error_keeps_the_headers_that_its_renderer_set() {
+        let realm = Realm::new("token").unwrap();
         let bare = Response::new(Bytes::new());
-        let complete = complete_error(&TokenError::invalid_client(), &challenge, bare.clone());
-        assert_eq!(complete.headers()[WWW_AUTHENTICATE], challenge);
+        let complete = complete_error(&TokenError::invalid_client(), &realm, bare.clone());
+        assert_eq!(complete.headers()[WWW_AUTHENTICATE], "Basic realm=\"token\"");
         assert_eq!(
             (&complete.headers()[CACHE_CONTROL], &complete.headers()[PRAGMA]),
             (&"no-store".parse().unwrap(), &"no-cache".parse().unwrap())
         );
         let later = TokenError::too_many_attempts(Duration::from_secs(7));
-        let complete = complete_error(&later, &challenge, bare);
+        let complete = complete_error(&later, &realm, bare);
         assert_eq!(complete.headers()[RETRY_AFTER], "7");
         assert!(!complete.headers().contains_key(WWW_AUTHENTICATE));
 
         let own =
             Response::builder().header(WWW_AUTHENTICATE, "Own").header(RETRY_AFTER, "3").body(Bytes::new()).unwrap();
         let error = TokenError::invalid_client().with_retry_after(Duration::from_secs(7));
-        let complete = complete_error(&error, &challenge, own);
+        let complete = complete_error(&error, &realm, own);
         assert_eq!(complete.headers()[WWW_AUTHENTICATE], "Own");
         assert_eq!(complete.headers()[RETRY_AFTER], "3");
+    }
+
+    #[test]
+    fn a_realm_is_printable_or_an_error_that_names_it() {
+        assert_eq!(Realm::new(" members' ~ area").unwrap().challenge("Basic", ""), "Basic realm=\" members' ~ area\"");
+        for realm in ["a\"b", "a\\b", "a\nb", "\u{1F}", "\u{7F}", "é"] {
+            let error = Realm::new(realm).unwrap_err().to_string();
+            assert!(error.contains(&format!("{realm:?}")), "{error}");
+        }
     }
 }

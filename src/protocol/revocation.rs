@@ -6,79 +6,91 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::Response;
 use serde_json::json;
 
 use super::{
     client::Client,
     client_policy::ClientPolicy,
-    form::Form,
     refresh_token::{RefreshToken, RefreshTokens},
+    request::{Endpoint, Request},
     response,
 };
-use crate::error::TokenError;
-use crate::error::store_unavailable;
 use crate::{
+    error::{BoxFuture, TokenError},
     observe,
-    store::{DynDenyList, StoreBudget},
+    store::DenyList,
     token::{LONGEST_LEEWAY, TokenValidator},
 };
 
-/// Those of introspection, too (RFC 7662, section 2.1).
-pub(crate) const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
-/// Parameters that must not be in the query string.
-pub(crate) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
+/// The parameters of introspection, too (RFC 7662, section 2.1).
+pub(super) const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
+pub(super) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
+pub(super) const REQUIRED: &[&str] = &["token"];
 
-pub(crate) const REQUIRED: &[&str] = &["token"];
-
-/// How long a token is denied, at most: as good as for ever, and small enough for any store to add to what its clock says.
+/// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Everything that a revocation request is decided by.
+/// What a revocation request is decided by.
 #[derive(Clone)]
 pub(crate) struct Revocation {
-    pub(crate) refresh: RefreshTokens,
     pub(crate) policy: ClientPolicy,
-    pub(crate) access: Option<Arc<dyn TokenValidator>>,
-    pub(crate) deny_list: Option<Arc<dyn DynDenyList>>,
+    pub(crate) refresh: Option<RefreshTokens>,
+    pub(crate) validator: Arc<dyn TokenValidator>,
+    pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+}
+
+impl Endpoint for Revocation {
+    fn parameters(&self) -> &'static [&'static str] {
+        PARAMETERS
+    }
+
+    fn not_in_query(&self) -> &'static [&'static str] {
+        NOT_IN_QUERY
+    }
+
+    fn required(&self) -> &'static [&'static str] {
+        REQUIRED
+    }
+
+    fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
+        Box::pin(async move {
+            let client = self.policy.authenticate(request).await?;
+            let token = request.required("token")?.expose();
+            // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
+            if !self.revoke_refresh_token(token, client.as_ref(), request).await? {
+                self.revoke_access_token(token, client.as_ref(), request).await?;
+            }
+            Ok(response::uncached(response::json(&json!({}))))
+        })
+    }
 }
 
 impl Revocation {
-    pub(crate) async fn decide(&self, parts: &Parts, body: &[u8], budget: &StoreBudget) -> Result<(), TokenError> {
-        let form = Form::parse(body, PARAMETERS)?;
-        let client = self.policy.authenticate(parts, &form, budget).await?;
-        let text = form.get("token").ok_or_else(|| TokenError::missing(REQUIRED.to_vec()))?.expose();
-        // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
-        if let Some(token) = RefreshToken::parse(text)
-            && self.revoke_refresh(&token, client.as_ref(), budget).await?
-        {
-            return Ok(());
-        }
-        self.revoke_access(text, client.as_ref(), budget).await
-    }
-
-    /// Whether there was such a token: one of the same form may still be an access token.
-    async fn revoke_refresh(
+    /// False if there was no such token: an access token may have the same form.
+    async fn revoke_refresh_token(
         &self,
-        token: &RefreshToken,
+        text: &str,
         client: Option<&Client>,
-        budget: &StoreBudget,
+        request: &Request,
     ) -> Result<bool, TokenError> {
-        let family = self.refresh.find(token, budget).await.map_err(|error| store_unavailable(&error))?;
-        let Some(family) = family else { return Ok(false) };
+        let (Some(tokens), Some(token)) = (&self.refresh, RefreshToken::parse(text)) else { return Ok(false) };
+        let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
-        self.refresh.revoke(token, budget).await.map_err(|error| store_unavailable(&error))?;
+        tokens.revoke(&token, &request.budget).await?;
         observe::audit("revoke", Some(&family.subject), family.client_id.as_deref());
         Ok(true)
     }
 
-    async fn revoke_access(&self, text: &str, client: Option<&Client>, budget: &StoreBudget) -> Result<(), TokenError> {
-        let Some(access) = &self.access else {
-            // A 200 would promise what does not happen, should this be an access token (section 2.2.1).
-            return if is_jws(text) { Err(TokenError::unsupported_token_type()) } else { Ok(()) };
-        };
-        let Ok(token) = access.validate(text) else { return Ok(()) };
+    async fn revoke_access_token(
+        &self,
+        text: &str,
+        client: Option<&Client>,
+        request: &Request,
+    ) -> Result<(), TokenError> {
+        let Ok(token) = self.validator.validate(text) else { return Ok(()) };
         check_client(client, token.client_id())?;
+        // A 200 would promise what cannot happen (RFC 7009, section 2.2.1).
         let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
             return Err(TokenError::unsupported_token_type());
         };
@@ -86,21 +98,14 @@ impl Revocation {
             Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST_DENIAL),
             None => LONGEST_DENIAL,
         };
-        // Longer than the token lives, by what a guard may allow.
-        let ttl = left + LONGEST_LEEWAY;
-        let denied = budget.spend(|deadline| deny_list.deny(id, ttl, deadline)).await;
-        denied.map_err(|error| store_unavailable(&error))?;
+        // Longer than the token lives, by the leeway that a guard may allow.
+        request.budget.spend(|deadline| deny_list.deny(id, left + LONGEST_LEEWAY, deadline)).await?;
         observe::audit("revoke", Some(token.subject()), token.client_id());
         Ok(())
     }
 }
 
-/// Whether it has the form of a signed JWT (RFC 7515, section 3.1).
-fn is_jws(text: &str) -> bool {
-    text.split('.').count() == 3
-}
-
-/// A client that identified itself may revoke its own tokens only (RFC 7009, section 2.1).
+/// A client may revoke its own tokens only (RFC 7009, section 2.1).
 fn check_client(client: Option<&Client>, owner: Option<&str>) -> Result<(), TokenError> {
     match client {
         Some(client) if owner != Some(client.id()) => {
@@ -108,8 +113,4 @@ fn check_client(client: Option<&Client>, owner: Option<&str>) -> Result<(), Toke
         }
         _ => Ok(()),
     }
-}
-
-pub(crate) fn revoked() -> Response<Bytes> {
-    response::uncached(response::json(&json!({})))
 }

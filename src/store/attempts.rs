@@ -1,176 +1,173 @@
-//! Where failed attempts are counted.
+//! The store that counts failed attempts.
 
 use std::{
-    fmt,
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::error::{BoxFuture, StoreError};
+use super::StoreFuture;
+use crate::secret::debug_only;
 
-/// What attempts are counted by: an HMAC of the account, the address, or both, so that keys have one size and say
-/// nothing to who reads the store.
+/// What attempts are counted by: an HMAC of the account, the address, or both. All keys have the same size, and whoever
+/// reads the store learns no names.
+///
+/// ```
+/// use tower_oauth2_password::store::AttemptKey;
+///
+/// assert_eq!(format!("{:?}", AttemptKey([7; 16])), "AttemptKey");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttemptKey(pub [u8; 16]);
 
-impl fmt::Debug for AttemptKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AttemptKey")
-    }
-}
+debug_only!(AttemptKey {});
 
-/// How many failures are allowed within how long: a sliding window.
+/// How many failures are allowed, and for how long each of them counts: a sliding window.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::store::AttemptLimit;
+///
+/// let limit = AttemptLimit { failures: 10, window: Duration::from_secs(60) };
+/// assert_eq!(limit.failures, 10);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptLimit {
-    /// The number of failures after which further attempts are held.
+    /// After so many failures, further attempts are blocked.
     pub failures: u32,
     /// How long a failure counts.
     pub window: Duration,
 }
 
-/// How long a place is kept for a check that is never settled.
-pub(super) const RESERVATION_LEASE: Duration = Duration::from_secs(30);
+/// How long a slot stays reserved for an attempt that is never settled.
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-/// Names one reservation; random, so that processes need not agree on it. None is reserved twice.
+/// Identifies one reservation. It is random, so that processes need not agree on it, and is used once.
 pub type ReservationId = u64;
 
-/// What became of the wish to try.
+/// One slot of a limit, for one attempt.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::store::{AttemptKey, AttemptLimit, Slot};
+///
+/// let limit = AttemptLimit { failures: 10, window: Duration::from_secs(60) };
+/// let slot = Slot { key: AttemptKey([7; 16]), id: 1, limit };
+/// assert_eq!(slot.limit.failures, 10);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// What the attempt counts by.
+    pub key: AttemptKey,
+    /// The reservation.
+    pub id: ReservationId,
+    /// The limit for this key.
+    pub limit: AttemptLimit,
+}
+
+/// The answer to an attempt that asks for a slot.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::store::Reservation;
+///
+/// let blocked = Reservation::Blocked { retry_after: Duration::from_secs(60) };
+/// assert_ne!(blocked, Reservation::Busy);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reservation {
-    /// A place is taken; it must be settled.
+    /// The slot is reserved and must be settled.
     Reserved,
-    /// Failures and checks under way together fill the limit: a place may come free any moment.
+    /// Failures and attempts in progress together fill the limit. A slot may become free at any moment.
     Busy,
     /// The failures alone fill the limit.
-    Held {
-        /// Until the oldest failure stops counting.
+    Blocked {
+        /// The time until the oldest failure stops counting.
         retry_after: Duration,
     },
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
+///
+/// ```
+/// use tower_oauth2_password::store::AttemptOutcome;
+///
+/// assert_ne!(AttemptOutcome::Failed, AttemptOutcome::Released);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
-    /// The credentials were wrong: the place becomes a failure.
+    /// The credentials were wrong: the slot becomes a failure.
     Failed,
-    /// The credentials were right: the place is given back and the failures under this key are forgotten.
+    /// The credentials were right: the slot becomes free, and the failures under this key are deleted.
     Succeeded,
-    /// Nothing was learned (shed, broken, or right under a key that a success does not clear): the place is given back.
+    /// Nothing was decided (overload, an outage), or a success does not clear this key: the slot becomes free.
     Released,
 }
 
 /// Counts failed attempts.
 ///
 /// # Contract
-/// - `reserve` is one atomic step, also across processes: failures and open reservations under one key never exceed the
-///   limit. `Held` neither adds a failure nor makes the hold longer.
-/// - A failure counts for `limit.window` from its settlement. A reservation that is never settled (a crash) is given back
-///   after at most 30 seconds.
-/// - Memory is bounded whatever the number of keys; an entry at its limit is never dropped to make room.
-/// - Time is the store's own and does not follow steps of the wall clock of this machine.
-/// - `deadline` is when the caller gives up: a call takes no effect after it, and one that comes late is an `Err`.
-/// - An `Err` means that it is not known whether the call took effect.
+/// 1. `reserve` is one atomic step, also across processes. Failures and reservations under one key never exceed the
+///    limit. `Blocked` neither adds a failure nor extends the block.
+/// 2. A failure counts for `limit.window` from the moment that it was settled. A reservation that is never settled (a crash)
+///    ends after 30 seconds at most.
+/// 3. Memory is bounded, whatever the number of keys. An entry at its limit is never evicted.
+/// 4. Time is the store's own, and does not follow steps of this machine's wall clock.
+/// 5. A call has no effect after its `deadline`, and one that comes later is an error.
+/// 6. After an error it is unknown whether the call took effect.
+///
+/// ```
+/// use std::time::Instant;
+/// use tower_oauth2_password::store::{AttemptOutcome, AttemptStore, Reservation, Slot, StoreFuture};
+///
+/// /// Counts nothing.
+/// struct Unlimited;
+///
+/// impl AttemptStore for Unlimited {
+///     fn reserve(&self, _slot: Slot, _deadline: Instant) -> StoreFuture<'_, Reservation> {
+///         Box::pin(async { Ok(Reservation::Reserved) })
+///     }
+///
+///     fn settle(&self, _slot: Slot, _outcome: AttemptOutcome, _deadline: Instant) -> StoreFuture<'_, ()> {
+///         Box::pin(async { Ok(()) })
+///     }
+/// }
+///
+/// # use std::time::Duration;
+/// # use tower_oauth2_password::store::{AttemptKey, AttemptLimit};
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let limit = AttemptLimit { failures: 0, window: Duration::ZERO };
+/// let slot = Slot { key: AttemptKey([7; 16]), id: 1, limit };
+/// assert_eq!(Unlimited.reserve(slot, Instant::now()).await?, Reservation::Reserved);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 pub trait AttemptStore: Send + Sync + 'static {
-    /// Takes a place under `key`, if the limit allows it.
-    fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Reservation, StoreError>> + Send;
+    /// Reserves a slot, if the limit allows it.
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation>;
 
-    /// Says what became of a reserved place. Unknown ids are ignored, except that `Succeeded` still clears and `Failed`
-    /// still counts.
-    fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Records the outcome of an attempt. For an unknown reservation `Succeeded` still clears and `Failed` still counts.
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()>;
 
-    /// Gives a place back when the caller has gone, without waiting: called from `drop`. The default leaves it to the
-    /// 30 seconds of the contract.
-    fn abandon(&self, key: AttemptKey, id: ReservationId) {
-        let _ = (key, id);
+    /// Frees a slot whose request was cancelled. It is called from `drop` and must not wait. The default does nothing: the
+    /// reservation ends after 30 seconds.
+    fn abandon(&self, slot: Slot) {
+        let _ = slot;
     }
 }
 
-impl<S: AttemptStore> AttemptStore for Arc<S> {
-    fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Reservation, StoreError>> + Send {
-        S::reserve(self, key, id, limit, deadline)
+impl<S: AttemptStore + ?Sized> AttemptStore for Arc<S> {
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        S::reserve(self, slot, deadline)
     }
 
-    fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        S::settle(self, key, id, limit, outcome, deadline)
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        S::settle(self, slot, outcome, deadline)
     }
 
-    fn abandon(&self, key: AttemptKey, id: ReservationId) {
-        S::abandon(self, key, id);
-    }
-}
-
-/// `AttemptStore` with its futures boxed, so that the endpoint can hold any of them.
-pub(crate) trait DynAttemptStore: Send + Sync {
-    fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<Reservation, StoreError>>;
-    fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
-    fn abandon(&self, key: AttemptKey, id: ReservationId);
-}
-
-impl<S: AttemptStore> DynAttemptStore for S {
-    fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<Reservation, StoreError>> {
-        Box::pin(AttemptStore::reserve(self, key, id, limit, deadline))
-    }
-
-    fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(AttemptStore::settle(self, key, id, limit, outcome, deadline))
-    }
-
-    fn abandon(&self, key: AttemptKey, id: ReservationId) {
-        AttemptStore::abandon(self, key, id);
+    fn abandon(&self, slot: Slot) {
+        S::abandon(self, slot);
     }
 }

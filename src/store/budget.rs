@@ -1,176 +1,140 @@
-//! One budget of time for all that one request asks of its stores.
+//! One budget of time for all store calls of one request.
 
 use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::pin,
+    future::Future,
     sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
+    time::{Duration, Instant as StdInstant},
 };
+
+use tokio::time::Instant;
 
 use crate::{
-    error::StoreError,
-    sync::{Mutex, lock},
-    timer,
+    error::{BoxError, TokenError},
+    sync::{Mutex, lock, timeout_at},
 };
 
-/// How long a request waits for its stores unless told otherwise.
-pub(crate) const STORE_TIME_BUDGET: Duration = Duration::from_millis(500);
+/// The default.
+pub(crate) const STORE_BUDGET: Duration = Duration::from_millis(500);
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A store that keeps its deadline may say why it failed.
-const LAST_WORDS: Duration = Duration::from_millis(20);
+/// A store that keeps its deadline gets this much longer to say why it failed.
+const GRACE: Duration = Duration::from_millis(20);
 
-/// What is left of the time, from 10 ms to a minute, that one request may wait for its stores. Calls at the same time are
-/// counted once; what lies between calls, such as a password hash, is not counted.
-#[derive(Clone)]
-pub(crate) struct StoreBudget(Arc<Mutex<State>>);
-
-struct State {
-    left: Duration,
-    waiting: usize,
-    since: Instant,
-}
+/// What is left of the time, 10 ms to a minute, that one request may wait for its stores. Only the calls count, not the
+/// time between them, such as a password hash. A request makes one call at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreBudget(Arc<Mutex<Duration>>);
 
 impl StoreBudget {
     pub(crate) fn new(total: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State { left: total.clamp(SHORTEST, LONGEST), waiting: 0, since: Instant::now() })))
+        Self(Arc::new(Mutex::new(total.clamp(SHORTEST, LONGEST))))
     }
 
-    /// Makes a call, given its deadline, and ends it a moment later whatever the store does.
-    pub(crate) async fn spend<T, F>(&self, call: impl FnOnce(Instant) -> F) -> Result<T, StoreError>
+    /// Makes a call, passes it its deadline, and gives up a moment later. An error is logged, and becomes a 503 unless it is
+    /// a [`TokenError`].
+    pub(crate) async fn spend<T, F>(&self, call: impl FnOnce(StdInstant) -> F) -> Result<T, TokenError>
     where
-        F: Future<Output = Result<T, StoreError>>,
+        F: Future<Output = Result<T, BoxError>>,
     {
-        let wait = Wait::begin(self);
-        if wait.time.is_zero() {
-            return Err(StoreError::new("the request's time for its stores is used up"));
+        let left = *lock(&self.0);
+        if left.is_zero() {
+            return Err(failed("the request has used up its time for stores".into()));
         }
-        let mut call = pin!(call(wait.since + wait.time));
-        let mut over = pin!(timer::sleep(wait.time + LAST_WORDS));
-        poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Pending => over.as_mut().poll(cx).map(|()| Err(StoreError::new("the store did not answer in time"))),
-            answered => answered,
-        })
-        .await
-    }
-}
-
-impl fmt::Debug for StoreBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreBudget").field("left", &lock(&self.0).left).finish_non_exhaustive()
-    }
-}
-
-/// One call under way; dropping it stops the clock if it was the last.
-struct Wait<'a> {
-    budget: &'a StoreBudget,
-    since: Instant,
-    time: Duration,
-}
-
-impl<'a> Wait<'a> {
-    fn begin(budget: &'a StoreBudget) -> Self {
-        let now = Instant::now();
-        let mut state = lock(&budget.0);
-        if state.waiting == 0 {
-            state.since = now;
+        let begun = Instant::now();
+        let _spent = OnDrop(|| *lock(&self.0) = left.saturating_sub(begun.elapsed()));
+        let deadline = begun + left;
+        match timeout_at(deadline + GRACE, call(deadline.into_std())).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(no_answer) => Err(failed(no_answer.into())),
         }
-        state.waiting += 1;
-        let time = state.left.saturating_sub(now.saturating_duration_since(state.since));
-        Self { budget, since: now, time }
     }
 }
 
-impl Drop for Wait<'_> {
+fn failed(cause: BoxError) -> TokenError {
+    TokenError::from_cause("a store failed", cause)
+}
+
+/// Also a call that is dropped has spent its time.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
-        let mut state = lock(&self.budget.0);
-        state.waiting -= 1;
-        if state.waiting == 0 {
-            state.left = state.left.saturating_sub(state.since.elapsed());
-        }
+        (self.0)();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
-    use crate::join::join;
+    use crate::sync::sleep;
 
-    const SHORT: Duration = Duration::from_millis(60);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    async fn answers_after(wait: Duration) -> Result<(), StoreError> {
-        timer::sleep(wait).await;
+    async fn answers_after(wait: Duration) -> Result<(), BoxError> {
+        sleep(wait).await?;
         Ok(())
     }
 
     fn left(budget: &StoreBudget) -> Duration {
-        lock(&budget.0).left
+        *lock(&budget.0)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn calls_share_one_time_and_what_lies_between_is_not_counted() {
-        let budget = StoreBudget::new(SHORT * 20);
-        budget.spend(|_| answers_after(SHORT)).await.unwrap();
-        let after_one = left(&budget);
-        assert!(after_one <= SHORT * 19, "{after_one:?}");
-        timer::sleep(SHORT).await;
-        assert_eq!(left(&budget), after_one);
-        let other = budget.clone();
-        other.spend(|_| answers_after(SHORT)).await.unwrap();
-        assert!(left(&budget) + SHORT <= after_one, "a clone spends the same time");
+        let budget = StoreBudget::new(10 * SECOND);
+        budget.spend(|_| answers_after(SECOND)).await.unwrap();
+        assert_eq!(left(&budget), 9 * SECOND);
+        sleep(SECOND).await.unwrap();
+        let clone = budget.clone();
+        clone.spend(|_| answers_after(SECOND)).await.unwrap();
+        assert_eq!(left(&budget), 8 * SECOND);
     }
 
-    #[tokio::test]
-    async fn calls_at_once_are_counted_once() {
-        let budget = StoreBudget::new(SHORT * 100);
-        let begun = Instant::now();
-        let (one, other) =
-            join(budget.spend(|_| answers_after(SHORT)), budget.spend(|_| answers_after(SHORT * 2))).await;
-        assert!(one.is_ok() && other.is_ok());
-        let spent = SHORT * 100 - left(&budget);
-        assert!(spent >= SHORT * 2 && spent <= begun.elapsed(), "{spent:?}");
-    }
-
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_later_call_gets_what_is_left_and_none_is_made_after_the_end() {
-        let budget = StoreBudget::new(SHORT);
-        let total = Instant::now() + SHORT;
-        let deadline = budget.spend(async |deadline| Ok(deadline)).await.unwrap();
-        assert!(deadline >= total);
-        assert!(budget.spend(|_| answers_after(SHORT * 100)).await.is_err());
+        let budget = StoreBudget::new(SECOND);
+        let end = (Instant::now() + SECOND).into_std();
+        assert_eq!(budget.spend(async |deadline| Ok(deadline)).await.unwrap(), end);
+        assert_eq!(budget.spend(|_| answers_after(2 * SECOND)).await.unwrap_err().status(), 503);
         let mut called = false;
         let late = budget.spend(|_| {
             called = true;
             answers_after(Duration::ZERO)
         });
-        assert!(late.await.is_err());
+        assert_eq!(late.await.unwrap_err().status(), 503);
         assert!(!called);
     }
 
-    #[tokio::test]
-    async fn a_store_that_never_answers_is_not_waited_for() {
-        let budget = StoreBudget::new(SHORT);
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_never_ends_is_given_up_a_moment_after_its_deadline() {
+        let budget = StoreBudget::new(SECOND);
         let begun = Instant::now();
-        assert!(budget.spend(|_| std::future::pending::<Result<(), StoreError>>()).await.is_err());
-        assert!(begun.elapsed() >= SHORT);
+        assert!(budget.spend(|_| std::future::pending::<Result<(), BoxError>>()).await.is_err());
+        let waited = begun.elapsed();
+        assert!(waited >= SECOND + GRACE && waited <= SECOND + 2 * GRACE, "{waited:?}");
         assert!(left(&budget).is_zero());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_call_has_spent_its_time() {
+        let budget = StoreBudget::new(10 * SECOND);
+        let mut call = Box::pin(budget.spend(|_| std::future::pending::<Result<(), BoxError>>()));
+        assert!(call.as_mut().now_or_never().is_none());
+        tokio::time::advance(SECOND).await;
+        drop(call);
+        assert_eq!(left(&budget), 9 * SECOND);
+    }
+
     #[tokio::test]
-    async fn a_call_that_is_dropped_stops_the_clock() {
-        let budget = StoreBudget::new(SHORT * 100);
-        {
-            let mut call = pin!(budget.spend(|_| std::future::pending::<Result<(), StoreError>>()));
-            poll_fn(|cx| {
-                assert!(call.as_mut().poll(cx).is_pending());
-                Poll::Ready(())
-            })
-            .await;
-        }
-        assert_eq!(lock(&budget.0).waiting, 0);
+    async fn an_error_of_a_store_is_a_503_unless_it_is_a_token_error() {
+        let budget = StoreBudget::new(SECOND);
+        let fail = |cause: BoxError| budget.spend(move |_| async move { Err::<(), _>(cause) });
+        assert_eq!(fail("no route to 192.0.2.7".into()).await.unwrap_err().code(), "temporarily_unavailable");
+        let own = TokenError::custom("quota", "Your quota is used up");
+        assert_eq!(fail(own.into()).await.unwrap_err().code(), "quota");
     }
 }

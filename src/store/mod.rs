@@ -1,7 +1,13 @@
 //! State that outlives a request: refresh token families, failed attempts, revoked access tokens.
 //!
-//! Each kind is a trait with an implementation in memory and, behind the feature `redis`, one in Redis. The contract of
-//! each trait is checked by the package `tower-oauth2-password-testkit`, which your own store can run, too.
+//! 1. Each kind of state has one trait: [`RefreshStore`], [`AttemptStore`], [`DenyList`]. Its documentation is a contract.
+//! 2. The memory stores serve one process. They are bounded, and what they hold is gone when the process ends.
+//! 3. The [Redis stores](redis) serve several processes (feature `redis`).
+//! 4. The package `tower-oauth2-password-testkit` checks the contract of your own store.
+//!
+//! A request waits 500 ms for all its stores together, unless
+//! [`with_store_budget`](crate::AuthorizationServer::with_store_budget) sets another time. Each call gets the deadline that
+//! is left.
 
 mod attempts;
 mod budget;
@@ -13,23 +19,40 @@ mod refresh;
 
 use std::time::Instant;
 
-pub(crate) use self::{
-    attempts::DynAttemptStore,
-    budget::{STORE_TIME_BUDGET, StoreBudget},
-    deny_list::DynDenyList,
-    refresh::DynRefreshStore,
-};
+pub(crate) use self::budget::{STORE_BUDGET, StoreBudget};
 pub use self::{
-    attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId},
+    attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot},
     deny_list::DenyList,
-    memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+    memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, MemoryStore},
     refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
 };
-use crate::error::StoreError;
+use crate::error::{BoxError, BoxFuture};
 
-/// An error once the caller has given up.
-pub(crate) fn in_time(deadline: Instant) -> Result<(), StoreError> {
-    if Instant::now() < deadline { Ok(()) } else { Err(StoreError::new("the call came after its deadline")) }
+/// What a store returns: a boxed future, so that a layer can hold any store.
+///
+/// ```
+/// use std::time::Instant;
+/// use tower_oauth2_password::store::StoreFuture;
+///
+/// fn ask<'a>(name: &'a str, deadline: Instant) -> StoreFuture<'a, usize> {
+///     Box::pin(async move {
+///         if Instant::now() >= deadline {
+///             return Err("too late".into());
+///         }
+///         Ok(name.len()) // ask your database, and use `?` on its errors
+///     })
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// assert!(ask("alice", Instant::now()).await.is_err());
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, BoxError>>;
+
+/// An error once the deadline has passed.
+pub(crate) fn in_time(deadline: Instant) -> Result<(), BoxError> {
+    if Instant::now() < deadline { Ok(()) } else { Err("the call came after its deadline".into()) }
 }
 
 #[cfg(test)]

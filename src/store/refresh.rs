@@ -1,42 +1,53 @@
-//! Where refresh token families live.
+//! The store for refresh token families.
 
 use std::{
-    fmt,
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::{
-    error::{BoxFuture, StoreError},
-    scope::Scope,
-};
+use super::StoreFuture;
+use crate::scope::Scope;
+use crate::secret::debug_only;
 
-/// Names a family: all refresh tokens that came from one login. 16 random bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// Identifies a family: all refresh tokens that descend from one login. 16 random bytes.
+///
+/// ```
+/// use tower_oauth2_password::store::FamilyId;
+///
+/// assert_eq!(format!("{:?}", FamilyId([7; 16])), "FamilyId", "whoever knows an id can revoke the family");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FamilyId(pub [u8; 16]);
 
-impl fmt::Debug for FamilyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FamilyId")
-    }
-}
+debug_only!(FamilyId {});
 
-/// SHA-256 of a refresh token's secret. Stores hold nothing from which a token could be made.
+/// SHA-256 of a refresh token's secret. A store holds nothing that a token could be made from.
+///
+/// ```
+/// use tower_oauth2_password::store::SecretHash;
+///
+/// assert_eq!(format!("{:?}", SecretHash([7; 32])), "SecretHash");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SecretHash(pub [u8; 32]);
 
-impl fmt::Debug for SecretHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretHash")
-    }
-}
+debug_only!(SecretHash {});
 
-/// One family, as a store keeps it: a login costs one record, however often its token rotates.
+/// One family: a login takes one record, however often its token rotates.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::store::{Family, SecretHash};
+///
+/// let hour = Duration::from_secs(3_600);
+/// let family = Family::new(SecretHash([7; 32]), "alice", 24 * hour, hour);
+/// assert_eq!((family.subject.as_str(), family.idle_ttl), ("alice", hour));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct Family {
-    /// The hash of the one secret that is good now.
+    /// The hash of the one secret that is valid now.
     pub current: SecretHash,
     /// The subject that logged in.
     pub subject: String,
@@ -46,17 +57,16 @@ pub struct Family {
     pub scope: Scope,
     /// The user's security stamp at login.
     pub security_stamp: Option<String>,
-    /// How long the family lives from now on, used or not. On [`find`](RefreshStore::find): what is left of it.
+    /// How long the family lives from now on, used or not. [`find`](RefreshStore::find) returns what is left of it.
     pub absolute_ttl: Duration,
-    /// How long it lives unused. Each rotation starts it anew, within the absolute lifetime.
+    /// How long the family lives unused. Each rotation restarts it, within the absolute lifetime.
     pub idle_ttl: Duration,
-    /// Set by the store once the token was rotated: the predecessor of `current`, for the grace period.
+    /// The predecessor of `current`, for the grace period. The store sets it at each rotation.
     pub previous: Option<Previous>,
 }
 
 impl Family {
     /// A family that begins now.
-    #[must_use]
     pub fn new(current: SecretHash, subject: impl Into<String>, absolute_ttl: Duration, idle_ttl: Duration) -> Self {
         Self {
             current,
@@ -72,127 +82,129 @@ impl Family {
 }
 
 /// The token before the current one.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::store::{Previous, SecretHash};
+///
+/// let previous = Previous::new(SecretHash([7; 32]), Vec::new(), Duration::from_secs(2));
+/// assert_eq!(previous.age.as_secs(), 2);
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Previous {
     /// The hash of its secret.
     pub secret: SecretHash,
-    /// The current secret, sealed under a key that only the holder of the previous token can derive. Empty where no
-    /// grace period is configured.
+    /// The current secret, sealed with a key that only the holder of the previous token can derive. Empty if there is no
+    /// grace period.
     pub sealed_successor: Vec<u8>,
-    /// How long ago it was rotated.
+    /// The time since it was rotated.
     pub age: Duration,
 }
 
 impl Previous {
-    /// What a store says of the token before the current one.
-    #[must_use]
+    /// What a store knows about the token before the current one.
     pub fn new(secret: SecretHash, sealed_successor: Vec<u8>, age: Duration) -> Self {
         Self { secret, sealed_successor, age }
     }
 }
 
-impl fmt::Debug for Previous {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Who has the spent token could unseal what is sealed.
-        f.debug_struct("Previous").field("age", &self.age).finish_non_exhaustive()
-    }
-}
+// The holder of the used token could open the seal.
+debug_only!(Previous { age });
 
-/// What follows a token that was just used.
+/// The secret that follows the one that was just used.
+///
+/// ```
+/// use tower_oauth2_password::store::{SecretHash, Successor};
+///
+/// assert!(Successor::new(SecretHash([7; 32])).sealed.is_empty(), "no grace period unless sealed");
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
+#[must_use]
 pub struct Successor {
     /// The hash of the new secret.
     pub secret: SecretHash,
-    /// See [`Previous::sealed_successor`]; to be kept until the next rotation.
+    /// The new secret, sealed. It becomes [`Previous::sealed_successor`] and stays until the next rotation.
     pub sealed: Vec<u8>,
 }
 
 impl Successor {
     /// A new secret, with nothing kept for a grace period.
-    #[must_use]
     pub fn new(secret: SecretHash) -> Self {
         Self { secret, sealed: Vec::new() }
     }
 
-    /// Keeps the new secret sealed for a grace period.
-    #[must_use]
+    /// Keeps the new secret, sealed, for a grace period.
     pub fn with_sealed(mut self, sealed: Vec<u8>) -> Self {
         self.sealed = sealed;
         self
     }
 }
 
-impl fmt::Debug for Successor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Successor").finish_non_exhaustive()
-    }
-}
+debug_only!(Successor {});
 
-/// How a rotation went.
+/// The result of a rotation.
+///
+/// ```
+/// use tower_oauth2_password::store::Rotation;
+///
+/// assert_ne!(Rotation::Mismatch, Rotation::Gone);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rotation {
-    /// The presented secret was current; the successor is now.
+    /// The presented secret was current, and the successor is now.
     Rotated,
-    /// The family is known, the presented secret is not current: the family was left as it is.
+    /// The family exists, but the presented secret is not current. The family is unchanged.
     Mismatch,
     /// The family is unknown, expired or revoked.
     Gone,
 }
 
-/// Keeps refresh token families.
+/// Stores refresh token families.
 ///
 /// # Contract
-/// - Each call is one atomic step: of any number of `rotate` calls with one secret, at most one is answered
-///   [`Rotation::Rotated`], also across processes.
-/// - A family is gone once its absolute or its idle lifetime is over, or it was revoked; nothing brings it back. A
-///   revocation that was answered `Ok` holds for every later call.
-/// - Time is the store's own and does not follow steps of the wall clock of this machine.
-/// - `deadline` is when the caller gives up: a call takes no effect after it, and one that comes late is an `Err`.
-/// - An `Err` means that it is not known whether the call took effect.
-/// - A future that is dropped may leave the call done or not done, never half done.
+/// 1. Each call is one atomic step, also across processes: of all `rotate` calls with one secret, at most one returns
+///    [`Rotation::Rotated`].
+/// 2. A family ends with its absolute or its idle lifetime, or when it is revoked. Nothing brings it back. Once `revoke`
+///    returned `Ok`, every later call sees it.
+/// 3. Time is the store's own, and does not follow steps of this machine's wall clock.
+/// 4. A call has no effect after its `deadline`, and one that comes later is an error.
+/// 5. After an error it is unknown whether the call took effect.
+/// 6. When a future is dropped, the call is done or not done, never half done.
+///
+/// [`MemoryRefreshStore`](super::MemoryRefreshStore) shows how the calls follow each other.
 pub trait RefreshStore: Send + Sync + 'static {
     /// Begins a family.
-    fn insert(
-        &self,
-        id: FamilyId,
-        family: Family,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()>;
 
-    /// Looks a family up, without using it.
-    fn find(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send;
+    /// Returns a family, and does not count as a use.
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
 
-    /// Replaces the current secret `presented` by `successor`, if it is current.
+    /// Replaces the secret `presented` with `successor`, if it is current.
     fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Rotation, StoreError>> + Send;
+    ) -> StoreFuture<'_, Rotation>;
 
-    /// Ends a family. `Ok` also where there is none.
-    fn revoke(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Ends a family. An unknown one is no error.
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
 
-    /// Ends all families of a subject, and says how many there were. An application calls it, not a request: it takes
-    /// the time that it needs.
-    fn revoke_subject(&self, subject: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Ends all families of a subject, and returns how many there were. Applications call it outside requests, so it has
+    /// no deadline.
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64>;
 }
 
-impl<S: RefreshStore> RefreshStore for Arc<S> {
-    fn insert(
-        &self,
-        id: FamilyId,
-        family: Family,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
         S::insert(self, id, family, deadline)
     }
 
-    fn find(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<Option<Family>, StoreError>> + Send {
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
         S::find(self, id, deadline)
     }
 
@@ -202,58 +214,15 @@ impl<S: RefreshStore> RefreshStore for Arc<S> {
         presented: SecretHash,
         successor: Successor,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Rotation, StoreError>> + Send {
+    ) -> StoreFuture<'_, Rotation> {
         S::rotate(self, id, presented, successor, deadline)
     }
 
-    fn revoke(&self, id: FamilyId, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send {
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
         S::revoke(self, id, deadline)
     }
 
-    fn revoke_subject(&self, subject: &str) -> impl Future<Output = Result<u64, StoreError>> + Send {
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
         S::revoke_subject(self, subject)
-    }
-}
-
-/// `RefreshStore` with its futures boxed, so that the endpoint can hold any of them.
-pub(crate) trait DynRefreshStore: Send + Sync {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>>;
-    fn find(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<Option<Family>, StoreError>>;
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<Rotation, StoreError>>;
-    fn revoke(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>>;
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
-}
-
-impl<S: RefreshStore> DynRefreshStore for S {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(RefreshStore::insert(self, id, family, deadline))
-    }
-
-    fn find(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<Option<Family>, StoreError>> {
-        Box::pin(RefreshStore::find(self, id, deadline))
-    }
-
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> BoxFuture<'_, Result<Rotation, StoreError>> {
-        Box::pin(RefreshStore::rotate(self, id, presented, successor, deadline))
-    }
-
-    fn revoke(&self, id: FamilyId, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(RefreshStore::revoke(self, id, deadline))
-    }
-
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(RefreshStore::revoke_subject(self, subject))
     }
 }

@@ -1,4 +1,4 @@
-//! What a checked access token says.
+//! The contents of an access token that a validator accepted.
 
 use std::{
     sync::Arc,
@@ -9,17 +9,21 @@ use serde_json::{Map, Value};
 
 use crate::scope::Scope;
 
-/// A checked access token, put into the request's extensions by [`BearerLayer`](crate::BearerLayer). Cheap to clone.
+/// An access token that was accepted. The guard ([`BearerLayer`](crate::BearerLayer)) puts it into the request's extensions.
+/// Cheap to clone.
 ///
 /// ```
 /// use tower_oauth2_password::AccessToken;
 ///
 /// let token = AccessToken::new("alice").with_scope("items:read".parse()?);
+/// let request = http::Request::builder().extension(token).body(())?;
+/// let token = request.extensions().get::<AccessToken>().ok_or("no token")?;
 /// assert_eq!(token.subject(), "alice");
 /// assert!(token.scope().contains("items:read"));
-/// # Ok::<(), tower_oauth2_password::InvalidScope>(())
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct AccessToken(Arc<Contents>);
 
 #[derive(Clone, Debug, Default)]
@@ -42,8 +46,7 @@ impl From<Contents> for AccessToken {
 }
 
 impl AccessToken {
-    /// A token with nothing but a subject, for validators of one's own and for tests.
-    #[must_use]
+    /// A token with nothing but a subject, for your own validators and for tests.
     pub fn new(subject: impl Into<String>) -> Self {
         Contents { subject: subject.into(), ..Contents::default() }.into()
     }
@@ -54,103 +57,86 @@ impl AccessToken {
     }
 
     /// Sets the scope.
-    #[must_use]
     pub fn with_scope(self, scope: Scope) -> Self {
         self.edit(|contents| contents.scope = scope)
     }
 
     /// Sets the client.
-    #[must_use]
     pub fn with_client_id(self, client_id: impl Into<String>) -> Self {
         self.edit(|contents| contents.client_id = Some(client_id.into()))
     }
 
-    /// Sets the unique id (`jti`), by which the token can be revoked.
-    #[must_use]
+    /// Sets the unique id (`jti`). A token without one cannot be revoked.
     pub fn with_id(self, id: impl Into<String>) -> Self {
         self.edit(|contents| contents.id = Some(id.into()))
     }
 
-    /// Sets the time after which the token is not good any more, in seconds since the epoch.
-    #[must_use]
+    /// Sets when the token expires, in seconds since the Unix epoch.
     pub fn with_expires_at(self, seconds: u64) -> Self {
         self.edit(|contents| contents.expires_at = Some(seconds))
     }
 
-    /// Sets the time at which the token was made, in seconds since the epoch.
-    #[must_use]
+    /// Sets when the token was issued, in seconds since the Unix epoch.
     pub fn with_issued_at(self, seconds: u64) -> Self {
         self.edit(|contents| contents.issued_at = Some(seconds))
     }
 
-    /// Sets who made the token.
-    #[must_use]
+    /// Sets who issued the token.
     pub fn with_issuer(self, issuer: impl Into<String>) -> Self {
         self.edit(|contents| contents.issuer = Some(issuer.into()))
     }
 
-    /// Sets whom the token is meant for.
-    #[must_use]
+    /// Sets the servers that the token is meant for.
     pub fn with_audience(self, audience: impl IntoIterator<Item = String>) -> Self {
         self.edit(|contents| contents.audience = audience.into_iter().collect())
     }
 
     /// Sets the additional claims.
-    #[must_use]
     pub fn with_claims(self, claims: Map<String, Value>) -> Self {
         self.edit(|contents| contents.claims = claims)
     }
 
-    /// Whom the token speaks for (`sub`).
-    #[must_use]
+    /// The user (`sub`).
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// Which client it was issued to (`client_id`).
-    #[must_use]
+    /// The client that it was issued to (`client_id`).
     pub fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 
-    /// What it allows (`scope`).
-    #[must_use]
+    /// What the token allows (`scope`).
     pub fn scope(&self) -> &Scope {
         &self.0.scope
     }
 
-    /// Its unique id (`jti`).
-    #[must_use]
+    /// The unique id (`jti`).
     pub fn id(&self) -> Option<&str> {
         self.0.id.as_deref()
     }
 
-    /// The time after which it is not good any more (`exp`).
-    #[must_use]
+    /// When it expires (`exp`).
     pub fn expires_at(&self) -> Option<SystemTime> {
         time(self.0.expires_at)
     }
 
-    /// The time at which it was made (`iat`).
-    #[must_use]
+    /// When it was issued (`iat`).
     pub fn issued_at(&self) -> Option<SystemTime> {
         time(self.0.issued_at)
     }
 
-    /// Who made it (`iss`).
-    #[must_use]
+    /// Who issued it (`iss`).
     pub fn issuer(&self) -> Option<&str> {
         self.0.issuer.as_deref()
     }
 
-    /// Whom it is meant for (`aud`): this server, and perhaps others.
-    #[must_use]
+    /// The servers that it is meant for (`aud`): this one, and perhaps others.
     pub fn audience(&self) -> &[String] {
         &self.0.audience
     }
 
-    /// A claim that is not one of the issuer's own.
-    #[must_use]
+    /// An additional claim, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.0.claims.get(name)
     }

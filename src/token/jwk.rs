@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What may be told of a key to everybody, in base64url.
+/// A public key, its parts in base64url.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PublicKey {
     Ed25519 { x: String },
@@ -37,9 +37,9 @@ impl PublicKey {
         }
     }
 
-    /// SHA-256 of the required members in the order of their names, without whitespace.
+    /// SHA-256 of the required members, sorted by name, without whitespace.
     pub(super) fn thumbprint(&self) -> String {
-        // Written out, not through a JSON map: its order depends on what other crates turn on in serde_json.
+        // Not through a JSON map: its order depends on the features of serde_json that other crates enable.
         let members = match self {
             Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
             Self::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),

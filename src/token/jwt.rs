@@ -1,20 +1,24 @@
-//! Access tokens as JWTs, in the form of RFC 9068.
+//! Access tokens that are JWTs (RFC 9068).
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{
-    AccessToken, InvalidToken, IssuedToken, JwtValidator, Key, TokenIssuer, TokenRequest, TokenValidator,
-    VerificationKey, validator::LONGEST_TOKEN,
+    InvalidToken, IssuedToken, TokenIssuer, TokenRequest, TokenValidator,
+    access::AccessToken,
+    key::Key,
+    validator::{JwtValidator, LONGEST_TOKEN},
+    verification_key::VerificationKey,
 };
 use crate::error::BoxError;
+use crate::secret::debug_only;
 
 const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope"];
 
-/// Makes and checks access tokens as JWTs, in the form of RFC 9068. Cheap to clone. For servers that only check them
-/// there is [`JwtValidator`].
+/// Issues and validates access tokens that are JWTs (RFC 9068). Cheap to clone. A server that only validates them needs a
+/// [`JwtValidator`].
 ///
 /// ```
 /// use tower_oauth2_password::{Jwt, Key, TokenValidator};
@@ -24,6 +28,7 @@ const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "
 /// # Ok::<(), tower_oauth2_password::KeyError>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Jwt {
     signing: Key,
     validator: JwtValidator,
@@ -31,29 +36,26 @@ pub struct Jwt {
 }
 
 impl Jwt {
-    /// Tokens by `issuer` (`iss`), for `audience` (`aud`), good for 15 minutes.
-    #[must_use]
+    /// Tokens from `issuer` (`iss`), for `audience` (`aud`), that expire after 15 minutes.
     pub fn new(key: Key, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self { validator: JwtValidator::new(&key, issuer, audience), signing: key, ttl: Duration::from_secs(900) }
     }
 
-    /// How long a token is good, in whole seconds, one or more.
-    #[must_use]
+    /// The lifetime of a token, in whole seconds, at least one. The default is 15 minutes.
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl.max(Duration::from_secs(1));
         self
     }
 
-    /// How far the clocks of issuer and validator may differ: not at all unless set, and 5 minutes at most (RFC 7519,
-    /// section 4.1.4: "no more than a few minutes"); more counts as 5 minutes.
-    #[must_use]
+    /// How far the clocks of issuer and validator may differ. The default is 0. More than 5 minutes count as 5 minutes
+    /// (RFC 7519, section 4.1.4: "no more than a few minutes").
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
         self.validator = self.validator.with_leeway(leeway);
         self
     }
 
-    /// Also accepts tokens signed with `key`, so that keys can be rotated: add the next one everywhere, then sign
-    /// with it, then drop the old one once its tokens have expired.
+    /// Also accepts tokens signed with `key`, so that keys can be rotated: add the next key everywhere, then sign with it,
+    /// then remove the old one once its tokens have expired.
     ///
     /// ```
     /// use tower_oauth2_password::{Jwt, Key, TokenIssuer, TokenRequest, TokenValidator};
@@ -68,59 +70,15 @@ impl Jwt {
     /// # })?;
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
-    #[must_use]
     pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
         self.validator = self.validator.with_verification_key(key);
         self
     }
 
-    /// The time in seconds since the epoch, instead of the system's, for tests.
-    #[must_use]
+    /// Takes the time from `clock`, in seconds since the Unix epoch, for tests.
     pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.validator = self.validator.with_clock(clock);
         self
-    }
-
-    /// The issuer that tokens name (`iss`).
-    #[must_use]
-    pub fn issuer(&self) -> &str {
-        self.validator.issuer()
-    }
-
-    /// The public keys by which other servers can check the tokens, as a JWK Set (RFC 7517, section 5): the signing key
-    /// first, then those added by [`with_verification_key`](Self::with_verification_key). An HMAC secret is never among
-    /// them, so with HS256 alone the set is empty.
-    ///
-    /// ```
-    /// use tower_oauth2_password::{Jwt, Key};
-    ///
-    /// let pem = b"-----BEGIN PRIVATE KEY-----
-    /// MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
-    /// -----END PRIVATE KEY-----
-    /// ";
-    /// let jwt = Jwt::new(Key::eddsa_pem(pem)?, "https://api.example", "api").with_verification_key(Key::hs256([7; 32])?);
-    /// assert_eq!(
-    ///     jwt.jwks(),
-    ///     serde_json::json!({ "keys": [{
-    ///         "kty": "OKP",
-    ///         "crv": "Ed25519",
-    ///         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
-    ///         "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
-    ///         "use": "sig",
-    ///         "alg": "EdDSA",
-    ///     }] })
-    /// );
-    /// # Ok::<(), tower_oauth2_password::KeyError>(())
-    /// ```
-    #[must_use]
-    pub fn jwks(&self) -> Value {
-        let mut keys: Vec<Value> = Vec::new();
-        for key in self.validator.keys().iter().filter_map(VerificationKey::jwk) {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        json!({ "keys": keys })
     }
 
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
@@ -147,26 +105,56 @@ impl Jwt {
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         if token.len() > LONGEST_TOKEN {
-            return Err(
-                format!("the token would have {} bytes, and the guard takes {LONGEST_TOKEN}", token.len()).into()
-            );
+            let length = token.len();
+            return Err(format!("the token has {length} bytes, and the guard accepts {LONGEST_TOKEN}").into());
         }
         Ok(IssuedToken::new(token, Duration::from_secs(self.ttl.as_secs())))
     }
 }
 
-impl fmt::Debug for Jwt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwt")
-            .field("signing", &self.signing)
-            .field("validator", &self.validator)
-            .finish_non_exhaustive()
-    }
-}
+debug_only!(Jwt { signing, validator });
 
 impl TokenIssuer for Jwt {
     async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
         self.sign(request)
+    }
+
+    fn issuer(&self) -> Option<String> {
+        Some(self.validator.issuer().to_owned())
+    }
+
+    /// The public keys by which other servers validate the tokens: the signing key first, then those added with
+    /// [`with_verification_key`](Jwt::with_verification_key). HMAC has no public key, so with HS256 alone the set is empty.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{Jwt, Key, TokenIssuer};
+    ///
+    /// let pem = b"-----BEGIN PRIVATE KEY-----
+    /// MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
+    /// -----END PRIVATE KEY-----
+    /// ";
+    /// let jwt = Jwt::new(Key::eddsa_pem(pem)?, "https://api.example", "api").with_verification_key(Key::hs256([7; 32])?);
+    /// assert_eq!(
+    ///     jwt.jwks(),
+    ///     serde_json::json!({ "keys": [{
+    ///         "kty": "OKP",
+    ///         "crv": "Ed25519",
+    ///         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    ///         "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    ///         "use": "sig",
+    ///         "alg": "EdDSA",
+    ///     }] })
+    /// );
+    /// # Ok::<(), tower_oauth2_password::KeyError>(())
+    /// ```
+    fn jwks(&self) -> Value {
+        let mut keys: Vec<Value> = Vec::new();
+        for key in self.validator.keys().iter().filter_map(VerificationKey::jwk) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        json!({ "keys": keys })
     }
 }
 
@@ -218,7 +206,7 @@ mod tests {
         assert_eq!((token.subject(), token.client_id()), ("alice", Some("demo-web")));
         assert_eq!(token.claim("tenant"), Some(&"acme".into()));
         assert_eq!((token.scope().as_str(), token.id().map(str::len)), ("a b", Some(27)), "20 bytes are random");
-        assert_eq!(jwt().issuer(), "https://api.example");
+        assert_eq!(jwt().issuer().as_deref(), Some("https://api.example"));
         assert_eq!((token.issuer(), token.audience()), (Some("https://api.example"), &["api".to_owned()][..]));
         let at = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         assert_eq!((token.issued_at(), token.expires_at()), (at(1_000), at(1_900)));

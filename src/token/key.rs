@@ -1,31 +1,35 @@
 //! Keys that sign and verify access tokens.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{Algorithm, EncodingKey, crypto::CryptoProvider};
-use sha2::Sha256;
+use jsonwebtoken::{Algorithm, EncodingKey, jwk::EllipticCurve};
 
 use super::{
-    VerificationKey,
+    backend::provider,
+    key_error::KeyError,
     pem::{self, Half},
+    verification_key::VerificationKey,
 };
+use crate::secret::debug_only;
 
-#[cfg(feature = "aws_lc_rs")]
-static PROVIDER: Option<&CryptoProvider> = Some(&jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER);
-#[cfg(all(feature = "rust_crypto", not(feature = "aws_lc_rs")))]
-static PROVIDER: Option<&CryptoProvider> = Some(&jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER);
-#[cfg(not(any(feature = "rust_crypto", feature = "aws_lc_rs")))]
-static PROVIDER: Option<&CryptoProvider> = None;
-
-/// A key that signs access tokens and checks them. It fixes the algorithm: a token's header cannot choose another. Cheap
+/// A key that signs and validates access tokens. It determines the algorithm: a token's header cannot choose another. Cheap
 /// to clone.
 ///
-/// Each constructor ends in a key that has signed and verified, or in an error; nothing is left to fail at the first
-/// login. Private keys are made by `openssl genpkey -algorithm ed25519`, or `-algorithm EC -pkeyopt
+/// Each constructor signs and verifies once, so a key that does not work is an error here and not at the first login.
+///
+/// To generate a private key, run `openssl genpkey -algorithm ed25519`, or `-algorithm EC -pkeyopt
 /// ec_paramgen_curve:P-256`, or `-algorithm RSA -pkeyopt rsa_keygen_bits:2048`.
+///
+/// ```
+/// use tower_oauth2_password::Key;
+///
+/// let key = Key::hs256([7; 32])?.with_id("2026");
+/// assert_eq!(key.id(), "2026");
+/// assert_eq!(key.verification_key().id(), "2026");
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Key {
     signing: Arc<EncodingKey>,
     verifying: VerificationKey,
@@ -48,10 +52,7 @@ impl Key {
         if secret.len() < 32 {
             return Err(KeyError::TooShort { bytes: secret.len() });
         }
-        let mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::Unreadable)?;
-        let sum = mac.chain_update("kid").finalize().into_bytes();
-        let id = sum.first_chunk::<8>().map(|start| URL_SAFE_NO_PAD.encode(start)).unwrap_or_default();
-        Self::proven(EncodingKey::from_secret(secret), VerificationKey::hmac(secret, id, provider)?)
+        Self::checked(EncodingKey::from_secret(secret), VerificationKey::hmac(secret, provider)?)
     }
 
     /// Ed25519, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
@@ -74,10 +75,9 @@ impl Key {
         let provider = provider()?;
         pem::check(pem, Half::Private)?;
         let signing = EncodingKey::from_ed_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let curve = jsonwebtoken::jwk::EllipticCurve::Ed25519;
-        let x = (provider.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &curve)
+        let x = (provider.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &EllipticCurve::Ed25519)
             .map_err(|_| KeyError::Unreadable)?;
-        Self::proven(signing, VerificationKey::ed25519(&x, provider)?)
+        Self::checked(signing, VerificationKey::ed25519(&x, provider)?)
     }
 
     /// ECDSA with P-256 and SHA-256, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
@@ -90,12 +90,12 @@ impl Key {
         let signing = EncodingKey::from_ec_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let (_, x, y) = (provider.key_utils.ec_pub_components_from_private_key)(signing.as_bytes(), Algorithm::ES256)
             .map_err(|_| KeyError::Unreadable)?;
-        Self::proven(signing, VerificationKey::p256(&x, &y, provider)?)
+        Self::checked(signing, VerificationKey::p256(&x, &y, provider)?)
     }
 
     /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM (`BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`) of 2,048
-    /// to 4,096 bits. Its signatures take milliseconds and are long; Ed25519 has neither fault. With `rust_crypto` alone
-    /// the time of a signature depends on the key (RUSTSEC-2023-0071).
+    /// to 4,096 bits. A signature takes milliseconds and 256 bytes or more; Ed25519 is faster and shorter. With
+    /// `rust_crypto` alone, the time of a signature depends on the key (RUSTSEC-2023-0071).
     ///
     /// # Errors
     /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
@@ -106,23 +106,20 @@ impl Key {
         pem::check_modulus(signing.as_bytes(), Half::Private)?;
         let (n, e) = (provider.key_utils.rsa_pub_components_from_private_key)(signing.as_bytes())
             .map_err(|_| KeyError::Unreadable)?;
-        Self::proven(signing, VerificationKey::rsa(&n, &e, provider)?)
+        Self::checked(signing, VerificationKey::rsa(&n, &e, provider)?)
     }
 
-    /// The `kid` by which tokens name this key, instead of one derived from the key.
-    #[must_use]
+    /// Sets the `kid` by which tokens name this key.
     pub fn with_id(self, id: impl Into<String>) -> Self {
         Self { verifying: self.verifying.with_id(id), ..self }
     }
 
-    /// The `kid`: unless set, the key's thumbprint (RFC 7638), or for HMAC a short digest.
-    #[must_use]
+    /// The `kid`. The default is the key's thumbprint (RFC 7638), or a short digest for HMAC.
     pub fn id(&self) -> &str {
         self.verifying.id()
     }
 
-    /// The key without its power to sign. For HMAC there is no such half: who can check can sign, too.
-    #[must_use]
+    /// The key that validates, for servers that must not sign. HMAC has no such key: one that validates can sign, too.
     pub fn verification_key(&self) -> VerificationKey {
         self.verifying.clone()
     }
@@ -131,78 +128,32 @@ impl Key {
         self.verifying.header()
     }
 
-    fn proven(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {
+    fn checked(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {
         let key = Self { signing: Arc::new(signing), verifying };
         let signature = key.sign(b"probe").ok_or(KeyError::Unreadable)?;
         if key.verifying.verify(b"probe", &signature) { Ok(key) } else { Err(KeyError::Unreadable) }
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        // Made for each token: jsonwebtoken's boxed signers cannot be shared by threads, and a login costs far more.
+        // One for each token: threads cannot share jsonwebtoken's boxed signers, and a login costs far more.
         let signer = (self.verifying.provider().signer_factory)(&self.verifying.algorithm(), &self.signing).ok()?;
         signature::Signer::try_sign(&*signer, message).ok()
     }
 }
 
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key")
-            .field("algorithm", &self.verifying.algorithm())
-            .field("id", &self.id())
-            .finish_non_exhaustive()
+debug_only!(Key { verifying });
+
+impl From<Key> for VerificationKey {
+    fn from(key: Key) -> Self {
+        key.verifying
     }
 }
 
-/// The backend is named directly: jsonwebtoken's process-wide choice panics where none or both of its features are on.
-pub(super) fn provider() -> Result<&'static CryptoProvider, KeyError> {
-    PROVIDER.ok_or(KeyError::NoBackend)
-}
-
-/// A key that cannot work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// An HMAC secret of less than 32 bytes, or an RSA modulus of less than 256.
-    TooShort {
-        /// The length found.
-        bytes: usize,
-    },
-    /// The text holds no key of the kind.
-    Unreadable,
-    /// The private key is encrypted.
-    Encrypted,
-    /// A public key, where the private one is needed to sign.
-    NotPrivate,
-    /// A private key, where the public one is enough: it does not belong on a server that only checks tokens.
-    NotPublic,
-    /// Neither the feature `aws_lc_rs` nor `rust_crypto` is enabled.
-    NoBackend,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort { bytes } => write!(
-                f,
-                "the key has {bytes} bytes: take a random HMAC secret of 32 bytes or more, an RSA modulus of 256 or more"
-            ),
-            Self::Unreadable => f.write_str(
-                "the text holds no key of this kind in PEM: a private key is converted to PKCS#8 by \
-                 openssl pkcs8 -topk8 -nocrypt, a public key is extracted by openssl pkey -pubout",
-            ),
-            Self::Encrypted => f.write_str("the private key is encrypted: decrypt it by openssl pkey"),
-            Self::NotPrivate => f.write_str("this is a public key: the private key is needed to sign"),
-            Self::NotPublic => {
-                f.write_str("this is a private key: give the public one, extracted by openssl pkey -pubout")
-            }
-            Self::NoBackend => {
-                f.write_str("no crypto backend: enable the feature aws_lc_rs or rust_crypto of tower-oauth2-password")
-            }
-        }
+impl From<&Key> for VerificationKey {
+    fn from(key: &Key) -> Self {
+        key.verification_key()
     }
 }
-
-impl std::error::Error for KeyError {}
 
 #[cfg(test)]
 mod tests {
@@ -267,19 +218,5 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
         assert_eq!((key.id().len(), key.id()), (11, Key::hs256([7; 32]).unwrap().id()));
         assert_ne!(key.id(), Key::hs256([8; 32]).unwrap().id());
         assert_eq!(key.with_id("2026").id(), "2026");
-    }
-
-    #[test]
-    fn each_reason_tells_the_mend() {
-        for (error, mend) in [
-            (KeyError::TooShort { bytes: 9 }, "9 bytes: take a random HMAC secret of 32"),
-            (KeyError::Unreadable, "openssl pkcs8 -topk8 -nocrypt"),
-            (KeyError::Encrypted, "decrypt it by openssl pkey"),
-            (KeyError::NotPrivate, "the private key is needed"),
-            (KeyError::NotPublic, "give the public one"),
-            (KeyError::NoBackend, "enable the feature aws_lc_rs or rust_crypto"),
-        ] {
-            assert!(error.to_string().contains(mend), "{error}");
-        }
     }
 }

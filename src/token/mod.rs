@@ -1,21 +1,28 @@
-//! Access tokens: how they are made and checked.
+//! Access tokens: who issues them, and who accepts them.
+//!
+//! 1. A [`TokenIssuer`] issues the token that a login returns.
+//! 2. A [`TokenValidator`] accepts or rejects the token that a request carries. It runs on every guarded request and does
+//!    not wait for anything.
+//! 3. [`Jwt`] is both: JWTs of type `at+jwt` (RFC 9068), signed and validated with one [`Key`]. A server that only
+//!    validates has a [`JwtValidator`].
 
-pub(crate) mod access;
+mod access;
+mod backend;
 mod jwk;
-pub(crate) mod jwt;
-pub(crate) mod key;
+mod jwt;
+mod key;
+mod key_error;
 mod pem;
-pub(crate) mod validator;
-pub(crate) mod verification_key;
+mod validator;
+mod verification_key;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
 
 pub(crate) use self::validator::{LONGEST_LEEWAY, LONGEST_TOKEN};
 pub use self::{
-    access::AccessToken,
-    jwt::Jwt,
-    key::{Key, KeyError},
-    validator::JwtValidator,
+    access::AccessToken, jwt::Jwt, key::Key, key_error::KeyError, validator::JwtValidator,
     verification_key::VerificationKey,
 };
 use crate::{
@@ -23,76 +30,161 @@ use crate::{
     scope::Scope,
     secret::Secret,
 };
-use serde_json::{Map, Value};
 
-/// What an access token is to say.
+/// The contents of a token to be issued.
+///
+/// ```
+/// use tower_oauth2_password::TokenRequest;
+///
+/// let mut request = TokenRequest::new("alice");
+/// request.claims.insert("tenant".to_owned(), "acme".into());
+/// assert_eq!((request.subject.as_str(), request.client_id), ("alice", None));
+/// assert!(request.scope.is_empty());
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct TokenRequest {
     /// The `sub` claim.
     pub subject: String,
-    /// The `client_id` claim, where there is a client.
+    /// The `client_id` claim, if there is a client.
     pub client_id: Option<String>,
     /// The `scope` claim.
     pub scope: Scope,
-    /// Additional claims; the issuer's own win.
+    /// Additional claims. They cannot replace the issuer's own.
     pub claims: Map<String, Value>,
 }
 
 impl TokenRequest {
     /// A token for `subject` with nothing else in it.
-    #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         Self { subject: subject.into(), client_id: None, scope: Scope::empty(), claims: Map::new() }
     }
 }
 
-/// An access token that was just made.
+/// An access token that was just issued.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::IssuedToken;
+///
+/// let issued = IssuedToken::new("2YotnFZFEjr1zCsicMWpAA", Duration::from_secs(3_600));
+/// assert_eq!((issued.token.expose(), issued.expires_in.as_secs()), ("2YotnFZFEjr1zCsicMWpAA", 3_600));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct IssuedToken {
-    /// What the client gets as `access_token`.
+    /// The `access_token` of the response.
     pub token: Secret,
-    /// What the client gets as `expires_in`.
+    /// The `expires_in` of the response, sent in whole seconds.
     pub expires_in: Duration,
 }
 
 impl IssuedToken {
-    /// A token and how long it is good.
-    #[must_use]
+    /// A token and its lifetime.
     pub fn new(token: impl Into<Secret>, expires_in: Duration) -> Self {
         Self { token: token.into(), expires_in }
     }
 }
 
-/// Makes access tokens. [`Jwt`] does; a key management service or opaque tokens are other ways.
+/// Issues access tokens. [`Jwt`] does. Your own issuer may ask a key management service, or return opaque tokens.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oauth2_password::{BoxError, IssuedToken, TokenIssuer, TokenRequest};
+///
+/// struct Opaque;
+///
+/// impl TokenIssuer for Opaque {
+///     async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
+///         let token = format!("session of {}", request.subject); // random, and kept in your database
+///         Ok(IssuedToken::new(token, Duration::from_secs(900)))
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// assert_eq!(Opaque.issue(TokenRequest::new("alice")).await?.token.expose(), "session of alice");
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// Makes one token. An error is answered 503 `temporarily_unavailable` and logged.
+    /// Issues one token.
+    ///
+    /// # Errors
+    /// When it cannot. The client gets a 503, and the cause is logged. A [`TokenError`](crate::TokenError) is sent as it is.
     fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send;
+
+    /// The `iss` of the tokens, if they have one. The metadata of the authorization server needs it (RFC 8414).
+    fn issuer(&self) -> Option<String> {
+        None
+    }
+
+    /// The JWK Set (RFC 7517, section 5) by which other servers validate the tokens. The default has no keys.
+    fn jwks(&self) -> Value {
+        json!({ "keys": [] })
+    }
 }
 
 impl<I: TokenIssuer> TokenIssuer for Arc<I> {
     fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send {
         I::issue(self, request)
     }
+
+    fn issuer(&self) -> Option<String> {
+        I::issuer(self)
+    }
+
+    fn jwks(&self) -> Value {
+        I::jwks(self)
+    }
 }
 
-/// `TokenIssuer` with its future boxed, so that the endpoint can hold any of them.
+/// `TokenIssuer` with its future boxed, so that an endpoint can hold any of them.
 pub(crate) trait DynIssuer: Send + Sync {
     fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>>;
+    fn issuer(&self) -> Option<String>;
+    fn jwks(&self) -> Value;
 }
 
 impl<I: TokenIssuer> DynIssuer for I {
     fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>> {
         Box::pin(TokenIssuer::issue(self, request))
     }
+
+    fn issuer(&self) -> Option<String> {
+        TokenIssuer::issuer(self)
+    }
+
+    fn jwks(&self) -> Value {
+        TokenIssuer::jwks(self)
+    }
 }
 
-/// Checks access tokens, synchronously: what it needs is at hand when the request comes.
+/// Accepts or rejects access tokens. [`Jwt`] and [`JwtValidator`] do, and so does each closure
+/// `Fn(&str) -> Result<AccessToken, InvalidToken>`.
 ///
-/// Implemented by [`Jwt`], by closures `Fn(&str) -> Result<AccessToken, InvalidToken>`, and by `Arc`s of validators.
+/// It runs on an async worker and must not block: keep what it needs in memory.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use tower_oauth2_password::{AccessToken, InvalidToken, TokenValidator};
+///
+/// let sessions = HashMap::from([("s3cr3t", "alice")]);
+/// let validator = move |token: &str| match sessions.get(token) {
+///     Some(subject) => Ok(AccessToken::new(*subject)),
+///     None => Err(InvalidToken::Malformed),
+/// };
+/// assert_eq!(validator.validate("s3cr3t")?.subject(), "alice");
+/// assert!(validator.validate("guess").is_err());
+/// # Ok::<(), InvalidToken>(())
+/// ```
 pub trait TokenValidator: Send + Sync + 'static {
-    /// Decides whether a bearer token is good here and now, and says what is in it.
+    /// Returns the contents of a token that is valid here and now.
+    ///
+    /// # Errors
+    /// When it is not. The reason goes to the log, and the client gets `invalid_token`.
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken>;
 }
 
@@ -105,45 +197,43 @@ where
     }
 }
 
-impl<V: TokenValidator> TokenValidator for Arc<V> {
+impl<V: TokenValidator + ?Sized> TokenValidator for Arc<V> {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         V::validate(self, token)
     }
 }
 
-/// The token is expired, forged, or not meant for this server. The reason is for the log and for tests; the client is
-/// told `invalid_token` only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a token was rejected. The reason is for the log and for tests: the client gets `invalid_token`, whatever it is.
+///
+/// ```
+/// use tower_oauth2_password::{InvalidToken, Jwt, Key, TokenValidator};
+///
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// assert_eq!(jwt.validate("x").unwrap_err(), InvalidToken::Malformed);
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidToken {
     /// Not a JWT of the right form, type or algorithm, or a claim is missing.
+    #[error("the token is malformed")]
     Malformed,
-    /// The signature does not fit any key.
+    /// No key verifies the signature.
+    #[error("the signature of the token is wrong")]
     Signature,
-    /// `exp` is past.
+    /// `exp` is in the past.
+    #[error("the token has expired")]
     Expired,
-    /// `nbf` is still to come.
+    /// `nbf` is in the future.
+    #[error("the token is not valid yet")]
     NotYetValid,
     /// `iss` or `aud` is not this server.
+    #[error("the token is not meant for this server")]
     NotForThisServer,
-    /// It was revoked.
+    /// The token was revoked.
+    #[error("the token was revoked")]
     Revoked,
 }
-
-impl fmt::Display for InvalidToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the token is malformed",
-            Self::Signature => "the token's signature does not fit",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::NotForThisServer => "the token is not meant for this server",
-            Self::Revoked => "the token was revoked",
-        })
-    }
-}
-
-impl std::error::Error for InvalidToken {}
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_an_arc_issues_and_validates() {
+    async fn an_arc_issues_and_validates() {
         let issued = TokenIssuer::issue(&Arc::new(Subject), TokenRequest::new("alice")).await.unwrap();
         assert_eq!((issued.token.expose(), issued.expires_in), ("alice", Duration::from_secs(5)));
 
@@ -174,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_has_words_of_its_own() {
+    fn each_reason_has_its_own_message() {
         use InvalidToken::{Expired, Malformed, NotForThisServer, NotYetValid, Revoked, Signature};
         let reasons = [Malformed, Signature, Expired, NotYetValid, NotForThisServer, Revoked];
         let words: BTreeSet<_> = reasons.iter().map(ToString::to_string).filter(|text| !text.is_empty()).collect();

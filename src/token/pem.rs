@@ -1,6 +1,6 @@
-//! What is seen of a key before its cryptography is asked: the label of a PEM block, and how long an RSA modulus is.
+//! Checks on a key before the crypto backend reads it: the label of the PEM block, the curve, the length of an RSA modulus.
 
-use super::KeyError;
+use super::key_error::KeyError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
@@ -8,7 +8,7 @@ pub(super) enum Half {
     Public,
 }
 
-/// Refuses a block that is not the wanted half of a key, with the reason.
+/// Rejects a block that is not the wanted half of a key, and says why.
 pub(super) fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
     let text = String::from_utf8_lossy(pem);
     let label = text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")).map(|(label, _)| label);
@@ -25,15 +25,15 @@ pub(super) fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
     }
 }
 
-/// Refuses public keys of other curves: P-256 and secp256k1 have points of the same length.
+/// Rejects public keys of other curves: points of P-256 and secp256k1 have the same length.
 pub(super) fn check_p256(pem: &[u8]) -> Result<(), KeyError> {
-    // All that comes before the coordinates: ecPublicKey, prime256v1, an uncompressed point.
+    // What comes before the coordinates: ecPublicKey, prime256v1, an uncompressed point.
     const START: &str = "-----BEGINPUBLICKEY-----MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
     let text: String = String::from_utf8_lossy(pem).split_ascii_whitespace().collect();
     if text.contains(START) { Ok(()) } else { Err(KeyError::Unreadable) }
 }
 
-/// Refuses RSA keys that are weak, or longer than 4,096 bits: more not every backend verifies.
+/// Rejects weak RSA keys, and those over 4,096 bits, which not every backend verifies.
 pub(super) fn check_modulus(der: &[u8], half: Half) -> Result<(), KeyError> {
     match modulus_bytes(der, half) {
         Some(bytes @ ..256) => Err(KeyError::TooShort { bytes }),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_label_tells_what_is_wrong() {
+    fn the_error_depends_on_the_label() {
         for (text, private, public) in [
             ("-----BEGIN PRIVATE KEY-----\n", Ok(()), Err(KeyError::NotPublic)),
             ("-----BEGIN PUBLIC KEY-----\n", Err(KeyError::NotPrivate), Ok(())),

@@ -1,7 +1,6 @@
-//! Checking access tokens that are JWTs, in the form of RFC 9068.
+//! Validating access tokens that are JWTs (RFC 9068).
 
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -10,17 +9,26 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AccessToken, InvalidToken, TokenValidator, VerificationKey, access::Contents};
+use super::{
+    InvalidToken, TokenValidator,
+    access::{AccessToken, Contents},
+    verification_key::VerificationKey,
+};
+use crate::secret::debug_only;
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is parsed, in bytes.
 pub(crate) const LONGEST_TOKEN: usize = 4_096;
-/// A token that was revoked is denied for so long beyond its lifetime: no guard may take it for good later.
+/// A revoked token is denied for this much longer than it lives, so that no guard's leeway revives it.
 pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
-type Clock = dyn Fn() -> u64 + Send + Sync;
+type UnixTime = dyn Fn() -> u64 + Send + Sync;
 
-/// Checks access tokens as JWTs, in the form of RFC 9068, and makes none: for servers that trust the tokens of another.
-/// Cheap to clone.
+/// Validates access tokens that are JWTs (RFC 9068), for servers that accept the tokens of another. Cheap to clone.
+///
+/// 1. A token of more than 4 KiB is rejected before it is parsed.
+/// 2. The key determines the algorithm. The header must name it, and have the type `at+jwt`.
+/// 3. `exp`, `iat`, `sub`, `iss`, `aud` and `jti` are required; `iss` and `aud` must match.
+/// 4. Members and claims that occur twice, and base64 with padding, are rejected: one token has one spelling.
 ///
 /// ```
 /// use tower_oauth2_password::{BearerLayer, InvalidToken, JwtValidator, TokenValidator, VerificationKey};
@@ -35,17 +43,17 @@ type Clock = dyn Fn() -> u64 + Send + Sync;
 /// # Ok::<(), tower_oauth2_password::KeyError>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct JwtValidator {
     keys: Arc<Vec<VerificationKey>>,
     issuer: Arc<str>,
     audience: Arc<str>,
     leeway: Duration,
-    clock: Arc<Clock>,
+    clock: Arc<UnixTime>,
 }
 
 impl JwtValidator {
-    /// Accepts tokens by `issuer` (`iss`), for `audience` (`aud`), signed with `key`.
-    #[must_use]
+    /// Accepts tokens from `issuer` (`iss`), for `audience` (`aud`), signed with `key`.
     pub fn new(key: impl Into<VerificationKey>, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
@@ -58,22 +66,19 @@ impl JwtValidator {
     }
 
     /// Also accepts tokens signed with `key`, so that the issuer's keys can be rotated.
-    #[must_use]
     pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
         Arc::make_mut(&mut self.keys).push(key.into());
         self
     }
 
-    /// How far the clocks of issuer and validator may differ: not at all unless set, and 5 minutes at most (RFC 7519,
-    /// section 4.1.4: "no more than a few minutes"); more counts as 5 minutes.
-    #[must_use]
+    /// How far the clocks of issuer and validator may differ. The default is 0. More than 5 minutes count as 5 minutes
+    /// (RFC 7519, section 4.1.4: "no more than a few minutes").
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway.min(LONGEST_LEEWAY);
         self
     }
 
-    /// The time in seconds since the epoch, instead of the system's, for tests.
-    #[must_use]
+    /// Takes the time from `clock`, in seconds since the Unix epoch, for tests.
     pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -96,17 +101,9 @@ impl JwtValidator {
     }
 }
 
-impl fmt::Debug for JwtValidator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtValidator")
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
-    }
-}
+debug_only!(JwtValidator { issuer, audience, keys });
 
-// Known members that are there twice are refused by serde, unknown ones are not looked at.
+// serde rejects known members that occur twice, and ignores unknown ones.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -118,9 +115,9 @@ struct Header {
 
 impl Header {
     fn read(text: &str) -> Result<Self, InvalidToken> {
-        // As text: in members that are not looked at, serde_json would let bytes pass that are none.
+        // As text: in members that it ignores, serde_json accepts bytes that are not UTF-8.
         let text = String::from_utf8(decode(text)?).map_err(|_| InvalidToken::Malformed)?;
-        // Else serde takes a list of the members' values for a header, too.
+        // serde also accepts an array of the members' values.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(InvalidToken::Malformed);
         }
@@ -167,10 +164,10 @@ impl TokenValidator for JwtValidator {
         let [payload, signature] = [decode(payload)?, decode(signature)?];
 
         let signed_by = |key: &VerificationKey| key.verify(message.as_bytes(), &signature);
-        // A header as this crate writes it needs no reading. Several keys may have the same: ids need not differ.
-        let mut of_this_header = self.keys.iter().filter(|key| key.header() == header).peekable();
-        let signed = if of_this_header.peek().is_some() {
-            of_this_header.any(signed_by)
+        // A header that this crate wrote need not be parsed. Several keys may share one: ids need not differ.
+        let mut with_this_header = self.keys.iter().filter(|key| key.header() == header).peekable();
+        let signed = if with_this_header.peek().is_some() {
+            with_this_header.any(signed_by)
         } else {
             let header = Header::read(header)?;
             let fits = |key: &&VerificationKey| {

@@ -1,22 +1,23 @@
-//! Keys that verify access tokens and cannot sign them.
+//! Keys that validate access tokens and cannot sign them.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::CryptoProvider};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    Key, KeyError,
+    backend::provider,
     jwk::PublicKey,
-    key::provider,
+    key_error::KeyError,
     pem::{self, Half},
 };
+use crate::secret::{debug_only, hmac};
 
-/// A key that checks access tokens: the public half of a pair, for servers that must not be able to make tokens, or
-/// any [`Key`]. It fixes the algorithm. Cheap to clone.
+/// A key that validates access tokens: a public key, for servers that must not sign tokens, or any
+/// [`Key`](crate::Key). It determines the algorithm. Cheap to clone.
 ///
 /// ```
 /// use tower_oauth2_password::{JwtValidator, KeyError, VerificationKey};
@@ -28,23 +29,27 @@ use super::{
 /// let key = VerificationKey::eddsa_pem(pem)?;
 /// assert_eq!(key.id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"); // its RFC 7638 thumbprint
 /// let validator = JwtValidator::new(key, "https://api.example", "api");
+/// assert_eq!(VerificationKey::eddsa_pem(b"no key").unwrap_err(), KeyError::Unreadable);
 /// # Ok::<(), KeyError>(())
 /// ```
-#[derive(Clone)]
-pub struct VerificationKey(Arc<Parts>);
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct VerificationKey(Arc<Material>);
 
 #[derive(Clone)]
-struct Parts {
+struct Material {
     algorithm: Algorithm,
     id: String,
-    /// The header of tokens that are signed with this key, as it stands in them.
+    /// The encoded header of all tokens that are signed with this key.
     header: String,
     material: DecodingKey,
     public: Option<PublicKey>,
-    /// The keyed state, so that it is not made anew for each token.
+    /// The keyed state, so that no token has to derive it again.
     hmac: Option<Hmac<Sha256>>,
     provider: &'static CryptoProvider,
 }
+
+debug_only!(Material { algorithm, id });
 
 impl VerificationKey {
     /// Ed25519, from a public key in PEM (`BEGIN PUBLIC KEY`).
@@ -56,7 +61,7 @@ impl VerificationKey {
         pem::check(pem, Half::Public)?;
         let key = DecodingKey::from_ed_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let x = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-        // The backends take the length for granted.
+        // The backends rely on the length.
         if x.len() != 32 {
             return Err(KeyError::Unreadable);
         }
@@ -95,26 +100,26 @@ impl VerificationKey {
         Self::rsa(&n, &e, provider)
     }
 
-    /// The `kid` by which tokens name this key, instead of one derived from the key.
-    #[must_use]
+    /// Sets the `kid` by which tokens name this key.
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        let parts = Arc::make_mut(&mut self.0);
-        parts.id = id.into();
-        parts.header = header(parts.algorithm, &parts.id);
+        let key = Arc::make_mut(&mut self.0);
+        key.id = id.into();
+        key.header = header(key.algorithm, &key.id);
         self
     }
 
-    /// The `kid`: unless set, the key's thumbprint (RFC 7638), or for HMAC a short digest.
-    #[must_use]
+    /// The `kid`. The default is the key's thumbprint (RFC 7638), or a short digest for HMAC.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    pub(super) fn hmac(secret: &[u8], id: String, provider: &'static CryptoProvider) -> Result<Self, KeyError> {
-        let hmac = Some(Hmac::new_from_slice(secret).map_err(|_| KeyError::Unreadable)?);
+    pub(super) fn hmac(secret: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
+        let hmac = hmac(secret);
+        let mut id = URL_SAFE_NO_PAD.encode(hmac.clone().chain_update("kid").finalize().into_bytes());
+        id.truncate(11);
         let (algorithm, header) = (Algorithm::HS256, header(Algorithm::HS256, &id));
         let material = DecodingKey::from_secret(secret);
-        Self::usable(Parts { algorithm, id, header, material, public: None, hmac, provider })
+        Self::usable(Material { algorithm, id, header, material, public: None, hmac: Some(hmac), provider })
     }
 
     pub(super) fn ed25519(x: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
@@ -140,29 +145,29 @@ impl VerificationKey {
     ) -> Result<Self, KeyError> {
         let id = public.thumbprint();
         let header = header(algorithm, &id);
-        Self::usable(Parts { algorithm, id, header, material, public: Some(public), hmac: None, provider })
+        Self::usable(Material { algorithm, id, header, material, public: Some(public), hmac: None, provider })
     }
 
-    fn usable(parts: Parts) -> Result<Self, KeyError> {
-        (parts.provider.verifier_factory)(&parts.algorithm, &parts.material).map_err(|_| KeyError::Unreadable)?;
-        Ok(Self(Arc::new(parts)))
+    fn usable(key: Material) -> Result<Self, KeyError> {
+        (key.provider.verifier_factory)(&key.algorithm, &key.material).map_err(|_| KeyError::Unreadable)?;
+        Ok(Self(Arc::new(key)))
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {
         self.0.algorithm
     }
 
-    /// The algorithm as a token's header names it.
+    /// The algorithm's name in a token's header.
     pub(super) fn algorithm_name(&self) -> &'static str {
         name(self.0.algorithm)
     }
 
-    /// The header of tokens that are signed with this key, as it stands in them.
+    /// The encoded header of all tokens that are signed with this key.
     pub(super) fn header(&self) -> &str {
         &self.0.header
     }
 
-    /// The key as everybody may see it; an HMAC secret never.
+    /// The public key. HMAC has none.
     pub(super) fn jwk(&self) -> Option<Value> {
         self.0.public.as_ref().map(|public| public.jwk(&self.0.id, self.algorithm_name()))
     }
@@ -191,25 +196,4 @@ fn name(algorithm: Algorithm) -> &'static str {
 
 fn header(algorithm: Algorithm, id: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({ "typ": "at+jwt", "alg": name(algorithm), "kid": id }).to_string())
-}
-
-impl From<Key> for VerificationKey {
-    fn from(key: Key) -> Self {
-        key.verification_key()
-    }
-}
-
-impl From<&Key> for VerificationKey {
-    fn from(key: &Key) -> Self {
-        key.verification_key()
-    }
-}
-
-impl fmt::Debug for VerificationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerificationKey")
-            .field("algorithm", &self.0.algorithm)
-            .field("id", &self.0.id)
-            .finish_non_exhaustive()
-    }
 }

@@ -8,9 +8,9 @@ use crate::client::{SECRET, attempt, get, log_in, post, refresh, request};
 use test_support::example::{Example, server_without_redis};
 
 #[test]
-fn what_cannot_work_is_refused_at_start() {
+fn an_invalid_setting_is_an_error_at_start() {
     for (name, value, expected) in [
-        ("JWT_SECRET", "short", "JWT_SECRET has 5 bytes"),
+        ("JWT_SECRET", "short", "JWT_SECRET: the key has 5 bytes"),
         ("ADDR", "localhost", "ADDR is no socket address"),
         ("ACCESS_TOKEN_TTL", "soon", "ACCESS_TOKEN_TTL is no number of seconds"),
         ("REFRESH_TOKEN_TTL", "0", "REFRESH_TOKEN_TTL is no number of seconds"),
@@ -59,6 +59,21 @@ async fn routes() {
     assert_eq!(scheme["flows"]["password"]["tokenUrl"], "/token");
     assert!(scheme["flows"]["password"]["scopes"]["items:write"].is_string());
     assert_eq!(document["paths"]["/items"]["get"]["security"], json!([{ "password": ["items:read"] }]));
+    let item = &document["components"]["schemas"]["Item"];
+    assert_eq!((&item["properties"]["name"]["type"], &item["required"]), (&json!("string"), &json!(["name"])));
+    for path in ["/token", "/revoke"] {
+        let body = &document["paths"][path]["post"]["requestBody"]["content"];
+        assert!(body["application/x-www-form-urlencoded"]["schema"]["properties"].is_object(), "{path}: {body}");
+    }
+
+    let docs = request(&server, "GET", "/docs", &[], "").await;
+    assert_eq!((docs.status, docs.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let page = String::from_utf8(docs.body.to_vec()).unwrap();
+    let assets: Vec<_> = page.split('"').filter(|text| text.starts_with("/swagger-ui/")).collect();
+    assert_eq!(assets.len(), 2, "{page}");
+    for asset in assets {
+        assert_eq!(request(&server, "GET", asset, &[], "").await.status, 200, "{asset}");
+    }
 }
 
 #[tokio::test]
@@ -85,15 +100,15 @@ async fn the_access_token_has_the_form_of_rfc_9068() {
 }
 
 #[tokio::test]
-async fn a_pair_is_held_after_ten_failures() {
+async fn a_pair_is_blocked_after_ten_failures() {
     let server = Example::start("server", &[]);
     for _ in 0..10 {
         assert_eq!(attempt(&server, "bob", "wrong").await.status, 400);
     }
-    let held = attempt(&server, "bob", "builder456").await;
-    assert_eq!(held.status, 429);
-    assert!(held.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
-    assert_eq!(held.text("error"), "invalid_request");
+    let blocked = attempt(&server, "bob", "builder456").await;
+    assert_eq!(blocked.status, 429);
+    assert!(blocked.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(blocked.text("error"), "invalid_request");
     assert_eq!(attempt(&server, "alice", "wonderland123").await.status, 200);
 }
 
@@ -134,6 +149,6 @@ async fn sigterm_answers_what_is_in_flight() {
     let open = tokio::net::TcpStream::connect(idle.address).await.unwrap();
     assert_eq!(refresh(&idle, "x").await.status, 400);
     idle.signal("-INT");
-    assert_eq!(idle.wait(Duration::from_secs(10)), Some(0), "an idle connection holds nothing up");
+    assert_eq!(idle.wait(Duration::from_secs(10)), Some(0), "an idle connection does not delay the end");
     drop(open);
 }

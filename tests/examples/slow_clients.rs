@@ -1,6 +1,9 @@
 //! Clients that are slow, stuck, or gone.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,33 +16,90 @@ use test_support::example::Example;
 
 const HEAD: &str = "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 
+/// The start of an HTTP/2 connection: the preface, and empty settings.
+fn http2() -> Vec<u8> {
+    let mut start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    start.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    start
+}
+
+/// `:method: POST` on stream 1, and more to come.
+fn half_a_head_of_http2() -> Vec<u8> {
+    [http2(), vec![0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83]].concat()
+}
+
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// A client that sends something, and perhaps more of it from time to time.
+struct SlowClient {
+    what: &'static str,
+    sent: Vec<u8>,
+    more: Option<(Duration, &'static [u8])>,
+}
+
+fn slow(what: &'static str, sent: impl Into<Vec<u8>>) -> SlowClient {
+    SlowClient { what, sent: sent.into(), more: None }
+}
+
+fn dripping(what: &'static str, sent: impl Into<Vec<u8>>, every: Duration, more: &'static [u8]) -> SlowClient {
+    SlowClient { what, sent: sent.into(), more: Some((every, more)) }
+}
+
+impl SlowClient {
+    /// What the server answered until it ended the connection.
+    async fn run(self, address: SocketAddr) -> (&'static str, Duration, Vec<u8>) {
+        let begun = Instant::now();
+        let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+        write.write_all(&self.sent).await.unwrap();
+        let drip = tokio::spawn(async move {
+            if let Some((every, more)) = self.more {
+                loop {
+                    tokio::time::sleep(every).await;
+                    if write.write_all(more).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            // Keeps the connection open.
+            std::future::pending::<()>().await;
+            drop(write);
+        });
+        let mut reply = Vec::new();
+        // An error is an end, too.
+        let ended = timeout(Duration::from_secs(14), read.read_to_end(&mut reply)).await;
+        drip.abort();
+        assert!(ended.is_ok(), "{}: still open", self.what);
+        (self.what, begun.elapsed(), reply)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_or_body_that_does_not_come_is_ended_after_ten_seconds() {
+async fn a_slow_head_or_body_ends_after_ten_seconds() {
     let server = Example::start("server", &[]);
-    let begun = Instant::now();
-    let waits = [
-        ("nothing", String::new()),
-        ("the start of HTTP/2's preface", "PRI * HT".to_owned()),
-        ("half a head", HEAD.to_owned()),
-        ("half a body", format!("{HEAD}content-length: 100\r\n\r\ngrant_type=pass")),
-        ("half a chunk", format!("{HEAD}transfer-encoding: chunked\r\n\r\n20\r\ngrant")),
-        ("half an echo", "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc".to_owned()),
-    ]
-    .map(|(what, sent)| {
-        let address = server.address;
-        async move {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(sent.as_bytes()).await.unwrap();
-            let mut reply = Vec::new();
-            let ended = timeout(Duration::from_secs(14), stream.read_to_end(&mut reply)).await;
-            assert!(ended.is_ok(), "{what}: still open");
-            assert!(begun.elapsed() > Duration::from_secs(8), "{what}: ended after {:?}", begun.elapsed());
-            let reply = String::from_utf8_lossy(&reply).into_owned();
-            assert!(!reply.contains(" 500 ") && !reply.contains("access_token"), "{what}: {reply}");
-        }
-    });
+    let (second, five_seconds) = (Duration::from_secs(1), Duration::from_secs(5));
+    let form = format!("{HEAD}content-length: 100\r\n\r\n");
+    let clients = [
+        slow("nothing", ""),
+        slow("half of HTTP/2's preface", "PRI * HT"),
+        slow("HTTP/2 without a request", http2()),
+        slow("half a head of HTTP/2", half_a_head_of_http2()),
+        slow("half a head", HEAD),
+        slow("half a body", format!("{form}grant_type=pass")),
+        slow("half a chunk", format!("{HEAD}transfer-encoding: chunked\r\n\r\n20\r\ngrant")),
+        slow("half an echo", "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc"),
+        dripping("a PING every second", http2(), second, PING),
+        dripping("one byte of a head every five seconds", HEAD, five_seconds, b"x"),
+        dripping("one byte of a body every five seconds", form, five_seconds, b"x"),
+        dripping(
+            "one byte of an echo every five seconds",
+            "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n",
+            five_seconds,
+            b"x",
+        ),
+    ];
+    let clients = futures_util::future::join_all(clients.map(|client| client.run(server.address)));
     let others = async {
-        // 300 stuck clients hold nobody up.
+        // 300 stuck clients do not hold others up.
         let mut stuck = Vec::new();
         for _ in 0..300 {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -50,7 +110,29 @@ async fn a_head_or_body_that_does_not_come_is_ended_after_ten_seconds() {
             log_in(&server).await;
         }
     };
-    tokio::join!(futures_util::future::join_all(waits), others);
+    let (ended, ()) = tokio::join!(clients, others);
+    for (what, after, reply) in ended {
+        assert!(after > Duration::from_secs(8), "{what}: ended after {after:?}");
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(!reply.contains(" 500 ") && !reply.contains("access_token"), "{what}: {reply}");
+        if what.contains("a body") || what.contains("chunk") {
+            assert!(reply.starts_with("HTTP/1.1 408"), "{what}: {reply}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_requests_now_and_then_stays_open() {
+    let server = Example::start("server", &[]);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(15) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut reply = [0; 1_000];
+        let length = stream.read(&mut reply).await.unwrap();
+        assert!(reply[..length].starts_with(b"HTTP/1.1 200"), "after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,6 +166,6 @@ async fn clients_that_leave_cost_nothing() {
         let sent = if round % 2 == 0 { form } else { &form[..20] };
         stream.write_all(format!("{HEAD}content-length: {}\r\n\r\n{sent}", form.len()).as_bytes()).await.unwrap();
     }
-    // Were their places not given back, this name would be busy for half a minute.
+    // If a client kept its slot, this account would be busy for half a minute.
     log_in(&server).await;
 }

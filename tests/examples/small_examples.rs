@@ -82,7 +82,7 @@ async fn prometheus() {
     let mut text = String::new();
     for _ in 0..1_000 {
         text = String::from_utf8(get(&server, "/metrics", "").await.body.to_vec()).unwrap();
-        if text.contains("oauth2_password_hash_seconds_count 2") {
+        if ["queue", "hash"].iter().all(|what| text.contains(&format!("oauth2_password_{what}_seconds_count 2"))) {
             break;
         }
     }

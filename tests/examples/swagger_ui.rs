@@ -80,7 +80,7 @@ async fn authorize(client: &Client, password: &str) {
 async fn the_authorize_dialog_logs_in() {
     let server = Example::start("server", &[]);
     let (driver, client) = browser().await;
-    client.goto(&format!("{}/docs/", server.url())).await.unwrap();
+    client.goto(&format!("{}/docs", server.url())).await.unwrap();
     find(&client, ".auth-wrapper .authorize").await.click().await.unwrap();
 
     authorize(&client, "wrong").await;
@@ -94,6 +94,12 @@ async fn the_authorize_dialog_logs_in() {
     find(&client, "[id$='-me'] .execute").await.click().await.unwrap();
     wait_for_text(&client, "[id$='-me'] .live-responses-table tbody .response-col_status", "200").await;
     wait_for_text(&client, "[id$='-me'] .live-responses-table tbody .response-col_description", "\"alice\"").await;
+
+    // The body that Swagger UI generates is a good one.
+    find(&client, "[id$='-add_item'] .opblock-summary-control").await.click().await.unwrap();
+    find(&client, "[id$='-add_item'] .try-out__btn").await.click().await.unwrap();
+    find(&client, "[id$='-add_item'] .execute").await.click().await.unwrap();
+    wait_for_text(&client, "[id$='-add_item'] .live-responses-table tbody .response-col_status", "201").await;
     client.close().await.unwrap();
     drop(driver);
 }

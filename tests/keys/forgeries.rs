@@ -7,7 +7,7 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER as PROVIDER;
 use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER as PROVIDER;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
-use tower_oauth2_password::{InvalidToken, Jwt, Key, TokenValidator};
+use tower_oauth2_password::{InvalidToken, Jwt, Key, TokenIssuer, TokenValidator};
 
 use super::{fixture, issue, jwt, keys};
 

@@ -1,11 +1,8 @@
-//! What other servers are told of tokens.
+//! What other servers learn about tokens.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -15,9 +12,9 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, Client, Identity, IntrospectionLayer, InvalidToken, Jwt, Key, Login, RefreshTokens,
-    StaticClients, TokenEndpointLayer, TokenValidator,
-    store::{DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Client, EndpointLayer, Identity, InvalidToken,
+    IssuedToken, Jwt, Key, Login, RefreshTokens, StaticClients, TokenIssuer, TokenRequest, TokenValidator,
+    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
 use super::{ISSUER, issue, jwt};
@@ -28,22 +25,27 @@ fn signer() -> Jwt {
     jwt(Key::hs256([7; 32]).unwrap())
 }
 
-fn layer(validator: impl TokenValidator) -> IntrospectionLayer {
+fn server(tokens: impl TokenIssuer + TokenValidator) -> AuthorizationServer {
     let clients = StaticClients::new([Client::confidential("items", "items-secret"), Client::public("cli")]);
-    IntrospectionLayer::new(validator, clients)
+    AuthorizationServer::new(|login: Login| async move { Ok(Identity::new(login.username).into()) }, tokens)
+        .with_introspection(clients)
+}
+
+fn layer(tokens: impl TokenIssuer + TokenValidator) -> EndpointLayer {
+    server(tokens).introspection_endpoint()
 }
 
 fn request(uri: &str) -> http::request::Builder {
     Request::post(uri).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
 }
 
-async fn send(layer: &IntrospectionLayer, request: Request<Full<Bytes>>) -> (u16, HeaderMap, Value) {
+async fn send(layer: &EndpointLayer, request: Request<Full<Bytes>>) -> (u16, HeaderMap, Value) {
     let (parts, body) = layer.clone().into_service().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (parts.status.as_u16(), parts.headers, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-async fn ask(layer: &IntrospectionLayer, body: String) -> (u16, HeaderMap, Value) {
+async fn ask(layer: &EndpointLayer, body: String) -> (u16, HeaderMap, Value) {
     let request = request("/introspect").body(Full::from(body)).unwrap();
     send(layer, request).await
 }
@@ -69,20 +71,18 @@ async fn a_good_access_token_is_described() {
 
 #[tokio::test]
 async fn everything_else_is_inactive_and_no_more_is_said() {
-    let deny_list = MemoryDenyList::new();
-    let layer = layer(signer()).with_deny_list(deny_list.clone());
+    let auth = server(signer())
+        .with_deny_list(MemoryDenyList::new())
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
+    let layer = auth.introspection_endpoint();
     let revoked = issue(&signer()).await;
     assert_eq!(ask(&layer, format!("token={revoked}&{SERVER}")).await.2["active"], true);
-    let id = signer().validate(&revoked).unwrap().id().unwrap().to_owned();
-    deny_list.deny(&id, Duration::from_secs(60), std::time::Instant::now() + Duration::from_secs(1)).await.unwrap();
+    let revocation = request("/revoke").body(Full::from(format!("token={revoked}"))).unwrap();
+    assert_eq!(send(&auth.revocation_endpoint(), revocation).await.0, 200);
 
-    let login =
-        TokenEndpointLayer::new(|login: Login| async move { Ok(Identity::new(login.username).into()) }, signer())
-            .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
-    let form = "grant_type=password&username=alice&password=p";
-    let response = login.into_service().oneshot(request("/token").body(Full::<Bytes>::from(form)).unwrap());
-    let body: Bytes = response.await.unwrap().into_body().collect().await.unwrap().to_bytes();
-    let refresh = serde_json::from_slice::<Value>(&body).unwrap()["refresh_token"].as_str().unwrap().to_owned();
+    let login = request("/token").body(Full::from("grant_type=password&username=alice&password=p")).unwrap();
+    let (_, _, tokens) = send(&auth.token_endpoint(), login).await;
+    let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
 
     let good = issue(&signer()).await;
     for (what, token) in [
@@ -102,17 +102,26 @@ async fn everything_else_is_inactive_and_no_more_is_said() {
     }
 }
 
+/// Counts the tokens that it validates.
+struct Counted(Arc<AtomicUsize>);
+
+impl TokenIssuer for Counted {
+    async fn issue(&self, _: TokenRequest) -> Result<IssuedToken, BoxError> {
+        Err("unused".into())
+    }
+}
+
+impl TokenValidator for Counted {
+    fn validate(&self, _: &str) -> Result<AccessToken, InvalidToken> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(AccessToken::new("alice"))
+    }
+}
+
 #[tokio::test]
 async fn strangers_are_refused_before_the_token_is_looked_at() {
     let looked = Arc::new(AtomicUsize::new(0));
-    let counted = {
-        let looked = Arc::clone(&looked);
-        move |_: &str| -> Result<AccessToken, InvalidToken> {
-            looked.fetch_add(1, Ordering::SeqCst);
-            Ok(AccessToken::new("alice"))
-        }
-    };
-    let layer = layer(counted);
+    let layer = layer(Counted(Arc::clone(&looked)));
     for caller in [
         "",
         "&client_id=items",
@@ -162,22 +171,22 @@ async fn malformed_requests() {
 #[tokio::test]
 async fn secrets_cannot_be_guessed_for_long() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
-    let layer = layer(signer()).with_attempt_limits(limits);
+    let layer = server(signer()).with_attempt_limits(limits).introspection_endpoint();
     for _ in 0..100 {
         assert_eq!(ask(&layer, "token=x&client_id=items&client_secret=wrong".to_owned()).await.0, 401);
     }
-    assert_eq!(ask(&layer, format!("token=x&{SERVER}")).await.0, 429, "the right secret is held, too");
+    assert_eq!(ask(&layer, format!("token=x&{SERVER}")).await.0, 429, "the right secret is blocked, too");
 }
 
 #[tokio::test]
-async fn as_a_layer_at_a_path_of_ones_own() {
+async fn as_a_layer_at_its_own_path() {
     let inner = service_fn(|_: Request<Full<Bytes>>| async {
         Ok::<_, std::convert::Infallible>(Response::builder().status(418).body(Full::<Bytes>::default()).unwrap())
     });
-    let layer = layer(signer()).with_path("/oauth/introspect").unwrap();
-    let layer = layer.with_error_response(|error| {
+    let auth = server(signer()).with_introspection_path("/oauth/introspect").unwrap().with_error_response(|error| {
         Response::builder().status(error.status()).body(Bytes::from_static(b"no")).unwrap()
     });
+    let layer = auth.introspection_endpoint();
     for (method, path, status) in [
         ("POST", "/oauth/introspect", 401),
         ("GET", "/oauth/introspect", 418),
@@ -190,5 +199,5 @@ async fn as_a_layer_at_a_path_of_ones_own() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, if status == 401 { "no" } else { "" });
     }
-    assert!(IntrospectionLayer::new(signer(), StaticClients::default()).with_path("introspect").is_err());
+    assert!(server(signer()).with_introspection_path("introspect").is_err());
 }

@@ -5,24 +5,16 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::Request;
 use serde_json::{Value, json};
-use tower_oauth2_password::{AuthorizationServerMetadata, JsonDocument};
+use tower_oauth2_password::{
+    AuthorizationServer, Identity, Jwt, Login, RefreshTokens, StaticClients, TokenIssuer, store::MemoryRefreshStore,
+};
 
 use super::{ISSUER, jwt, keys};
 use test_support::http::{Http, Reply, send};
 
-fn metadata(issuer: &str) -> AuthorizationServerMetadata {
-    AuthorizationServerMetadata::new(issuer)
-        .unwrap()
-        .with_refresh_tokens()
-        .with_clients()
-        .with_revocation_endpoint("/revoke")
-        .unwrap()
-        .with_introspection_endpoint("/introspect")
-        .unwrap()
-        .with_jwks_uri("/.well-known/jwks.json")
-        .unwrap()
-        .with_scopes("items:read items:write")
-        .unwrap()
+fn server(issuer: &str) -> AuthorizationServer {
+    let jwt = Jwt::new(keys()[0].1.clone(), issuer, "api");
+    AuthorizationServer::new(|login: Login| async move { Ok(Identity::new(login.username).into()) }, jwt)
 }
 
 async fn ask(app: Router, http: Http, method: &str, path: &str) -> Reply {
@@ -38,7 +30,7 @@ async fn ask(app: Router, http: Http, method: &str, path: &str) -> Reply {
 #[tokio::test]
 async fn get_head_and_405_over_both_protocols() {
     let set = jwt(keys()[0].1.clone()).jwks();
-    let app = Router::new().route_service("/.well-known/jwks.json", JsonDocument::new(&set));
+    let app = Router::new().route_service("/.well-known/jwks.json", server(ISSUER).jwks());
     for http in [Http::One, Http::Two] {
         let get = ask(app.clone(), http, "GET", "/.well-known/jwks.json").await;
         assert_eq!((get.status, get.json()), (200, set.clone()));
@@ -55,7 +47,16 @@ async fn get_head_and_405_over_both_protocols() {
 #[tokio::test]
 async fn the_metadata_holds_what_rfc_8414_asks_for() {
     let issuer = "https://api.example/tenant";
-    let metadata = metadata(issuer);
+    let metadata = server(issuer)
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
+        .with_clients(StaticClients::default())
+        .with_introspection(StaticClients::default())
+        .metadata()
+        .unwrap()
+        .with_jwks_uri("/.well-known/jwks.json")
+        .unwrap()
+        .with_scopes("items:read items:write")
+        .unwrap();
     assert_eq!(metadata.path(), "/.well-known/oauth-authorization-server/tenant");
     let path = metadata.path();
     let app = Router::new().route_service(&path, metadata.into_service());
@@ -82,8 +83,8 @@ async fn the_metadata_holds_what_rfc_8414_asks_for() {
 }
 
 #[test]
-fn what_is_not_offered_is_not_named() {
-    let document = AuthorizationServerMetadata::new(ISSUER).unwrap().to_json();
+fn metadata_names_only_what_is_configured() {
+    let document = server(ISSUER).metadata().unwrap().to_json();
     let expected = json!({
         "issuer": ISSUER,
         "token_endpoint": "https://api.example/token",

@@ -149,7 +149,7 @@ fn errors_say_what_to_do() {
     for (error, mend) in [
         (KeyError::Unreadable, "openssl pkcs8 -topk8"),
         (KeyError::Encrypted, "openssl pkey"),
-        (KeyError::NotPrivate, "private key is needed"),
+        (KeyError::NotPrivate, "needs the private key"),
         (KeyError::NotPublic, "-pubout"),
         (KeyError::TooShort { bytes: 128 }, "128 bytes"),
     ] {

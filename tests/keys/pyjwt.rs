@@ -7,7 +7,7 @@ use std::{
 
 use axum::Router;
 use serde_json::Value;
-use tower_oauth2_password::{JsonDocument, Jwt, Key};
+use tower_oauth2_password::{JsonDocument, Jwt, Key, TokenIssuer};
 
 use super::{AUDIENCE, ISSUER, fixture, header, issue, jwt, keys};
 

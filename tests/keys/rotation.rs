@@ -1,7 +1,7 @@
 //! From one key to the next without refusing a token.
 
 use serde_json::{Value, json};
-use tower_oauth2_password::{Jwt, JwtValidator, Key, TokenValidator, VerificationKey};
+use tower_oauth2_password::{Jwt, JwtValidator, Key, TokenIssuer, TokenValidator, VerificationKey};
 
 use super::{AUDIENCE, ISSUER, fixture, header, issue, jwt, keys};
 

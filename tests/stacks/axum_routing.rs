@@ -31,65 +31,70 @@ fn site() -> Router {
 
 #[tokio::test]
 async fn layer_on_the_whole_router() {
-    assert_eq!(status(site().layer(in_memory().token), "/token").await, 200);
+    assert_eq!(status(site().layer(in_memory().auth.endpoints()), "/token").await, 200);
 }
 
 #[tokio::test]
 async fn a_fallback_added_before_the_layer_is_behind_it() {
-    let app = site().fallback(|| async { StatusCode::IM_A_TEAPOT }).layer(in_memory().token);
+    let app = site().fallback(|| async { StatusCode::IM_A_TEAPOT }).layer(in_memory().auth.endpoints());
     assert_eq!(status(app.clone(), "/token").await, 200);
     assert_eq!(status(app, "/tokens").await, 418);
 }
 
 #[tokio::test]
 async fn a_fallback_added_after_the_layer_hides_it() {
-    let app = site().layer(in_memory().token).fallback(|| async { StatusCode::IM_A_TEAPOT });
+    let app = site().layer(in_memory().auth.endpoints()).fallback(|| async { StatusCode::IM_A_TEAPOT });
     assert_eq!(status(app, "/token").await, 418);
-    let leaf =
-        site().route_service("/token", in_memory().token.into_service()).fallback(|| async { StatusCode::IM_A_TEAPOT });
-    assert_eq!(status(leaf, "/token").await, 200);
+    let standalone = site()
+        .route_service("/token", in_memory().auth.token_endpoint().into_service())
+        .fallback(|| async { StatusCode::IM_A_TEAPOT });
+    assert_eq!(status(standalone, "/token").await, 200);
 }
 
 #[tokio::test]
 async fn route_layer_sees_only_routes_that_exist() {
-    assert_eq!(status(site().route_layer(in_memory().token), "/token").await, 404);
-    let leaf = site().route_service("/token", in_memory().token.into_service()).route_layer(in_memory().guard);
-    assert_eq!(status(leaf, "/token").await, 401, "a guard that is added later guards the login, too");
+    assert_eq!(status(site().route_layer(in_memory().auth.endpoints()), "/token").await, 404);
+    let standalone = site()
+        .route_service("/token", in_memory().auth.token_endpoint().into_service())
+        .route_layer(in_memory().auth.guard());
+    assert_eq!(status(standalone, "/token").await, 401, "a guard that is added later guards the login, too");
 }
 
 #[tokio::test]
 async fn merge_may_lose_the_layers_fallback() {
-    let with_layer = site().layer(in_memory().token);
+    let with_layer = site().layer(in_memory().auth.endpoints());
     let other = Router::new().route("/third", get(|| async { "" }));
     let merged = [with_layer.clone().merge(other.clone()), other.clone().merge(with_layer)];
     let [first, second] = merged.map(|app| status(app, "/token"));
     assert!(first.await == 404 || second.await == 404, "then the docs need no warning");
-    assert_eq!(status(site().merge(other.clone()).layer(in_memory().token), "/token").await, 200);
-    let leaf = site().route_service("/token", in_memory().token.into_service());
-    assert_eq!(status(leaf.merge(other), "/token").await, 200);
+    assert_eq!(status(site().merge(other.clone()).layer(in_memory().auth.endpoints()), "/token").await, 200);
+    let standalone = site().route_service("/token", in_memory().auth.token_endpoint().into_service());
+    assert_eq!(status(standalone.merge(other), "/token").await, 200);
 }
 
 #[tokio::test]
 async fn nest_strips_its_prefix() {
-    let nested = Router::new().nest("/api", site().layer(in_memory().token));
+    let nested = Router::new().nest("/api", site().layer(in_memory().auth.endpoints()));
     assert_eq!(status(nested.clone(), "/api/token").await, 404, "the nested router has no fallback of its own");
     assert_eq!(status(nested, "/token").await, 404);
-    let with_fallback = site().fallback(|| async { StatusCode::NOT_FOUND }).layer(in_memory().token);
+    let with_fallback = site().fallback(|| async { StatusCode::NOT_FOUND }).layer(in_memory().auth.endpoints());
     assert_eq!(status(Router::new().nest("/api", with_fallback), "/api/token").await, 200);
-    let outside = Router::new().nest("/api", site()).layer(in_memory().token.with_path("/api/token").unwrap());
+    let outside =
+        Router::new().nest("/api", site()).layer(in_memory().auth.with_token_path("/api/token").unwrap().endpoints());
     assert_eq!(status(outside, "/api/token").await, 200);
-    let leaf = Router::new().nest("/api", site().route_service("/token", in_memory().token.into_service()));
-    assert_eq!(status(leaf, "/api/token").await, 200);
+    let standalone =
+        Router::new().nest("/api", site().route_service("/token", in_memory().auth.token_endpoint().into_service()));
+    assert_eq!(status(standalone, "/api/token").await, 200);
 }
 
 #[tokio::test]
 async fn cors_belongs_outside() {
-    let inside = site().layer(CorsLayer::permissive()).layer(in_memory().token);
+    let inside = site().layer(CorsLayer::permissive()).layer(in_memory().auth.endpoints());
     let reply = inside.oneshot(login("/token")).await.unwrap();
     assert_eq!(reply.status(), 200);
     assert!(!reply.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
 
-    let outside = site().layer(in_memory().token).layer(CorsLayer::permissive());
+    let outside = site().layer(in_memory().auth.endpoints()).layer(CorsLayer::permissive());
     let reply = outside.clone().oneshot(login("/token")).await.unwrap();
     assert_eq!(reply.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     let preflight = Request::builder()
@@ -103,16 +108,16 @@ async fn cors_belongs_outside() {
 }
 
 #[tokio::test]
-async fn the_leaf_answers_other_methods_with_405() {
-    let leaf = in_memory().token.into_service();
-    let reply = leaf.oneshot(Request::get("/token").body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+async fn the_standalone_service_answers_other_methods_with_405() {
+    let standalone = in_memory().auth.token_endpoint().into_service();
+    let reply = standalone.oneshot(Request::get("/token").body(Full::<Bytes>::default()).unwrap()).await.unwrap();
     assert_eq!((reply.status().as_u16(), &reply.headers()["allow"]), (405, &"POST".parse().unwrap()));
 }
 
 #[tokio::test]
-async fn a_limit_outside_is_told_as_413() {
+async fn a_body_limit_outside_is_a_413() {
     let app = site()
-        .layer(in_memory().token.with_body_limit(1 << 20))
+        .layer(in_memory().auth.with_body_limit(1 << 20).endpoints())
         .layer(tower_http::limit::RequestBodyLimitLayer::new(100));
     let mut request = login("/token");
     *request.body_mut() = axum::body::Body::from_stream(futures_util::stream::iter([

@@ -264,22 +264,23 @@ async fn with_lifetimes(lifetimes: impl Fn(RefreshTokens) -> RefreshTokens, stor
 #[tokio::test]
 async fn a_subject_that_is_another_users_name_hands_nobody_over() {
     use tower::ServiceExt;
-    use tower_oauth2_password::{Identity, Jwt, Key, Login, TokenEndpointLayer, Verdict, Verifier, VerifyError};
+    use tower_oauth2_password::{AuthorizationServer, BoxError, Identity, Jwt, Key, Login, Verdict, Verifier};
 
     /// Finds subjects as if they were names.
     struct Overlapping;
     impl Verifier for Overlapping {
-        async fn verify(&self, _: Login) -> Result<Verdict, VerifyError> {
+        async fn verify(&self, _: Login) -> Result<Verdict, BoxError> {
             Ok(Identity::new("1001").into())
         }
 
-        async fn verify_subject(&self, _: &str) -> Result<Verdict, VerifyError> {
+        async fn verify_subject(&self, _: &str) -> Result<Verdict, BoxError> {
             Ok(Identity::new("2002").into())
         }
     }
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let tokens = RefreshTokens::new(MemoryRefreshStore::new());
-    let endpoint = TokenEndpointLayer::new(Overlapping, jwt).with_refresh_tokens(tokens).into_service();
+    let auth = AuthorizationServer::new(Overlapping, jwt).with_refresh_tokens(tokens);
+    let endpoint = auth.token_endpoint().into_service();
     let ask = async |form: String| {
         let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
         let reply = endpoint.clone().oneshot(request.body(Full::<bytes::Bytes>::from(form)).unwrap()).await.unwrap();

@@ -44,8 +44,8 @@ async fn frames_trailers_hints_and_errors_of_the_inner_body_pass() {
         frames.push(if request.uri().path() == "/broken" { Err("inner") } else { Ok(Frame::trailers(trailers)) });
         Ok::<_, Infallible>(Response::new(StreamBody::new(futures_util::stream::iter(frames))))
     });
-    let setup = in_memory();
-    let service = setup.token.layer(setup.revocation.layer(inner));
+    let auth = in_memory().auth;
+    let service = auth.token_endpoint().layer(auth.revocation_endpoint().layer(inner));
     let get = |path: &str| Request::get(path).body(Full::<Bytes>::default()).unwrap();
     let collected = service.clone().oneshot(get("/")).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
@@ -69,7 +69,7 @@ async fn upgrades_pass() {
         let response = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
         Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
     });
-    let service = TowerToHyperService::new(in_memory().token.layer(inner));
+    let service = TowerToHyperService::new(in_memory().auth.endpoints().layer(inner));
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await.unwrap();

@@ -1,21 +1,19 @@
-//! The users, clients and limits that the suite's servers know.
+//! The users, clients and limits of the suite's servers.
 
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
 use tower_oauth2_password::{
-    Argon2Params, AttemptLimits, BearerLayer, Client, HashingPool, Identity, Jwt, Key, MemoryUsers, PasswordVerifier,
-    RefreshTokens, RevocationLayer, Secret, StaticClients, TokenEndpointLayer, User, Users,
+    Argon2Params, AttemptLimits, AuthorizationServer, Client, HashingPool, Identity, Jwt, Key, MemoryUsers,
+    PasswordVerifier, RefreshTokens, Secret, StaticClients, User, Users,
     store::{AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
-/// Says where a request comes from, so that tests do not hold each other's attempts back.
+/// The header with the client's address, so that tests do not block each other's attempts.
 pub const ADDRESS: &str = "x-test-address";
 
 #[derive(Clone)]
 pub struct Setup {
-    pub token: TokenEndpointLayer,
-    pub revocation: RevocationLayer,
-    pub guard: BearerLayer,
+    pub auth: AuthorizationServer,
     pub users: MemoryUsers,
     pub refresh: RefreshTokens,
     pub pool: HashingPool,
@@ -27,7 +25,7 @@ pub fn in_memory() -> Setup {
 
 static HASHES: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
     let pool = pool();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let hashes = [
         ("alice", "wonderland123"),
         ("bob", "builder456"),
@@ -39,7 +37,7 @@ static HASHES: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
     hashes.into()
 });
 
-/// The hash's cost is not what these tests are about.
+/// These tests are not about the cost of a hash.
 fn pool() -> HashingPool {
     HashingPool::new().with_params(Argon2Params::new(64, 1, 1).unwrap())
 }
@@ -47,7 +45,7 @@ fn pool() -> HashingPool {
 pub fn over(
     refresh: impl RefreshStore,
     attempts: impl AttemptStore,
-    deny_list: impl DenyList + Clone,
+    deny_list: impl DenyList,
     lifetimes: impl Fn(RefreshTokens) -> RefreshTokens,
 ) -> Setup {
     let pool = pool();
@@ -68,20 +66,12 @@ pub fn over(
     let limits = AttemptLimits::new(attempts, |parts| -> Option<IpAddr> {
         parts.headers.get(ADDRESS).and_then(|value| value.to_str().ok()?.parse().ok())
     });
-    Setup {
-        token: TokenEndpointLayer::new(PasswordVerifier::new(users.clone()).with_pool(pool.clone()), jwt.clone())
-            .with_clients(clients.clone())
-            .with_refresh_tokens(refresh.clone())
-            .with_attempt_limits(limits.clone()),
-        revocation: RevocationLayer::new(refresh.clone())
-            .with_access_tokens(jwt.clone(), deny_list.clone())
-            .with_clients(clients)
-            .with_attempt_limits(limits),
-        guard: BearerLayer::new(jwt).with_deny_list(deny_list),
-        users,
-        refresh,
-        pool,
-    }
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()).with_pool(pool.clone()), jwt)
+        .with_clients(clients)
+        .with_attempt_limits(limits)
+        .with_refresh_tokens(refresh.clone())
+        .with_deny_list(deny_list);
+    Setup { auth, users, refresh, pool }
 }
 
 impl Setup {

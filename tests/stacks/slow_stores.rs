@@ -9,12 +9,9 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tower::ServiceExt;
-use tower_oauth2_password::{
-    StoreError,
-    store::{
-        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore,
-        Reservation,
-    },
+use tower_oauth2_password::store::{
+    AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Reservation, Slot,
+    StoreFuture,
 };
 
 use crate::setup::over;
@@ -43,27 +40,18 @@ impl Slow {
 }
 
 impl AttemptStore for Slow {
-    async fn reserve(
-        &self,
-        key: AttemptKey,
-        id: u64,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> Result<Reservation, StoreError> {
-        let later = self.wait(deadline).await;
-        self.store.reserve(key, id, limit, later).await
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        Box::pin(async move {
+            let later = self.wait(deadline).await;
+            self.store.reserve(slot, later).await
+        })
     }
 
-    async fn settle(
-        &self,
-        key: AttemptKey,
-        id: u64,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        let later = self.wait(deadline).await;
-        self.store.settle(key, id, limit, outcome, later).await
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let later = self.wait(deadline).await;
+            self.store.settle(slot, outcome, later).await
+        })
     }
 }
 
@@ -74,8 +62,9 @@ async fn log_in(attempts: Slow, budget: Duration) -> u16 {
                 &client_id=demo-web&client_secret=demo-web-secret";
     let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
     let reply = setup
-        .token
-        .with_store_time_budget(budget)
+        .auth
+        .with_store_budget(budget)
+        .token_endpoint()
         .into_service()
         .oneshot(request.body(Full::<Bytes>::from(form)).unwrap());
     let reply = tokio::time::timeout(Duration::from_secs(20), reply).await.expect("no answer").unwrap();

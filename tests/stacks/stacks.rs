@@ -47,8 +47,8 @@ pub struct Site {
 pub async fn start(stack: Stack, setup: &Setup) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let Setup { token, revocation, guard, .. } = setup.clone();
-    let guard = guard.with_required_scope("items:write").unwrap();
+    let endpoints = setup.auth.endpoints();
+    let guard = setup.auth.guard().with_required_scope("items:write").unwrap();
     let mut http = Http::Two;
     match stack {
         Stack::Axum => {
@@ -56,8 +56,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
             let app = Router::new()
                 .route("/guarded", any(guarded).layer(guard))
                 .route("/echo", any(|body: Body| async { body }))
-                .layer(revocation)
-                .layer(token);
+                .layer(endpoints);
             spawn(async { axum::serve(listener, app).await });
         }
         Stack::HyperHttp1 | Stack::HyperHttp2 => {
@@ -65,8 +64,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
                 http = Http::One;
             }
             let service = ServiceBuilder::new()
-                .layer(token)
-                .layer(revocation)
+                .layer(endpoints)
                 .service(service_fn(move |request| plain(request, guard.clone())));
             spawn(async move {
                 loop {
@@ -86,11 +84,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
         Stack::Tonic => {
             let (_, health) = tonic_health::server::health_reporter();
             let health = tonic::service::LayerExt::named_layer(&guard, health);
-            let server = tonic::transport::Server::builder()
-                .accept_http1(true)
-                .layer(token)
-                .layer(revocation)
-                .add_service(health);
+            let server = tonic::transport::Server::builder().accept_http1(true).layer(endpoints).add_service(health);
             let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
             spawn(server.serve_with_incoming(incoming));
         }

@@ -1,6 +1,7 @@
 //! The rules, over every stack that the crate serves, through real sockets.
 
 mod axum_routing;
+mod bodies;
 mod cases;
 mod flows;
 mod grpc;

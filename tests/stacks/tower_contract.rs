@@ -17,16 +17,16 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::{Request, Response};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, BearerLayer, BearerService, EndpointService, HashingPool, Jwt, Leaf, Login,
-    MemoryUsers, PasswordVerifier, RefreshTokens, ResponseBody, ResponseFuture, RevocationLayer, StoreError,
-    TokenEndpointLayer, TokenError, Verdict,
+    AccessToken, AttemptLimits, AuthorizationServer, BearerLayer, BearerService, EndpointLayer, EndpointService,
+    HashingPool, Jwt, Login, MemoryUsers, PasswordVerifier, RefreshTokens, ResponseBody, ResponseFuture,
+    StandaloneService, TokenEndpointLayer, TokenError, Verdict,
     store::{
-        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore,
-        Reservation,
+        AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Reservation, Slot,
+        StoreFuture,
     },
 };
 
-use crate::setup::{Setup, in_memory, over};
+use crate::setup::{in_memory, over};
 
 const LOGIN: &str = "grant_type=password&username=alice&password=wonderland123";
 
@@ -44,10 +44,10 @@ fn types_cross_threads_and_are_cheap_to_clone() {
     fn sent<T: Send>() {}
     // An inner service that is not Sync still makes a service that can be sent.
     type Inner = std::cell::Cell<u8>;
-    all::<TokenEndpointLayer>();
-    all::<RevocationLayer>();
+    all::<AuthorizationServer>();
+    all::<EndpointLayer>();
     all::<BearerLayer>();
-    all::<Leaf>();
+    all::<StandaloneService>();
     all::<EndpointService<u8>>();
     all::<BearerService<u8>>();
     all::<AccessToken>();
@@ -76,9 +76,9 @@ impl<B: hyper::body::Body> Hint for B {
 
 #[tokio::test]
 async fn readiness_is_the_inner_services() {
-    let Setup { token, guard, .. } = in_memory();
+    let auth = in_memory().auth;
     let (mock, mut handle) = tower_test::mock::pair::<Request<Full<Bytes>>, Response<Full<Bytes>>>();
-    let mut service = guard.layer(token.layer(mock));
+    let mut service = auth.guard().layer(auth.endpoints().layer(mock));
     let mut poll_ready = |expected: bool| {
         assert_eq!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready(), expected);
     };
@@ -96,7 +96,7 @@ async fn readiness_is_the_inner_services() {
 async fn a_token_request_leaves_the_inner_service_unharmed() {
     let (mock, mut handle) = tower_test::mock::pair::<Request<Full<Bytes>>, Response<Full<Bytes>>>();
     handle.allow(1);
-    let mut service = in_memory().token.layer(mock);
+    let mut service = in_memory().auth.endpoints().layer(mock);
     let reply = service.ready().await.unwrap().call(login()).await.unwrap();
     assert_eq!(reply.status(), 200);
     // The one request that was allowed is still there for another.
@@ -143,7 +143,7 @@ impl Service<Request<Full<Bytes>>> for Strict {
 async fn inner_is_called_at_once_on_the_clone_that_was_ready() {
     let inner = Strict::default();
     let calls = Arc::clone(&inner.calls);
-    let mut service = in_memory().token.layer(inner);
+    let mut service = in_memory().auth.endpoints().layer(inner);
     service.ready().await.unwrap();
     let future = service.call(Request::get("/").body(Full::default()).unwrap());
     assert_eq!(calls.load(Ordering::Relaxed), 1, "in call, before the future is polled");
@@ -169,13 +169,13 @@ fn a_service_without_send_or_clone_is_enough() {
             Box::pin(ready(Err("inner")))
         }
     }
-    let mut service = in_memory().token.layer(Bare(std::ptr::null()));
+    let mut service = in_memory().auth.endpoints().layer(Bare(std::ptr::null()));
     let mut future = pin!(service.call(Request::get("/").body(Full::default()).unwrap()));
     assert!(matches!(poll(future.as_mut()), Poll::Ready(Err("inner"))), "errors pass as they are");
 }
 
 /// Polls a login to its n-th await and drops it there.
-async fn leave_at(await_number: usize, service: &mut Leaf) -> bool {
+async fn leave_at(await_number: usize, service: &mut StandaloneService) -> bool {
     let mut future = Box::pin(service.call(login()));
     for _ in 0..await_number {
         let before_next = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
@@ -194,42 +194,33 @@ struct CountedAttempts {
 }
 
 impl AttemptStore for CountedAttempts {
-    async fn reserve(
-        &self,
-        key: AttemptKey,
-        id: u64,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> Result<Reservation, StoreError> {
-        tokio::task::yield_now().await;
-        let answer = self.store.reserve(key, id, limit, deadline).await;
-        tokio::task::yield_now().await;
-        answer
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let answer = self.store.reserve(slot, deadline).await;
+            tokio::task::yield_now().await;
+            answer
+        })
     }
 
-    async fn settle(
-        &self,
-        key: AttemptKey,
-        id: u64,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        tokio::task::yield_now().await;
-        self.store.settle(key, id, limit, outcome, deadline).await
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.store.settle(slot, outcome, deadline).await
+        })
     }
 
-    fn abandon(&self, key: AttemptKey, id: u64) {
+    fn abandon(&self, slot: Slot) {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.store.abandon(key, id);
+        self.store.abandon(slot);
     }
 }
 
 #[tokio::test]
-async fn who_leaves_at_any_await_leaves_nothing_behind() {
+async fn a_client_that_leaves_at_any_await_leaves_nothing_behind() {
     let attempts = CountedAttempts::default();
     let setup = over(MemoryRefreshStore::new(), attempts.clone(), MemoryDenyList::new(), |tokens| tokens);
-    let mut service = setup.token.clone().into_service();
+    let mut service = setup.auth.token_endpoint().into_service();
     let mut await_number = 0;
     while !leave_at(await_number, &mut service).await {
         await_number += 1;
@@ -238,12 +229,13 @@ async fn who_leaves_at_any_await_leaves_nothing_behind() {
     assert!(await_number >= 4, "too few awaits to say anything: {await_number}");
     assert!(attempts.open.load(Ordering::Relaxed) > 0, "no reservation was ever given up");
     // Were one place lost each time, ten logins at once would not find ten places.
-    let logins = futures_util::future::join_all((0..10).map(|_| setup.token.clone().into_service().oneshot(login())));
+    let logins =
+        futures_util::future::join_all((0..10).map(|_| setup.auth.token_endpoint().into_service().oneshot(login())));
     assert!(logins.await.into_iter().all(|reply| reply.unwrap().status() == 200));
 }
 
 #[tokio::test]
-async fn closures_arcs_and_the_layers_own_errors_are_verifiers() {
+async fn closures_and_arcs_are_verifiers_and_may_return_token_errors() {
     let jwt = Jwt::new(tower_oauth2_password::Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let closure = |login: Login| async move {
         match login.username.as_str() {
@@ -262,15 +254,15 @@ async fn closures_arcs_and_the_layers_own_errors_are_verifiers() {
 }
 
 #[tokio::test]
-async fn an_error_response_of_ones_own_keeps_the_headers_that_must_be() {
-    let layer = in_memory().token.with_error_response(|error| {
+async fn an_own_error_format_keeps_the_required_headers() {
+    let auth = in_memory().auth.with_error_response(|error| {
         let mut response = Response::new(Bytes::from(format!("{{\"detail\":\"{}\"}}", error.code())));
         *response.status_mut() = error.status();
         response
     });
     let wrong = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
     let wrong = wrong.body(Full::<Bytes>::from(format!("{LOGIN}&client_id=nobody"))).unwrap();
-    let reply = layer.into_service().oneshot(wrong).await.unwrap();
+    let reply = auth.token_endpoint().into_service().oneshot(wrong).await.unwrap();
     assert_eq!(reply.headers()["cache-control"], "no-store");
     assert_eq!(reply.headers()["www-authenticate"], "Basic realm=\"token\"");
     assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), r#"{"detail":"invalid_client"}"#);
@@ -280,7 +272,7 @@ async fn an_error_response_of_ones_own_keeps_the_headers_that_must_be() {
 async fn the_guard_refuses_before_the_handler_and_the_body() {
     let inner =
         service_fn(|_: Request<Full<Bytes>>| async { pending::<Result<Response<Full<Bytes>>, Infallible>>().await });
-    let mut service = in_memory().guard.layer(inner);
+    let mut service = in_memory().auth.guard().layer(inner);
     let mut future = pin!(service.call(Request::post("/").body(Full::from("secret plans")).unwrap()));
     let Poll::Ready(Ok(reply)) = poll(future.as_mut()) else { panic!("the guard waited") };
     assert_eq!(reply.status(), 401);
@@ -290,7 +282,7 @@ async fn the_guard_refuses_before_the_handler_and_the_body() {
 async fn without_a_store_refresh_tokens_are_off() {
     let jwt = Jwt::new(tower_oauth2_password::Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let verifier = |_: Login| async { Ok(tower_oauth2_password::Identity::new("alice").into()) };
-    let layer = TokenEndpointLayer::new(verifier, jwt).with_optional_grant_type();
+    let layer = AuthorizationServer::new(verifier, jwt).with_optional_grant_type().token_endpoint();
     let json = async |body: &'static str| {
         let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
         let reply =

@@ -7,7 +7,7 @@ use crate::support::{
 };
 use tokio::time::sleep;
 use tower_oauth2_password::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot,
 };
 
 pub(crate) const CONTRACT: Contract = Contract("AttemptStore");
@@ -54,8 +54,12 @@ impl<'a, S: AttemptStore> Key<'a, S> {
         Self { store, key: attempt_key(), limit }
     }
 
+    fn slot(&self, id: ReservationId) -> Slot {
+        Slot { key: self.key, id, limit: self.limit }
+    }
+
     async fn reserve(&self, id: ReservationId) -> Reservation {
-        CONTRACT.answer("reserve", self.store.reserve(self.key, id, self.limit, soon()).await)
+        CONTRACT.answer("reserve", self.store.reserve(self.slot(id), soon()).await)
     }
 
     async fn try_now(&self) -> Reservation {
@@ -70,7 +74,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
     }
 
     async fn settle(&self, id: ReservationId, outcome: AttemptOutcome) {
-        CONTRACT.answer("settle", self.store.settle(self.key, id, self.limit, outcome, soon()).await);
+        CONTRACT.answer("settle", self.store.settle(self.slot(id), outcome, soon()).await);
     }
 
     async fn fail(&self, id: ReservationId) {
@@ -90,12 +94,12 @@ impl<'a, S: AttemptStore> Key<'a, S> {
 
     async fn expect_held(&self, clause: &str) -> Duration {
         match self.try_now().await {
-            Reservation::Held { retry_after } => {
+            Reservation::Blocked { retry_after } => {
                 let within = retry_after <= self.limit.window + SLACK;
                 CONTRACT.require(within, clause, format_args!("to retry after {retry_after:?} is beyond the window"));
                 retry_after
             }
-            answer => CONTRACT.broken(clause, format_args!("`reserve` answers {answer:?}, not `Held`")),
+            answer => CONTRACT.broken(clause, format_args!("`reserve` answers {answer:?}, not `Blocked`")),
         }
     }
 
@@ -115,7 +119,7 @@ async fn the_limit_is_filled_by_both(store: &impl AttemptStore) {
     for _ in 0..3 {
         open.push(key.reserve_or_break(clause).await);
     }
-    let held = "it is `Busy` while checks are under way, and `Held` once failures alone fill the limit";
+    let held = "it is `Busy` while checks are under way, and `Blocked` once failures alone fill the limit";
     for id in open {
         key.expect(Reservation::Busy, clause).await;
         key.expect(Reservation::Busy, held).await;
@@ -196,13 +200,13 @@ async fn keys_are_independent(store: &impl AttemptStore) {
 
 async fn late_calls_do_nothing(store: &impl AttemptStore) {
     let key = Key::new(store, THREE);
-    CONTRACT.require_late("reserve", &store.reserve(key.key, random_id(), key.limit, over()).await);
+    CONTRACT.require_late("reserve", &store.reserve(key.slot(random_id()), over()).await);
     let place = key.reserve_or_break(LATE).await;
     for outcome in [AttemptOutcome::Failed, AttemptOutcome::Released] {
-        CONTRACT.require_late("settle", &store.settle(key.key, place, key.limit, outcome, over()).await);
+        CONTRACT.require_late("settle", &store.settle(key.slot(place), outcome, over()).await);
     }
     key.fail(place).await;
-    let late = store.settle(key.key, place, key.limit, AttemptOutcome::Succeeded, over()).await;
+    let late = store.settle(key.slot(place), AttemptOutcome::Succeeded, over()).await;
     CONTRACT.require_late("settle", &late);
     key.expect_free(2, LATE).await;
 }
@@ -214,7 +218,7 @@ async fn a_hold_lasts_for_the_window(store: &impl AttemptStore) {
     let (failed, ()) = Span::of(key.fail(id)).await;
     lasts(CONTRACT, clause, failed, SHORT, async || {
         let (asked, answer) = Span::of(key.try_now()).await;
-        let Reservation::Held { retry_after } = answer else {
+        let Reservation::Blocked { retry_after } = answer else {
             CONTRACT.require(answer == Reservation::Reserved, clause, format_args!("`reserve` answers {answer:?}"));
             return false;
         };
@@ -228,7 +232,7 @@ async fn a_hold_lasts_for_the_window(store: &impl AttemptStore) {
         true
     })
     .await;
-    key.expect(Reservation::Busy, "`Held` adds neither a failure nor a reservation").await;
+    key.expect(Reservation::Busy, "`Blocked` adds neither a failure nor a reservation").await;
 }
 
 async fn failures_lapse_one_by_one(store: &impl AttemptStore) {
@@ -282,14 +286,14 @@ async fn an_abandoned_place_is_free(store: &impl AttemptStore) {
     let key = Key::new(store, AttemptLimit { failures: 2, window: HOUR });
     key.fail_anew(clause).await;
     let place = key.reserve_or_break(clause).await;
-    store.abandon(key.key, random_id());
+    store.abandon(key.slot(random_id()));
     key.expect(Reservation::Busy, "abandoning an unknown id gives no place back").await;
-    store.abandon(key.key, place);
+    store.abandon(key.slot(place));
     let dropped = Key::new(store, AttemptLimit { failures: 1, window: HOUR });
     for polls in 1..=4 {
         let id = random_id();
-        drop(poll_and_drop(store.reserve(dropped.key, id, dropped.limit, soon()), polls).await);
-        store.abandon(dropped.key, id);
+        drop(poll_and_drop(store.reserve(dropped.slot(id), soon()), polls).await);
+        store.abandon(dropped.slot(id));
     }
     comes(CONTRACT, clause, LEASE, async || key.try_now().await == Reservation::Reserved).await;
     key.expect(Reservation::Busy, "abandoning leaves the failures as they are").await;

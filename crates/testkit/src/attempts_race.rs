@@ -8,8 +8,8 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use tower_oauth2_password::{
-    StoreError,
-    store::{AttemptKey, AttemptOutcome, AttemptStore, Reservation, ReservationId},
+    BoxError,
+    store::{AttemptKey, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot},
 };
 
 const ROUNDS: usize = 20;
@@ -22,7 +22,7 @@ pub(crate) async fn check<S: AttemptStore>(stores: &[Arc<S>], race: Race<'_>) {
     }
 }
 
-type Answer = Result<(ReservationId, Reservation), StoreError>;
+type Answer = Result<(ReservationId, Reservation), BoxError>;
 
 async fn reserve_at_once<S: AttemptStore>(
     stores: &[Arc<S>],
@@ -34,9 +34,9 @@ async fn reserve_at_once<S: AttemptStore>(
         let store = Arc::clone(store);
         let id = random_id();
         Box::pin(async move {
-            let answer = store.reserve(key, id, THREE, soon()).await?;
+            let answer = store.reserve(Slot { key, id, limit: THREE }, soon()).await?;
             if let (Reservation::Reserved, Some(outcome)) = (answer, settle) {
-                store.settle(key, id, THREE, outcome, soon()).await?;
+                store.settle(Slot { key, id, limit: THREE }, outcome, soon()).await?;
             }
             Ok((id, answer))
         })
@@ -56,10 +56,10 @@ async fn a_burst_fills_the_limit_and_no_more<S: AttemptStore>(stores: &[Arc<S>],
     let answers = reserve_at_once(stores, race, key, None).await;
     let given = reserved(&answers);
     CONTRACT.require(given == 3, clause, format_args!("{given} of 3 places were given to {AT_ONCE}"));
-    let held = answers.iter().any(|(_, answer)| matches!(answer, Reservation::Held { .. }));
-    CONTRACT.require(!held, clause, "`Held` without a failure");
+    let held = answers.iter().any(|(_, answer)| matches!(answer, Reservation::Blocked { .. }));
+    CONTRACT.require(!held, clause, "`Blocked` without a failure");
     for (id, _) in answers.into_iter().filter(|(_, answer)| *answer == Reservation::Reserved) {
-        CONTRACT.answer("settle", store.settle(key, id, THREE, AttemptOutcome::Failed, soon()).await);
+        CONTRACT.answer("settle", store.settle(Slot { key, id, limit: THREE }, AttemptOutcome::Failed, soon()).await);
     }
     let given = reserved(&reserve_at_once(stores, race, key, None).await);
     CONTRACT.require(given == 0, clause, format_args!("{given} places were given to a burst while held"));
@@ -72,7 +72,10 @@ async fn places_are_never_given_twice<S: AttemptStore>(stores: &[Arc<S>], race: 
     CONTRACT.require(failed == 3, clause, format_args!("{failed} of 3 did"));
     let clause = "after a success the limit allows as many as before, and no more";
     let Some(store) = stores.first() else { return };
-    CONTRACT.answer("settle", store.settle(key, random_id(), THREE, AttemptOutcome::Succeeded, soon()).await);
+    CONTRACT.answer(
+        "settle",
+        store.settle(Slot { key, id: random_id(), limit: THREE }, AttemptOutcome::Succeeded, soon()).await,
+    );
     let failed = reserved(&reserve_at_once(stores, race, key, Some(AttemptOutcome::Failed)).await);
     CONTRACT.require(failed == 3, clause, format_args!("{failed} of 3 places were given again"));
 }

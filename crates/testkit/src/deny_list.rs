@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::support::{Contract, HOUR, LATE, Race, SHORT, Span, comes, lasts, name, over, soon};
 use futures_util::future::BoxFuture;
-use tower_oauth2_password::{StoreError, store::DenyList};
+use tower_oauth2_password::{BoxError, store::DenyList};
 
 const CONTRACT: Contract = Contract("DenyList");
 
@@ -56,7 +56,7 @@ async fn a_denied_token_is_denied_at_once<D: DenyList>(list: &Arc<D>) {
         CONTRACT.require(list.is_denied(&token), clause, format_args!("{token:?} is not"));
     }
     let tokens: Vec<_> = (0..50).map(|_| name("jti")).collect();
-    let call = |token: &String| -> BoxFuture<'static, Result<bool, StoreError>> {
+    let call = |token: &String| -> BoxFuture<'static, Result<bool, BoxError>> {
         let (list, token) = (Arc::clone(list), token.clone());
         Box::pin(async move {
             list.deny(&token, HOUR, soon()).await?;

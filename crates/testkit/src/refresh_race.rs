@@ -8,7 +8,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use tower_oauth2_password::{
-    StoreError,
+    BoxError,
     store::{RefreshStore, Rotation, SecretHash, Successor},
 };
 
@@ -23,7 +23,7 @@ pub(crate) async fn check<S: RefreshStore>(stores: &[Arc<S>], race: Race<'_>) {
     }
 }
 
-type Answer = Result<Rotation, StoreError>;
+type Answer = Result<Rotation, BoxError>;
 
 /// Calls with one secret and a successor each.
 fn rotations<S: RefreshStore>(stores: &[Arc<S>], known: &Known) -> (Vec<SecretHash>, Vec<BoxFuture<'static, Answer>>) {

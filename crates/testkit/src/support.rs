@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::sleep;
-use tower_oauth2_password::{StoreError, store::AttemptKey};
+use tower_oauth2_password::{BoxError, store::AttemptKey};
 
 /// What a kit gives to be run beside others, to its end: `|job| { tokio::spawn(job); }`.
 pub type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -59,18 +59,15 @@ impl Contract {
 
     /// A call that came after its deadline must say so.
     #[track_caller]
-    pub(crate) fn require_late<T>(self, call: &str, answer: &Result<T, StoreError>) {
+    pub(crate) fn require_late<T>(self, call: &str, answer: &Result<T, BoxError>) {
         self.require(answer.is_err(), LATE, format_args!("`{call}` says that it was done"));
     }
 
     /// The answer of a call that has no reason to fail.
-    pub(crate) fn answer<T>(self, call: &str, answer: Result<T, StoreError>) -> T {
+    pub(crate) fn answer<T>(self, call: &str, answer: Result<T, BoxError>) -> T {
         match answer {
             Ok(answer) => answer,
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                panic!("{}::{call} failed, so nothing can be said of the store: {cause}", self.0)
-            }
+            Err(error) => panic!("{}::{call} failed, so nothing can be said of the store: {error}", self.0),
         }
     }
 }

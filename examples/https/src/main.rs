@@ -1,12 +1,12 @@
-//! HTTPS with rustls, and a login that is refused over anything else.
+//! HTTPS with rustls. A login over plain HTTP is refused.
 //!
 //!     cargo run --example https
 //!     curl --cacert CERTIFICATE -d 'grant_type=password&username=alice&password=wonderland123' https://localhost:8443/token
 //!
-//! CERTIFICATE is the file that it prints: made at start, for trying only. The same site is also served without TLS, on
-//! the port that it prints second, where a login answers 400.
+//! CERTIFICATE is the file that it prints. It is generated at start, for trying only. The same site is also served without
+//! TLS, at the second address that it prints. There a login gets a 400.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, routing::get};
 use hyper_util::{
@@ -20,8 +20,8 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 use tower_oauth2_password::{
-    AccessToken, BearerLayer, BoxError, Jwt, Key, MemoryUsers, OverTls, PasswordVerifier, RequireHttps,
-    TokenEndpointLayer,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, OverTls, PasswordVerifier,
+    RequireHttps, store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -47,10 +47,13 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "https://localhost:8443", "api");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-    let app = Router::new()
-        .route("/users/me", get(me))
-        .route_layer(BearerLayer::new(jwt.clone()))
-        .layer(TokenEndpointLayer::new(PasswordVerifier::new(users), jwt).with_https_required(RequireHttps::new()));
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+        request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
+    });
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt)
+        .with_attempt_limits(limits)
+        .with_https_required(RequireHttps::new());
+    let app = Router::new().route("/users/me", get(me)).route_layer(auth.guard()).layer(auth.endpoints());
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8443")).await?;
     let plain = TcpListener::bind("127.0.0.1:0").await?;
@@ -63,15 +66,15 @@ async fn main() -> Result<(), BoxError> {
 
     let plain_app = app.clone();
     tokio::spawn(async { axum::serve(plain, plain_app).await });
-    // Only what came through the acceptor is marked.
+    // Only requests that came through the acceptor are marked.
     let app = app.layer(Extension(OverTls));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, say: those who are connected are still served.
+        let Ok((stream, peer)) = listener.accept().await else {
+            // For instance out of file descriptors: open connections are still served.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (tls, service) = (tls.clone(), TowerToHyperService::new(app.clone()));
+        let (tls, service) = (tls.clone(), TowerToHyperService::new(app.clone().layer(Extension(peer))));
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;

@@ -1,4 +1,4 @@
-//! Signs with Ed25519, publishes the public keys, and takes the next key while it runs.
+//! Signs with Ed25519, publishes the public keys, and rotates them while it runs.
 //!
 //!     cargo run --example key_rotation
 //!     curl http://127.0.0.1:8000/.well-known/oauth-authorization-server
@@ -7,31 +7,34 @@
 //!     curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:8000/
 //!     curl -H "authorization: Bearer $TOKEN" -X POST http://127.0.0.1:8000/rotate
 //!
-//! The token from before the rotation is still good, a new one names the new key, and the set lists both, with the key
-//! after them: caches know it before it signs. KEYS=a.pem,b.pem names files made by `openssl genpkey -algorithm ed25519`,
-//! to be used in this order; without it, and after the last, keys are made in memory and gone with the process.
+//! A token from before the rotation is still valid, and a new one names the new key. The set lists both, and the next key,
+//! so that caches know it before it signs. `KEYS=a.pem,b.pem` names files that `openssl genpkey -algorithm ed25519`
+//! generates, to be used in this order. Without it, and after the last file, keys are generated in memory.
 
 use std::{
     collections::VecDeque,
     env, fs,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use axum::{
     Extension, Router,
+    extract::ConnectInfo,
     http::StatusCode,
     routing::{get, post},
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AccessToken, AuthorizationServerMetadata, BearerLayer, BoxError, InvalidToken, IssuedToken, JsonDocument, Jwt, Key,
-    MemoryUsers, PasswordVerifier, TokenEndpointLayer, TokenIssuer, TokenRequest, TokenValidator,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, InvalidToken, IssuedToken, Jwt, Key, MemoryUsers,
+    PasswordVerifier, TokenIssuer, TokenRequest, TokenValidator, store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
 
-/// The key that signs, between the one before, whose tokens are still about, and the next, which is announced.
+/// The key that signs; the previous one, whose tokens may still be valid; and the next one, which is published already.
 struct Keys {
     previous: Option<Key>,
     current: Key,
@@ -74,7 +77,7 @@ fn take(waiting: &mut VecDeque<Key>) -> Result<Key, BoxError> {
     }
 }
 
-/// Issues and checks with whatever keys there are at the time.
+/// Issues and validates with the keys of the moment.
 #[derive(Clone)]
 struct Current(Arc<RwLock<Jwt>>);
 
@@ -87,6 +90,14 @@ impl Current {
 impl TokenIssuer for Current {
     async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
         self.jwt().issue(request).await
+    }
+
+    fn issuer(&self) -> Option<String> {
+        self.jwt().issuer()
+    }
+
+    fn jwks(&self) -> Value {
+        self.jwt().jwks()
     }
 }
 
@@ -109,33 +120,34 @@ async fn main() -> Result<(), BoxError> {
     let current = Current(Arc::new(RwLock::new(keys.jwt(&issuer))));
     let users = MemoryUsers::from_phc([("alice", ALICE, "hello keys:rotate")])?;
 
-    let metadata = AuthorizationServerMetadata::new(&issuer)?
-        .with_jwks_uri("/.well-known/jwks.json")?
-        .with_scopes("hello keys:rotate")?;
-    let published = current.clone();
-    // A minute, for trials: rotate no faster than this, and than the tokens' 15 minutes.
-    let jwks = JsonDocument::computed(move || published.jwt().jwks()).with_max_age(Duration::from_secs(60));
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    });
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users), current.clone()).with_attempt_limits(limits);
+    let metadata = auth.metadata()?.with_jwks_uri("/.well-known/jwks.json")?.with_scopes("hello keys:rotate")?;
+    // A minute, for a try. Do not rotate faster than this, nor than the 15 minutes that tokens live.
+    let jwks = auth.jwks().with_max_age(Duration::from_secs(60));
 
-    let (keys, rotated, named) = (Arc::new(Mutex::new(keys)), current.clone(), issuer.clone());
+    let (keys, named) = (Arc::new(Mutex::new(keys)), issuer.clone());
     let rotate = move || async move {
         let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = keys.rotate() {
             eprintln!("the keys stay as they are: {error}");
             return StatusCode::INTERNAL_SERVER_ERROR;
         }
-        *rotated.0.write().unwrap_or_else(PoisonError::into_inner) = keys.jwt(&named);
+        *current.0.write().unwrap_or_else(PoisonError::into_inner) = keys.jwt(&named);
         StatusCode::NO_CONTENT
     };
 
     let app = Router::new()
         .route("/rotate", post(rotate))
-        .route_layer(BearerLayer::new(current.clone()).with_required_scope("keys:rotate")?)
-        .merge(Router::new().route("/", get(hello)).route_layer(BearerLayer::new(current.clone())))
+        .route_layer(auth.guard().with_required_scope("keys:rotate")?)
+        .merge(Router::new().route("/", get(hello)).route_layer(auth.guard()))
         .route_service("/.well-known/jwks.json", jwks)
         .route_service(&metadata.path(), metadata.into_service())
-        .route_service("/token", TokenEndpointLayer::new(PasswordVerifier::new(users), current).into_service());
+        .route_service("/token", auth.token_endpoint().into_service());
 
     println!("listening on {issuer}");
-    axum::serve(listener, app).await?;
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }

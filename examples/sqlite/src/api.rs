@@ -12,14 +12,14 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, BearerLayer, BoxError, HashingPool, Jwt, Login, PasswordVerifier, RefreshTokens,
-    Secret, TokenError, Verdict, Verifier, VerifyError,
+    AccessToken, AttemptLimits, BearerLayer, BoxError, HashingPool, Login, PasswordVerifier, RefreshTokens, Secret,
+    TokenError, Verdict, Verifier,
 };
 
 use crate::database::Database;
 
-/// NIST SP 800-63B-4 asks for 15 where the password is the only factor, and for a list of common ones to refuse. Take
-/// that in earnest: 8, which it allows beside a second factor, only keeps the passwords of an example short.
+/// For an example. NIST SP 800-63B-4 requires 15 characters if the password is the only factor, and a list of common
+/// passwords to reject.
 const SHORTEST_PASSWORD: usize = 8;
 const LONGEST_PASSWORD: usize = 256;
 const LONGEST_USERNAME: usize = 64;
@@ -32,10 +32,10 @@ pub(crate) struct Accounts {
     pub(crate) attempt_limits: AttemptLimits,
 }
 
-pub(crate) fn router(accounts: Accounts, jwt: Jwt) -> Router {
+pub(crate) fn router(accounts: Accounts, guard: BearerLayer) -> Router {
     Router::new()
         .route("/users/me/password", post(change_password))
-        .route_layer(BearerLayer::new(jwt))
+        .route_layer(guard)
         .route("/users", post(sign_up))
         .with_state(Arc::new(accounts))
 }
@@ -47,7 +47,7 @@ struct NewUser {
 }
 
 async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>) -> Result<Response, Refusal> {
-    // Of names in lower case ASCII, no two look or compare alike.
+    // In lower-case ASCII no two names look alike.
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-@".contains(&byte);
     if !(1..=LONGEST_USERNAME).contains(&new.username.len()) || !new.username.bytes().all(allowed) {
         return Err(Refusal(StatusCode::BAD_REQUEST, "a username is 1 to 64 of a-z, 0-9 and ._-@"));
@@ -74,7 +74,7 @@ async fn change_password(
 ) -> Result<StatusCode, Refusal> {
     let new = checked(passwords.new)?;
     let refused = Refusal(StatusCode::FORBIDDEN, "the old password is not right");
-    // A token in the wrong hands is not enough: the old password is checked as at a login.
+    // A stolen token is not enough: the old password is checked as at a login.
     let Some(username) = accounts.database.username(token.subject()).await? else { return Err(refused) };
     let attempt = accounts.attempt_limits.reserve(&username, Some(peer.ip())).await?;
     let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, passwords.old)).await? else {
@@ -86,14 +86,14 @@ async fn change_password(
     if !accounts.database.change_password(&user, &hash).await? {
         return Err(refused);
     }
-    // The new stamp refuses the old refresh tokens already; this frees their place.
+    // The new stamp rejects the old refresh tokens already. This removes them.
     if let Err(error) = accounts.refresh_tokens.revoke_subject(user.subject()).await {
-        tracing::warn!(%error, "refresh tokens are left to expire");
+        tracing::warn!(%error, "refresh tokens stay until they expire");
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A password that may be set: long enough, and such that the token endpoint takes it.
+/// A password that is long enough, and that the token endpoint accepts.
 fn checked(password: Secret) -> Result<Secret, Refusal> {
     let text = password.expose();
     if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&text.chars().count()) {
@@ -105,19 +105,12 @@ fn checked(password: Secret) -> Result<Secret, Refusal> {
     Ok(password)
 }
 
-/// What a client is told instead of what it asked for.
+/// An error response.
 struct Refusal(StatusCode, &'static str);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
-    }
-}
-
-impl From<VerifyError> for Refusal {
-    fn from(error: VerifyError) -> Self {
-        tracing::warn!(?error, "users cannot be managed now");
-        Self(StatusCode::SERVICE_UNAVAILABLE, "try again in a moment")
     }
 }
 
@@ -129,6 +122,7 @@ impl From<TokenError> for Refusal {
 
 impl From<BoxError> for Refusal {
     fn from(error: BoxError) -> Self {
-        VerifyError::unavailable(error).into()
+        tracing::warn!(%error, "users cannot be managed now");
+        Self(StatusCode::SERVICE_UNAVAILABLE, "try again in a moment")
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use sqlx::{AnyPool, Row, any::AnyPoolOptions, any::AnyRow};
 use tower_oauth2_password::{BoxError, Identity, User, Users};
 
-/// Tokens name the id, not the name: a name may change hands. The stamp changes when the user's sessions must end.
+/// Tokens hold the id and not the username, which may get another owner. The stamp changes when sessions must end.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY,
     username TEXT UNIQUE NOT NULL,
@@ -15,7 +15,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS users (
     stamp TEXT NOT NULL
 )";
 
-/// A database that is away or stuck is an error by then, and a client is told 503.
+/// A database that does not answer in this time is an error, and the client gets a 503.
 const LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
@@ -26,7 +26,7 @@ impl Database {
         sqlx::any::install_default_drivers();
         let mut options = AnyPoolOptions::new().acquire_timeout(LIMIT);
         if url.starts_with("sqlite") {
-            // SQLite in memory is as old as its connection; in a file it has one writer at a time anyway.
+            // SQLite in memory ends with its connection. In a file it has one writer at a time anyway.
             options = options.max_connections(1).idle_timeout(None).max_lifetime(None);
         }
         let pool = options.connect(url).await?;
@@ -34,7 +34,7 @@ impl Database {
         Ok(Self(pool))
     }
 
-    /// The new user's id, or none where the name is taken. The database decides: a look before would be a race.
+    /// The id of the new user. `None` if the username is taken: the database decides, so there is no race.
     pub(crate) async fn add(&self, username: &str, password_hash: &str) -> Result<Option<String>, BoxError> {
         let id = random_text()?;
         let insert = "INSERT INTO users (id, username, password_hash, scope, stamp)
@@ -49,8 +49,8 @@ impl Database {
         within(select.fetch_optional(&self.0)).await
     }
 
-    /// Sets another password, unless that happened since `user` was read. The new stamp refuses every refresh token
-    /// of before, those of logins that are under way included.
+    /// Changes the password, unless it has changed since `user` was read. The new stamp makes all earlier refresh tokens
+    /// invalid, also those of logins in progress.
     pub(crate) async fn change_password(&self, user: &Identity, password_hash: &str) -> Result<bool, BoxError> {
         let update = "UPDATE users SET password_hash = $1, stamp = $2 WHERE id = $3 AND stamp = $4";
         let update = sqlx::query(update).bind(password_hash).bind(random_text()?);

@@ -7,7 +7,7 @@
 //!         http://127.0.0.1:8000/users/me/password
 //!
 //! The users are in memory. `DATABASE_URL='sqlite:users.db?mode=rwc'` keeps them in a file,
-//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. Anywhere, this ends a user's logins and refreshes:
+//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. This ends the logins and refreshes of a user:
 //!
 //!     UPDATE users SET disabled = 1 WHERE username = 'carol';
 
@@ -19,7 +19,7 @@ use std::{env, net::SocketAddr, time::Duration};
 use axum::extract::ConnectInfo;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AttemptLimits, BoxError, HashingPool, Jwt, Key, PasswordVerifier, RefreshTokens, TokenEndpointLayer,
+    AttemptLimits, AuthorizationServer, BoxError, HashingPool, Jwt, Key, PasswordVerifier, RefreshTokens,
     store::{MemoryAttemptStore, MemoryRefreshStore},
 };
 
@@ -38,21 +38,21 @@ async fn main() -> Result<(), BoxError> {
 
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
-    // A password change does not end access tokens that are out already, so they live a short time.
+    // Issued access tokens remain valid after a password change, so they live for a short time.
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api").with_ttl(Duration::from_secs(300));
 
-    // One pool for sign-up and login, so that both together keep to the machine's cores and memory.
+    // One pool for sign-up and login, so that both together use no more than the machine's cores.
     let pool = HashingPool::new();
     let verifier = PasswordVerifier::new(database.clone()).with_pool(pool.clone());
     let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new());
     let attempt_limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
         request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
     });
-    let token_endpoint = TokenEndpointLayer::new(verifier.clone(), jwt.clone())
+    let auth = AuthorizationServer::new(verifier.clone(), jwt)
         .with_refresh_tokens(refresh_tokens.clone())
         .with_attempt_limits(attempt_limits.clone());
-    let app =
-        api::router(Accounts { database, pool, verifier, refresh_tokens, attempt_limits }, jwt).layer(token_endpoint);
+    let accounts = Accounts { database, pool, verifier, refresh_tokens, attempt_limits };
+    let app = api::router(accounts, auth.guard()).layer(auth.endpoints());
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);

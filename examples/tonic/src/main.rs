@@ -4,16 +4,21 @@
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     grpcurl -plaintext -proto health.proto -H "authorization: Bearer $TOKEN" 127.0.0.1:8000 grpc.health.v1.Health/Check
 //!
-//! Without a token the call ends with `UNAUTHENTICATED`.
+//! Without a token the call gets `UNAUTHENTICATED`.
 
 use std::env;
 
 use tokio::net::TcpListener;
 use tonic::{
     service::LayerExt,
-    transport::{Server, server::TcpIncoming},
+    transport::{
+        Server,
+        server::{TcpConnectInfo, TcpIncoming},
+    },
 };
-use tower_oauth2_password::{BearerLayer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier, TokenEndpointLayer};
+use tower_oauth2_password::{
+    AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier, store::MemoryAttemptStore,
+};
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
 
@@ -23,15 +28,19 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "health");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+        request.extensions.get::<TcpConnectInfo>()?.remote_addr().map(|peer| peer.ip())
+    });
+    let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
     let (_reporter, health) = tonic_health::server::health_reporter();
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     Server::builder()
-        // `POST /token` may come over HTTP/1.1: curl and most OAuth clients speak it where there is no TLS.
+        // For `POST /token`: without TLS, curl and most OAuth clients speak HTTP/1.1.
         .accept_http1(true)
-        .layer(TokenEndpointLayer::new(PasswordVerifier::new(users), jwt.clone()))
-        .add_service(BearerLayer::new(jwt).named_layer(health))
+        .layer(auth.endpoints())
+        .add_service(auth.guard().named_layer(health))
         .serve_with_incoming(TcpIncoming::from(listener))
         .await?;
     Ok(())

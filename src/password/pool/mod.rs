@@ -1,11 +1,16 @@
-//! A few threads that hash passwords, each with memory of its own that it keeps.
+//! A few threads that hash passwords. Each keeps its own memory.
+//!
+//! 1. Jobs wait in one queue. A job whose expected wait is too long is refused, and so is one of an address that holds more
+//!    than its share of the queue.
+//! 2. A refusal is delayed a little, so that clients that retry at once do not take the cores from the hashes.
+//! 3. A job whose caller has gone is skipped.
+//! 4. Memory is the number of threads times the cost of a hash, whatever the load.
 
 mod queue;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fmt,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -15,79 +20,62 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use self::queue::{Next, Queue};
 use super::{
-    argon::{self, Argon2Params, StoredHash},
     backend::Memory,
-    oneshot,
+    hash::{self, StoredHash},
+    params::Argon2Params,
 };
+use crate::secret::debug_only;
 use crate::{
+    error::TokenError,
     observe,
     secret::Secret,
-    sync::{Condvar, Mutex, lock, thread, wait, wait_for},
-    timer,
-    verifier::VerifyError,
+    sync::{Condvar, Mutex, lock, sleep, thread, wait, wait_for},
 };
 
-/// How long a refusal is held, so that clients that come back at once do not take the cores from the hashes.
-const REFUSAL_HELD: Duration = Duration::from_millis(250);
-/// How many refusals are held at once; more are told at once.
-const MOST_HELD: u64 = 4_096;
+const REFUSAL_DELAY: Duration = Duration::from_millis(250);
+/// How many refusals are delayed at once. More are sent at once.
+const MOST_DELAYED: u64 = 4_096;
 
-/// How long a thread that has nothing to do keeps what its last hash left in memory: under load it is overwritten by the
-/// next, and nobody waits for it to be wiped.
+/// How long an idle thread keeps what its last hash left in memory. Under load the next hash overwrites it, and nobody
+/// waits until it is wiped.
 const USED_MEMORY_KEPT: Duration = Duration::from_secs(1);
 
-/// No caller waits longer.
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(3_600);
-/// How far hashing gives way to what else the machine does.
 const NICENESS: u8 = 10;
 
-/// What waits for a thread.
-trait Job: Send {
-    /// Whether nobody waits for the answer any more.
-    fn is_abandoned(&self) -> bool;
-    fn run(self: Box<Self>, memory: &mut Memory, hashed: &AtomicU64);
-    fn refuse(self: Box<Self>, retry_after: Duration);
-}
+/// Computes a hash, or refuses to if it is late, and answers the caller. Returns how long the hash took.
+type Job = Box<dyn FnOnce(&Pool, Option<Duration>, &mut Memory) -> Option<Duration> + Send>;
 
-struct Task<F, T> {
-    hash: F,
-    answer: oneshot::Sender<Result<T, VerifyError>>,
-}
-
-impl<F: FnOnce(&mut Memory) -> T + Send, T: Send> Job for Task<F, T> {
-    fn is_abandoned(&self) -> bool {
-        self.answer.is_abandoned()
-    }
-
-    fn run(self: Box<Self>, memory: &mut Memory, hashed: &AtomicU64) {
-        let Self { hash, answer } = *self;
-        let result = hash(memory);
-        // Counted before the answer, so that who got the answer sees it counted.
-        hashed.fetch_add(1, Ordering::Relaxed);
-        answer.send(Ok(result));
-    }
-
-    fn refuse(self: Box<Self>, retry_after: Duration) {
-        self.answer.send(Err(VerifyError::Overloaded { retry_after }));
-    }
-}
-
-/// Hashes passwords on own threads, as many as cores, with a bound on the expected wait. Cheap to clone; clones share
-/// the threads, which start at the first use.
+/// Threads that hash passwords, by default as many as cores. Cheap to clone. Clones share the threads, which start with the
+/// first hash and end with the last clone.
 ///
-/// Memory is threads × the cost of a hash, whatever the load. A job that would wait longer than the limit (1 s unless
-/// set) is refused with [`VerifyError::Overloaded`]; so is one of an address that already holds a quarter of the queue
-/// while others wait, too, or three quarters of it alone. A job that has waited twice the limit all the same is refused
-/// then. A job whose caller has gone is skipped.
+/// A job that would wait longer than the limit, by default a second, gets a 503. So does a job of an address that holds a
+/// quarter of the queue while others wait, or three quarters of it alone. A job that waited twice the limit gets a 503 then.
+///
+/// ```
+/// use tower_oauth2_password::{Argon2Params, HashingPool};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let pool = HashingPool::new().with_threads(1).with_params(Argon2Params::new(64, 1, 1)?); // for a test
+/// let phc = pool.hash("wonderland123".into()).await?;
+/// assert!(phc.starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
+/// assert_eq!(pool.stats().hashed, 1);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone)]
+#[must_use]
 pub struct HashingPool {
     settings: Settings,
-    shared: Arc<OnceLock<Running>>,
+    threads: Arc<OnceLock<Threads>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Settings {
     threads: usize,
     queue_wait: Duration,
@@ -95,43 +83,43 @@ struct Settings {
     niceness: u8,
 }
 
-/// The threads end when the last clone of their pool has gone.
-struct Running(Arc<Shared>);
+/// The threads end when this is dropped.
+struct Threads(Arc<Pool>);
 
-impl Drop for Running {
+impl Drop for Threads {
     fn drop(&mut self) {
-        lock(&self.0.state).closed = true;
+        lock(&self.0.queue).closed = true;
         self.0.changed.notify_all();
     }
 }
 
-struct Shared {
+struct Pool {
     settings: Settings,
-    state: Mutex<State>,
+    queue: Mutex<Queue<Job>>,
     changed: Condvar,
-    held: AtomicU64,
+    delayed: AtomicU64,
     hashed: AtomicU64,
     skipped: AtomicU64,
-    shed: AtomicU64,
-}
-
-struct State {
-    queue: Queue<Box<dyn Job>>,
-    threads: usize,
-    closed: bool,
+    overloaded: AtomicU64,
 }
 
 /// What a pool has done so far.
+///
+/// ```
+/// use tower_oauth2_password::{HashingPool, PoolStats};
+///
+/// assert_eq!(HashingPool::new().stats(), PoolStats::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
     /// Hashes that were computed.
     pub hashed: u64,
-    /// Jobs that were dropped since their caller had gone.
+    /// Jobs that were skipped because their caller had gone.
     pub skipped: u64,
-    /// Jobs that were refused since there was no room, or since they had waited too long.
-    pub shed: u64,
-    /// Jobs that wait now.
+    /// Jobs that got a 503, at once or because they had waited too long.
+    pub overloaded: u64,
+    /// Jobs that are waiting now.
     pub queued: usize,
 }
 
@@ -142,21 +130,14 @@ impl Default for HashingPool {
 }
 
 impl HashingPool {
-    /// As many threads as cores, a wait of at most one second, OWASP's parameters for new hashes.
-    #[must_use]
+    /// As many threads as cores, a wait of at most a second, and the default cost for new hashes.
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let settings = Settings {
-            threads,
-            queue_wait: Duration::from_secs(1),
-            params: Argon2Params::default(),
-            niceness: NICENESS,
-        };
-        Self { settings, shared: Arc::default() }
+        let (queue_wait, params) = (Duration::from_secs(1), Argon2Params::default());
+        Self { settings: Settings { threads, queue_wait, params, niceness: NICENESS }, threads: Arc::default() }
     }
 
-    /// The pool that verifiers share unless given another.
-    #[must_use]
+    /// The pool that all verifiers share by default.
     pub fn process_wide() -> Self {
         static POOL: OnceLock<HashingPool> = OnceLock::new();
         POOL.get_or_init(HashingPool::new).clone()
@@ -164,82 +145,75 @@ impl HashingPool {
 
     fn edit(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
-        self.shared = Arc::default();
+        self.threads = Arc::default();
         self
     }
 
-    /// How many threads hash, at least one. More than cores are slower.
-    #[must_use]
+    /// Sets the number of threads, at least one. More threads than cores are slower.
     pub fn with_threads(self, threads: usize) -> Self {
         self.edit(|settings| settings.threads = threads.max(1))
     }
 
-    /// How far the threads give way to all others of this machine when there is not enough of it, from 0 (not at all)
-    /// to 19: 10 unless set, so that other requests are answered while passwords are hashed. On Linux only; elsewhere
-    /// [`with_threads`](Self::with_threads) can leave a core free.
-    #[must_use]
+    /// Sets the niceness of the threads, from 0 to 19. The default is 10, so that other requests are answered while
+    /// passwords are hashed. It has an effect on Linux only; elsewhere [`with_threads`](Self::with_threads) can leave a
+    /// core free.
     pub fn with_niceness(self, niceness: u8) -> Self {
         self.edit(|settings| settings.niceness = niceness.min(19))
     }
 
-    /// The longest expected wait at which a job is still taken; an hour at most.
-    #[must_use]
+    /// Sets the longest expected wait, an hour at most. The default is a second. A job that would wait longer gets a 503.
     pub fn with_queue_wait(self, wait: Duration) -> Self {
         self.edit(|settings| settings.queue_wait = wait.min(LONGEST_QUEUE_WAIT))
     }
 
-    /// The cost of new hashes, and of attempts that have no hash to check.
-    #[must_use]
+    /// Sets the cost of new hashes, and of attempts that have no hash to check.
     pub fn with_params(self, params: Argon2Params) -> Self {
         self.edit(|settings| settings.params = params)
     }
 
     /// What the pool has done so far.
-    #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.shared.get().map_or_else(PoolStats::default, |Running(shared)| PoolStats {
-            hashed: shared.hashed.load(Ordering::Relaxed),
-            skipped: shared.skipped.load(Ordering::Relaxed),
-            shed: shared.shed.load(Ordering::Relaxed),
-            queued: lock(&shared.state).queue.len(),
+        self.threads.get().map_or_else(PoolStats::default, |Threads(pool)| PoolStats {
+            hashed: pool.hashed.load(Ordering::Relaxed),
+            skipped: pool.skipped.load(Ordering::Relaxed),
+            overloaded: pool.overloaded.load(Ordering::Relaxed),
+            queued: lock(&pool.queue).len(),
         })
     }
 
-    /// Hashes a new password, as for sign-up: a PHC string.
+    /// Hashes a new password, for instance at sign-up. Returns a PHC string.
     ///
     /// # Errors
-    /// [`VerifyError::Overloaded`] when there is no room now, [`VerifyError::Unavailable`] when the system gives no
-    /// random bytes.
-    pub async fn hash(&self, password: Secret) -> Result<String, VerifyError> {
+    /// 503 if the queue is full, or the operating system returns no random bytes.
+    pub async fn hash(&self, password: Secret) -> Result<String, TokenError> {
         let params = self.settings.params;
-        let hashed =
-            self.run(params.work(), None, move |memory| argon::hash(params, password.expose(), memory)).await?;
-        hashed.ok_or_else(|| VerifyError::unavailable("the password could not be hashed"))
+        let hashed = self.run(params.work(), None, move |memory| hash::hash(params, password.expose(), memory)).await?;
+        hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
-    /// Spends exactly one hash on an attempt. `Some(outdated)` if the password is right.
+    /// Computes exactly one hash for an attempt. Returns `Some(outdated)` if the password is correct.
     pub(super) async fn verify(
         &self,
         stored: Option<StoredHash>,
         password: Secret,
         address: Option<IpAddr>,
-    ) -> Result<Option<bool>, VerifyError> {
+    ) -> Result<Option<bool>, TokenError> {
         let params = self.settings.params;
         let work = stored.as_ref().map_or(params, |stored| stored.params).work();
         self.run(work, address, move |memory| match stored {
             Some(stored) => stored.verify(password.expose(), memory).then(|| stored.is_outdated(params)),
             None => {
-                argon::spend(params, password.expose(), memory);
+                hash::spend(params, password.expose(), memory);
                 None
             }
         })
         .await
     }
 
-    /// What all that wait now are expected to cost.
+    /// The expected cost of all waiting jobs.
     #[cfg(all(test, shuttle))]
     pub(super) fn waiting_work(&self) -> u64 {
-        self.shared.get().map_or(0, |Running(shared)| lock(&shared.state).queue.work())
+        self.threads.get().map_or(0, |Threads(pool)| lock(&pool.queue).work())
     }
 
     pub(super) async fn run<T: Send + 'static>(
@@ -247,59 +221,76 @@ impl HashingPool {
         work: u64,
         address: Option<IpAddr>,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
-    ) -> Result<T, VerifyError> {
-        let Running(shared) = self.shared.get_or_init(|| Running(Arc::new(Shared::new(self.settings))));
-        let (answer, receiver) = oneshot::channel();
-        if let Err(retry_after) = shared.admit(Box::new(Task { hash, answer }), work, address) {
-            shared.hold_refusal().await;
-            return Err(VerifyError::Overloaded { retry_after });
+    ) -> Result<T, TokenError> {
+        let Threads(pool) = self.threads.get_or_init(|| Threads(Arc::new(Pool::new(self.settings))));
+        let (job, answer) = job(hash);
+        if let Err(retry_after) = pool.admit(job, work, address) {
+            pool.delay_refusal().await;
+            return Err(TokenError::temporarily_unavailable(retry_after));
         }
-        receiver.await.unwrap_or_else(|| Err(VerifyError::unavailable("a hashing thread failed")))
+        answer.await.map_err(|_| TokenError::from_cause("a password was not hashed", "the thread panicked".into()))?
     }
 }
 
-impl fmt::Debug for HashingPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HashingPool")
-            .field("threads", &self.settings.threads)
-            .field("queue_wait", &self.settings.queue_wait)
-            .field("params", &self.settings.params)
-            .finish_non_exhaustive()
-    }
+debug_only!(HashingPool { settings });
+
+fn job<T: Send + 'static>(
+    hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, TokenError>>) {
+    let (caller, answer) = oneshot::channel();
+    let job = move |pool: &Pool, late: Option<Duration>, memory: &mut Memory| {
+        if caller.is_closed() {
+            pool.skipped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        if let Some(retry_after) = late {
+            pool.overloaded();
+            let _ = caller.send(Err(TokenError::temporarily_unavailable(retry_after)));
+            return None;
+        }
+        let started = Instant::now();
+        let result = hash(memory);
+        let took = started.elapsed();
+        // Before the answer: a caller that has it sees it counted.
+        pool.hashed.fetch_add(1, Ordering::Relaxed);
+        let _ = caller.send(Ok(result));
+        Some(took)
+    };
+    (Box::new(job), answer)
 }
 
-impl Shared {
+impl Pool {
     fn new(settings: Settings) -> Self {
-        let state = State { queue: Queue::new(settings.queue_wait), threads: 0, closed: false };
         Self {
             settings,
-            state: Mutex::new(state),
+            queue: Mutex::new(Queue::new(settings.queue_wait)),
             changed: Condvar::new(),
-            held: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
+            overloaded: AtomicU64::new(0),
         }
     }
 
-    fn admit(self: &Arc<Self>, job: Box<dyn Job>, work: u64, address: Option<IpAddr>) -> Result<(), Duration> {
-        let mut state = lock(&self.state);
+    fn admit(self: &Arc<Self>, job: Job, work: u64, address: Option<IpAddr>) -> Result<(), Duration> {
+        let mut queue = lock(&self.queue);
         // A thread that the system refused before is tried again.
-        while state.threads < self.settings.threads && self.spawn(state.threads) {
-            state.threads += 1;
+        while queue.threads < self.settings.threads && self.spawn(queue.threads) {
+            queue.threads += 1;
         }
-        let threads = state.threads;
-        let admitted = state.queue.admit(job, work, address, threads, Instant::now());
-        observe::queued(state.queue.len());
-        drop(state);
+        let admitted = queue.admit(job, work, address, Instant::now());
+        observe::queued(queue.len());
+        drop(queue);
         match admitted {
             Ok(()) => self.changed.notify_one(),
-            Err(_) => {
-                self.shed.fetch_add(1, Ordering::Relaxed);
-                observe::shed();
-            }
+            Err(_) => self.overloaded(),
         }
         admitted
+    }
+
+    fn overloaded(&self) {
+        self.overloaded.fetch_add(1, Ordering::Relaxed);
+        observe::overloaded();
     }
 
     fn spawn(self: &Arc<Self>, number: usize) -> bool {
@@ -307,16 +298,17 @@ impl Shared {
         thread::Builder::new().name(format!("argon2-{number}")).spawn(move || worker.work()).is_ok()
     }
 
-    async fn hold_refusal(&self) {
-        struct Held<'a>(&'a AtomicU64);
-        impl Drop for Held<'_> {
+    async fn delay_refusal(&self) {
+        struct Delayed<'a>(&'a AtomicU64);
+        impl Drop for Delayed<'_> {
             fn drop(&mut self) {
                 self.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        let held = Held(&self.held);
-        if held.0.fetch_add(1, Ordering::Relaxed) < MOST_HELD {
-            timer::sleep(REFUSAL_HELD).await;
+        let delayed = Delayed(&self.delayed);
+        if delayed.0.fetch_add(1, Ordering::Relaxed) < MOST_DELAYED {
+            // Without a timer the refusal is not delayed.
+            let _ = sleep(REFUSAL_DELAY).await;
         }
     }
 
@@ -325,59 +317,49 @@ impl Shared {
         let usual = self.settings.params.blocks();
         let mut memory = Memory::default();
         while let Some(next) = self.next(&mut memory) {
-            // Neither a job nor a caller's waker that panics ends the thread; each hash overwrites the memory.
+            // A panic of a job or of a caller's waker does not end the thread. Each hash overwrites the memory.
             let _ = catch_unwind(AssertUnwindSafe(|| self.handle(next, &mut memory)));
             memory.shrink(usual);
         }
     }
 
-    fn next(&self, memory: &mut Memory) -> Option<Next<Box<dyn Job>>> {
+    fn next(&self, memory: &mut Memory) -> Option<Next<Job>> {
         let wipe_at = Instant::now() + USED_MEMORY_KEPT;
-        let mut state = lock(&self.state);
+        let mut queue = lock(&self.queue);
         loop {
-            let threads = state.threads;
-            if let Some(next) = state.queue.next(threads, Instant::now()) {
-                observe::queued(state.queue.len());
+            if let Some(next) = queue.next(Instant::now()) {
+                observe::queued(queue.len());
                 return Some(next);
             }
-            if state.closed {
+            if queue.closed {
                 return None;
             }
             if !memory.is_used() {
-                state = wait(&self.changed, state);
+                queue = wait(&self.changed, queue);
                 continue;
             }
             let over;
-            (state, over) = wait_for(&self.changed, state, wipe_at.saturating_duration_since(Instant::now()));
-            if over && state.queue.len() == 0 {
-                drop(state);
+            (queue, over) = wait_for(&self.changed, queue, wipe_at.saturating_duration_since(Instant::now()));
+            if over && queue.len() == 0 {
+                drop(queue);
                 memory.wipe();
-                state = lock(&self.state);
+                queue = lock(&self.queue);
             }
         }
     }
 
-    fn handle(&self, next: Next<Box<dyn Job>>, memory: &mut Memory) {
-        if next.job.is_abandoned() {
-            self.skipped.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(retry_after) = next.late {
-            self.shed.fetch_add(1, Ordering::Relaxed);
-            observe::shed();
-            next.job.refuse(retry_after);
-        } else {
-            let started = Instant::now();
-            next.job.run(memory, &self.hashed);
-            let took = started.elapsed();
+    fn handle(&self, next: Next<Job>, memory: &mut Memory) {
+        if let Some(took) = (next.job)(self, next.late, memory) {
             observe::hashed(next.waited, took);
-            lock(&self.state).queue.learn(next.work, took);
+            lock(&self.queue).learn(next.work, took);
         }
     }
 }
 
-/// Lowers the priority of the calling thread; one that cannot be lowered hashes all the same.
+/// Lowers the priority of the calling thread. If that fails, it hashes all the same.
 #[cfg(target_os = "linux")]
 fn give_way(niceness: u8) {
-    // Linux keeps a niceness for each thread, and takes a thread's id where others take a process's.
+    // Linux has a niceness for each thread, and accepts a thread's id instead of a process's.
     let thread = Some(rustix::thread::gettid());
     if rustix::process::getpriority_process(thread).is_ok_and(|now| now < i32::from(niceness)) {
         let _ = rustix::process::setpriority_process(thread, i32::from(niceness));

@@ -26,9 +26,9 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-async fn retry_after<T>(answer: impl Future<Output = Result<T, VerifyError>>) -> Duration {
+async fn retry_after<T>(answer: impl Future<Output = Result<T, TokenError>>) -> u64 {
     match tokio::time::timeout(PATIENCE, answer).await.expect("not refused") {
-        Err(VerifyError::Overloaded { retry_after }) => retry_after,
+        Err(error) if error.status() == 503 => error.retry_after_seconds().unwrap(),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("not refused"),
     }
@@ -36,7 +36,7 @@ async fn retry_after<T>(answer: impl Future<Output = Result<T, VerifyError>>) ->
 
 /// Keeps one thread of a pool busy until it is stopped or dropped.
 struct Busy {
-    done: tokio::task::JoinHandle<Result<(), VerifyError>>,
+    done: tokio::task::JoinHandle<Result<(), TokenError>>,
     release: mpsc::Sender<()>,
 }
 
@@ -61,19 +61,19 @@ impl Busy {
     }
 }
 
-#[tokio::test]
-async fn what_would_wait_too_long_is_refused() {
+#[tokio::test(start_paused = true)]
+async fn a_job_that_would_wait_too_long_is_refused_after_a_delay() {
     let pool = pool().with_queue_wait(Duration::ZERO);
     let busy = Busy::start(&pool).await;
     let mut waiting = pin!(pool.run(64, None, |_| "done"));
     assert!(poll(waiting.as_mut()).is_pending());
-    let started = Instant::now();
-    assert!(retry_after(pool.run(64, None, |_| ())).await >= Duration::from_secs(1));
-    assert!(started.elapsed() >= REFUSAL_HELD, "a refusal is held");
-    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 1 });
+    let started = tokio::time::Instant::now();
+    assert!(retry_after(pool.run(64, None, |_| ())).await >= 1);
+    assert_eq!(started.elapsed(), REFUSAL_DELAY);
+    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, overloaded: 1, queued: 1 });
     busy.stop().await;
     assert_eq!(waiting.await.unwrap(), "done");
-    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, shed: 1, queued: 0 });
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, overloaded: 1, queued: 0 });
 }
 
 #[tokio::test]
@@ -85,11 +85,11 @@ async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
     let mut greedy = pin!(pool.run(third, address(1), |_| ()));
     let mut alone = pin!(pool.run(1, address(1), |_| ()));
     assert!(poll(greedy.as_mut()).is_pending() && poll(alone.as_mut()).is_pending());
-    assert_eq!((pool.stats().queued, pool.stats().shed), (2, 0));
+    assert_eq!((pool.stats().queued, pool.stats().overloaded), (2, 0));
     let mut other = pin!(pool.run(1, address(2), |_| ()));
     assert!(poll(other.as_mut()).is_pending());
     retry_after(pool.run(1, address(1), |_| ())).await;
-    assert_eq!((pool.stats().queued, pool.stats().shed), (3, 1));
+    assert_eq!((pool.stats().queued, pool.stats().overloaded), (3, 1));
     busy.stop().await;
     for job in [greedy as Pin<&mut dyn Future<Output = _>>, alone, other] {
         job.await.unwrap();
@@ -97,18 +97,18 @@ async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
 }
 
 #[tokio::test]
-async fn a_bounded_number_of_refusals_is_held() {
-    let shared = Shared::new(pool().settings);
+async fn a_bounded_number_of_refusals_is_delayed() {
+    let pool = Pool::new(pool().settings);
     let more = 5;
-    let mut refusals: Vec<_> = (0..MOST_HELD + more).map(|_| Box::pin(shared.hold_refusal())).collect();
-    let told_at_once = refusals.iter_mut().filter_map(|refusal| match poll(refusal.as_mut()) {
+    let mut refusals: Vec<_> = (0..MOST_DELAYED + more).map(|_| Box::pin(pool.delay_refusal())).collect();
+    let sent_at_once = refusals.iter_mut().filter_map(|refusal| match poll(refusal.as_mut()) {
         Poll::Ready(()) => Some(()),
         Poll::Pending => None,
     });
-    assert_eq!(told_at_once.count() as u64, more);
+    assert_eq!(sent_at_once.count() as u64, more);
     drop(refusals);
-    assert_eq!(shared.held.load(Ordering::Relaxed), 0);
-    assert!(poll(pin!(shared.hold_refusal())).is_pending(), "there is room again");
+    assert_eq!(pool.delayed.load(Ordering::Relaxed), 0);
+    assert!(poll(pin!(pool.delay_refusal())).is_pending(), "there is room again");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_job_whose_caller_has_gone_is_skipped() {
     }
     busy.stop().await;
     pool.run(1, None, |_| ()).await.unwrap();
-    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 1, shed: 0, queued: 0 });
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 1, overloaded: 0, queued: 0 });
     assert!(runs.recv().is_err(), "it did not run");
 }
 
@@ -137,19 +137,18 @@ async fn a_caller_that_goes_while_its_job_runs_leaves_it_running() {
     assert_eq!((pool.stats().hashed, pool.stats().queued), (0, 1), "the thread is not free yet");
     drop(release);
     next.await.unwrap();
-    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, shed: 0, queued: 0 });
+    assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 0, overloaded: 0, queued: 0 });
 }
 
 #[tokio::test]
-async fn a_job_that_waited_too_long_is_refused_when_its_turn_comes() {
-    let pool = pool().with_queue_wait(Duration::ZERO);
-    let busy = Busy::start(&pool).await;
-    let mut waiting = pin!(pool.run(1, None, |_| ()));
-    assert!(poll(waiting.as_mut()).is_pending());
-    tokio::time::sleep(Duration::from_millis(1_010)).await;
-    busy.stop().await;
-    assert_eq!(retry_after(waiting).await, Duration::from_secs(1));
-    assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, shed: 1, queued: 0 });
+async fn a_job_that_waited_too_long_is_refused() {
+    let pool = Pool::new(pool().settings);
+    let (job, answer) = job(|_| panic!("it must not run"));
+    let (waited, late) = (PATIENCE, Some(Duration::from_secs(7)));
+    pool.handle(Next { job, work: 1, waited, late }, &mut Memory::default());
+    assert_eq!(retry_after(async { answer.await.unwrap() }).await, 7);
+    let counts = [&pool.hashed, &pool.skipped, &pool.overloaded].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(counts, [0, 0, 1]);
 }
 
 #[tokio::test]
@@ -157,19 +156,18 @@ async fn a_job_that_panics_fails_alone() {
     let pool = pool();
     let failed: Result<(), _> =
         tokio::time::timeout(PATIENCE, pool.run(1, None, |_| panic!("on purpose"))).await.unwrap();
-    let Err(VerifyError::Unavailable(cause)) = failed else { panic!("not unavailable") };
-    assert!(cause.to_string().contains("thread failed"), "{cause}");
+    assert_eq!(failed.unwrap_err().status(), 503);
     let alive = tokio::time::timeout(PATIENCE, pool.run(1, None, |_| "alive")).await.unwrap();
     assert_eq!(alive.unwrap(), "alive");
-    assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, shed: 0, queued: 0 });
+    assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, overloaded: 0, queued: 0 });
 }
 
 #[tokio::test]
-async fn without_a_thread_all_are_refused_and_none_hangs() {
+async fn without_a_thread_all_jobs_are_refused() {
     let mut pool = pool();
     pool.settings.threads = 0;
-    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"))).await, Duration::from_secs(1));
-    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, shed: 1, queued: 0 });
+    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"))).await, 1);
+    assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, overloaded: 1, queued: 0 });
 }
 
 #[tokio::test]
@@ -194,7 +192,7 @@ async fn jobs_run_in_the_order_in_which_they_came() {
 #[tokio::test]
 async fn memory_is_kept_between_jobs_and_given_back_after_a_large_one() {
     let pool = pool();
-    let look = || pool.run(1, None, |memory| memory.held());
+    let look = || pool.run(1, None, |memory| memory.blocks());
     let secret = || Secret::from("wonderland123");
     pool.hash(secret()).await.unwrap();
     let first = look().await.unwrap();
@@ -204,8 +202,8 @@ async fn memory_is_kept_between_jobs_and_given_back_after_a_large_one() {
 
     let large = Argon2Params::new(100, 1, 1).unwrap();
     let grown = pool.run(1, None, move |memory| {
-        argon::spend(large, "wonderland123", memory);
-        memory.held()
+        hash::spend(large, "wonderland123", memory);
+        memory.blocks()
     });
     assert_eq!(grown.await.unwrap(), 100, "no more than needed");
     assert!(look().await.unwrap() <= 64);
@@ -225,13 +223,13 @@ async fn threads_end_with_the_last_clone() {
     let pool = pool().with_threads(2);
     let other = pool.clone();
     pool.hash(Secret::from("wonderland123")).await.unwrap();
-    let shared = Arc::downgrade(&pool.shared.get().unwrap().0);
+    let threads = Arc::downgrade(&pool.threads.get().unwrap().0);
     drop(pool);
     other.hash(Secret::from("wonderland123")).await.unwrap();
     drop(other);
     let started = Instant::now();
-    while shared.strong_count() > 0 {
-        assert!(started.elapsed() < PATIENCE, "{} threads run still", shared.strong_count());
+    while threads.strong_count() > 0 {
+        assert!(started.elapsed() < PATIENCE, "{} threads still run", threads.strong_count());
         std::thread::yield_now();
     }
 }
@@ -242,7 +240,7 @@ async fn every_job_is_counted_once() {
     let jobs = (0..200_u8).map(|number| {
         let pool = pool.clone();
         tokio::spawn(async move {
-            let job = pool.run(200, address(number % 5), |memory| argon::spend(small(), "wonderland123", memory));
+            let job = pool.run(200, address(number % 5), |memory| hash::spend(small(), "wonderland123", memory));
             if number % 3 == 0 {
                 // Leaves after the first look, whether the job waits, runs, was refused or is done.
                 let mut job = pin!(job);
@@ -259,16 +257,16 @@ async fn every_job_is_counted_once() {
             Poll::Pending => left += 1,
         }
     }
-    // Refused ones that leave while they are held count as shed; what is queued still is skipped soon.
+    // A refusal counts although its caller leaves while it is delayed. What is still queued is skipped soon.
     let started = Instant::now();
-    let sum = |stats: PoolStats| stats.hashed + stats.skipped + stats.shed;
+    let sum = |stats: PoolStats| stats.hashed + stats.skipped + stats.overloaded;
     while sum(pool.stats()) < 200 {
         assert!(started.elapsed() < PATIENCE, "{:?}", pool.stats());
         tokio::task::yield_now().await;
     }
     let stats = pool.stats();
     assert_eq!(sum(stats), 200, "{stats:?}");
-    assert!(stats.hashed >= answered && stats.shed >= refused && answered + refused + left == 200, "{stats:?}");
+    assert!(stats.hashed >= answered && stats.overloaded >= refused && answered + refused + left == 200, "{stats:?}");
     assert_eq!(stats.queued, 0);
 }
 
@@ -286,7 +284,7 @@ async fn hashing_threads_give_way_and_others_do_not() {
 }
 
 #[test]
-fn what_is_too_much_is_cut_and_what_is_set_is_printed() {
+fn settings_are_capped_and_printed() {
     let pool = HashingPool::default().with_queue_wait(Duration::MAX).with_niceness(255).with_params(small());
     assert_eq!((pool.settings.queue_wait, pool.settings.niceness), (Duration::from_secs(3_600), 19));
     let printed = format!("{:?}", pool.with_threads(3).with_queue_wait(Duration::from_secs(7)));
@@ -296,6 +294,6 @@ fn what_is_too_much_is_cut_and_what_is_set_is_printed() {
 
 #[test]
 fn there_is_one_pool_for_the_process() {
-    assert!(Arc::ptr_eq(&HashingPool::process_wide().shared, &HashingPool::process_wide().shared));
-    assert!(!Arc::ptr_eq(&HashingPool::process_wide().shared, &HashingPool::new().shared));
+    assert!(Arc::ptr_eq(&HashingPool::process_wide().threads, &HashingPool::process_wide().threads));
+    assert!(!Arc::ptr_eq(&HashingPool::process_wide().threads, &HashingPool::new().threads));
 }

@@ -1,12 +1,13 @@
-//! The stores' own time: it only runs forward, whatever happens to the wall clock.
+//! The memory stores' own time. It only moves forward, whatever happens to the wall clock.
 
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// Tells the time that has passed since some fixed moment.
+use crate::secret::debug_only;
+
+/// The time since some fixed moment in nanoseconds: they fit 64 bits for 584 years, in half the memory of a `Duration`.
 #[derive(Clone)]
 pub(super) struct Clock(Arc<dyn Fn() -> Duration + Send + Sync>);
 
@@ -15,13 +16,8 @@ impl Clock {
         Self(Arc::new(clock))
     }
 
-    pub(super) fn now(&self) -> Duration {
-        (self.0)()
-    }
-
-    /// Nanoseconds fit 64 bits for 584 years, and half the memory of a `Duration`.
-    pub(super) fn now_nanos(&self) -> u64 {
-        nanos(self.now())
+    pub(super) fn now(&self) -> u64 {
+        nanos((self.0)())
     }
 }
 
@@ -36,8 +32,4 @@ impl Default for Clock {
     }
 }
 
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
+debug_only!(Clock {});

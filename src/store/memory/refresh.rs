@@ -1,134 +1,211 @@
 //! Refresh token families in memory.
 
 use std::{
-    sync::Arc,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
-use super::{clock::Clock, family_table::FamilyTable};
-use crate::{
-    error::StoreError,
-    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor, in_time},
-    sync::{Mutex, lock},
+use super::{
+    clock::nanos,
+    store::{Contents, MemoryStore},
+    table::Table,
+};
+use crate::store::{
+    StoreFuture, in_time,
+    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
 };
 
-/// Refresh token families in the memory of this process; gone when it ends.
-///
-/// Clones share their families. At most [`with_capacity`](Self::with_capacity) families are kept, 100,000 unless
-/// configured, at about half a kilobyte each; when a login needs more room, the family that would expire first is ended
-/// and its user has to log in again.
-///
-/// ```
-/// use std::time::{Duration, Instant};
-/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
-///
-/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let store = MemoryRefreshStore::new();
-/// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
-/// let hour = Duration::from_secs(3_600);
-/// let soon = Instant::now() + hour;
-/// store.insert(id, Family::new(first, "alice", 24 * hour, hour), soon).await?;
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch);
-/// # Ok::<(), tower_oauth2_password::StoreError>(()) })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct MemoryRefreshStore {
-    table: Arc<Mutex<FamilyTable>>,
-    capacity: usize,
-    clock: Clock,
+/// The families of one process.
+#[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
+#[derive(Default)]
+pub struct Families {
+    table: Table<FamilyId, Record>,
+    by_subject: HashMap<String, HashSet<FamilyId>>,
 }
 
-impl MemoryRefreshStore {
-    /// A store for up to 100,000 families.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { table: Arc::default(), capacity: 100_000, clock: Clock::default() }
-    }
+struct Record {
+    family: Family,
+    ends: u64,
+    rotated_at: u64,
+}
 
-    /// How many families there may be at most; 0 counts as 1.
-    #[must_use]
-    pub fn with_capacity(mut self, families: usize) -> Self {
-        self.capacity = families.max(1);
-        self
-    }
-
-    /// Takes the time from `clock`, which tells how much has passed since some fixed moment: for tests that cannot
-    /// wait. Unless configured, time is the operating system's monotonic clock.
-    #[must_use]
-    pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        self.clock = Clock::new(clock);
-        self
-    }
-
-    /// How many families are kept, those that lapsed and were not swept yet among them.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        lock(&self.table).len()
-    }
-
-    /// Whether no family is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+impl Record {
+    fn expiry(&self) -> u64 {
+        self.ends.min(self.rotated_at.saturating_add(nanos(self.family.idle_ttl)))
     }
 }
 
-impl Default for MemoryRefreshStore {
-    fn default() -> Self {
-        Self::new()
+impl Contents for Families {
+    const CAPACITY: usize = 100_000;
+
+    fn len(&self) -> usize {
+        self.table.len()
     }
 }
 
-impl RefreshStore for MemoryRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
-        in_time(deadline)?;
-        let inserted = lock(&self.table).insert(id.0, family, self.capacity, self.clock.now());
-        if inserted { Ok(()) } else { Err(StoreError::new("a family of this name exists")) }
+impl Families {
+    /// Begins a family. False if the id is in use.
+    fn insert(&mut self, id: FamilyId, mut family: Family, capacity: usize, now: u64) -> bool {
+        self.table.sweep(now, |id, record| forget(&mut self.by_subject, id, &record.family.subject));
+        if self.table.alive(id, now).is_some() {
+            return false;
+        }
+        self.remove(id);
+        while self.table.len() >= capacity
+            && let Some(soonest) = self.table.first()
+        {
+            self.remove(soonest);
+        }
+        family.previous = None;
+        self.by_subject.entry(family.subject.clone()).or_default().insert(id);
+        let record = Record { ends: now.saturating_add(nanos(family.absolute_ttl)), rotated_at: now, family };
+        self.table.insert(id, record.expiry(), record);
+        true
     }
 
-    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
-        in_time(deadline)?;
-        Ok(lock(&self.table).find(id.0, self.clock.now()))
+    fn find(&self, id: FamilyId, now: u64) -> Option<Family> {
+        let record = self.table.alive(id, now)?;
+        let mut family = record.family.clone();
+        family.absolute_ttl = Duration::from_nanos(record.ends.saturating_sub(now));
+        if let Some(previous) = &mut family.previous {
+            previous.age = Duration::from_nanos(now.saturating_sub(record.rotated_at));
+        }
+        Some(family)
     }
 
-    async fn rotate(
+    fn rotate(&mut self, id: FamilyId, presented: SecretHash, successor: Successor, now: u64) -> Rotation {
+        if self.table.alive(id, now).is_none() {
+            self.remove(id);
+            return Rotation::Gone;
+        }
+        let Some(record) = self.table.get_mut(id) else { return Rotation::Gone };
+        if record.family.current != presented {
+            return Rotation::Mismatch;
+        }
+        record.family.current = successor.secret;
+        record.family.previous = Some(Previous::new(presented, successor.sealed, Duration::ZERO));
+        record.rotated_at = now;
+        let expiry = record.expiry();
+        self.table.set_expiry(id, expiry);
+        Rotation::Rotated
+    }
+
+    fn remove(&mut self, id: FamilyId) {
+        if let Some(record) = self.table.remove(id) {
+            forget(&mut self.by_subject, id, &record.family.subject);
+        }
+    }
+
+    /// Ends all families of a subject, and returns how many were alive.
+    fn remove_subject(&mut self, subject: &str, now: u64) -> u64 {
+        let ids = self.by_subject.remove(subject).unwrap_or_default();
+        let alive = ids.iter().filter(|id| self.table.alive(**id, now).is_some()).count();
+        for id in ids {
+            self.table.remove(id);
+        }
+        alive as u64
+    }
+}
+
+fn forget(by_subject: &mut HashMap<String, HashSet<FamilyId>>, id: FamilyId, subject: &str) {
+    if let Some(ids) = by_subject.get_mut(subject) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            by_subject.remove(subject);
+        }
+    }
+}
+
+impl RefreshStore for MemoryStore<Families> {
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            in_time(deadline)?;
+            let inserted = self.write(|families, now| families.insert(id, family, self.capacity, now));
+            if inserted { Ok(()) } else { Err("a family with this id exists".into()) }
+        })
+    }
+
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
+        Box::pin(async move {
+            in_time(deadline)?;
+            Ok(self.read(|families, now| families.find(id, now)))
+        })
+    }
+
+    fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
         deadline: Instant,
-    ) -> Result<Rotation, StoreError> {
-        in_time(deadline)?;
-        Ok(lock(&self.table).rotate(id.0, presented, successor, self.clock.now()))
+    ) -> StoreFuture<'_, Rotation> {
+        Box::pin(async move {
+            in_time(deadline)?;
+            Ok(self.write(|families, now| families.rotate(id, presented, successor, now)))
+        })
     }
 
-    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
-        in_time(deadline)?;
-        lock(&self.table).remove(id.0);
-        Ok(())
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            in_time(deadline)?;
+            self.write(|families, _| families.remove(id));
+            Ok(())
+        })
     }
 
-    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        Ok(lock(&self.table).remove_subject(subject, self.clock.now()))
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+        Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject, now))) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::SecretHash;
+    use crate::store::MemoryRefreshStore;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn family(subject: &str, ttl: Duration) -> Family {
+        Family::new(SecretHash([1; 32]), subject, ttl, ttl)
+    }
+
+    fn insert(families: &mut Families, id: u8, family: Family, capacity: usize, now: Duration) {
+        assert!(families.insert(FamilyId([id; 16]), family, capacity, nanos(now)));
+        assert!(families.table.is_consistent());
+        assert_eq!(families.by_subject.values().map(HashSet::len).sum::<usize>(), families.table.len());
+    }
+
+    #[test]
+    fn a_full_store_drops_the_family_that_would_expire_first() {
+        let mut families = Families::default();
+        insert(&mut families, 1, family("a", 2 * HOUR), 2, Duration::ZERO);
+        insert(&mut families, 2, family("a", HOUR), 2, Duration::ZERO);
+        insert(&mut families, 3, family("b", 3 * HOUR), 2, Duration::ZERO);
+        let found = [1, 2, 3].map(|id| families.find(FamilyId([id; 16]), 0).is_some());
+        assert_eq!(found, [true, false, true]);
+    }
+
+    #[test]
+    fn expired_families_leave_nothing_behind() {
+        let mut families = Families::default();
+        for n in 0..100_u8 {
+            insert(&mut families, n, family(&n.to_string(), HOUR), 1_000, Duration::ZERO);
+        }
+        for n in 100..140_u8 {
+            insert(&mut families, n, family("later", HOUR), 1_000, HOUR);
+        }
+        assert_eq!((families.len(), families.by_subject.len()), (40, 1));
+    }
 
     #[tokio::test]
-    async fn a_store_counts_its_families_and_keeps_as_many_as_it_may() {
+    async fn a_store_counts_its_families_and_keeps_its_capacity() {
         let store = MemoryRefreshStore::new().with_capacity(2);
         assert_eq!((store.len(), store.is_empty()), (0, true));
-        let hour = Duration::from_secs(3_600);
         for (n, kept) in [(1, 1), (2, 2), (3, 2)] {
-            let family = Family::new(SecretHash([n; 32]), "alice", hour, hour);
-            store.insert(FamilyId([n; 16]), family, Instant::now() + hour).await.unwrap();
+            store.insert(FamilyId([n; 16]), family("alice", HOUR), Instant::now() + HOUR).await.unwrap();
             assert_eq!((store.len(), store.is_empty()), (kept, false));
         }
+        let printed = format!("{store:?}");
+        assert!(printed.contains("len: 2") && printed.contains("capacity: 2"), "{printed}");
     }
 }

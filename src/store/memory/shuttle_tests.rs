@@ -88,16 +88,16 @@ fn shuttle_attempts_never_exceed_the_limit() {
         let jobs = (0..4).map(|id| -> Box<dyn FnOnce() -> bool + Send> {
             let store = store.clone();
             Box::new(move || {
-                let reserved = now(store.reserve(key, id, limit, soon())).unwrap() == Reservation::Reserved;
+                let reserved = now(store.reserve(Slot { key, id, limit }, soon())).unwrap() == Reservation::Reserved;
                 if reserved {
-                    now(store.settle(key, id, limit, AttemptOutcome::Failed, soon())).unwrap();
+                    now(store.settle(Slot { key, id, limit }, AttemptOutcome::Failed, soon())).unwrap();
                 }
                 reserved
             })
         });
         let reserved = all(jobs.collect()).into_iter().filter(|&reserved| reserved).count();
         assert_eq!(reserved, 2, "as many as the limit allows, whatever the order");
-        assert!(matches!(now(store.reserve(key, 9, limit, soon())).unwrap(), Reservation::Held { .. }));
+        assert!(matches!(now(store.reserve(Slot { key, id: 9, limit }, soon())).unwrap(), Reservation::Blocked { .. }));
     });
 }
 

@@ -1,3 +1,5 @@
+//! Failed attempts in Redis.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -7,15 +9,24 @@ use super::{
     connection::{Connection, hex, millis, spawn},
     scripts::{RESERVE, SETTLE},
 };
-use crate::{
-    error::StoreError,
-    store::{
-        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, STORE_TIME_BUDGET,
-        attempts::RESERVATION_LEASE,
-    },
-};
+use crate::store::{AttemptOutcome, AttemptStore, Reservation, STORE_BUDGET, Slot, StoreFuture, attempts::LEASE};
 
-/// Failed attempts in Redis: one sorted set for each key that failed of late.
+/// Failed attempts in Redis: one sorted set for each key with failures. [`RedisStores::attempts`](super::RedisStores::attempts)
+/// returns it.
+///
+/// ```
+/// use std::time::Instant;
+/// use tower_oauth2_password::store::{AttemptKey, AttemptLimit, AttemptStore, Slot, redis::RedisStores};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = RedisStores::open("redis://127.0.0.1:1")?.attempts(); // nothing listens there
+/// let limit = AttemptLimit { failures: 10, window: std::time::Duration::from_secs(60) };
+/// let slot = Slot { key: AttemptKey([7; 16]), id: 1, limit };
+/// assert!(store.reserve(slot, Instant::now() + limit.window).await.is_err());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RedisAttemptStore {
     connection: Arc<Connection>,
@@ -27,55 +38,49 @@ impl RedisAttemptStore {
         Self { connection, prefix }
     }
 
-    fn key(&self, key: AttemptKey) -> String {
-        format!("{}:a:{}", self.prefix, hex(&key.0))
+    fn key(&self, slot: Slot) -> String {
+        format!("{}:a:{}", self.prefix, hex(&slot.key.0))
     }
 }
 
 impl AttemptStore for RedisAttemptStore {
-    async fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> Result<Reservation, StoreError> {
-        let (id, failures) = (id.to_string(), limit.failures.to_string());
-        let [window, lease] = [limit.window, RESERVATION_LEASE].map(|time| millis(time).to_string());
-        let arguments = [id.as_bytes(), failures.as_bytes(), window.as_bytes(), lease.as_bytes()];
-        let (code, wait): (u8, u64) =
-            self.connection.run_again_if_cut(&RESERVE, &self.key(key), &arguments, deadline).await?;
-        Ok(match code {
-            0 => Reservation::Reserved,
-            1 => Reservation::Busy,
-            _ => Reservation::Held { retry_after: Duration::from_millis(wait) },
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        Box::pin(async move {
+            let [id, failures] = [slot.id, slot.limit.failures.into()].map(|number: u64| number.to_string());
+            let [window, lease] = times(slot);
+            let arguments = [&id, &failures, &window, &lease].map(String::as_bytes);
+            let (code, wait): (u8, u64) =
+                self.connection.run_again_if_cut(&RESERVE, &self.key(slot), &arguments, deadline).await?;
+            Ok(match code {
+                0 => Reservation::Reserved,
+                1 => Reservation::Busy,
+                _ => Reservation::Blocked { retry_after: Duration::from_millis(wait) },
+            })
         })
     }
 
-    async fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        let outcome: &[u8] = match outcome {
-            AttemptOutcome::Failed => b"failed",
-            AttemptOutcome::Succeeded => b"succeeded",
-            AttemptOutcome::Released => b"released",
-        };
-        let id = id.to_string();
-        let [window, lease] = [limit.window, RESERVATION_LEASE].map(|time| millis(time).to_string());
-        let arguments = [id.as_bytes(), outcome, window.as_bytes(), lease.as_bytes()];
-        self.connection.run::<u8>(&SETTLE, &self.key(key), &arguments, deadline).await.map(drop)
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let outcome: &[u8] = match outcome {
+                AttemptOutcome::Failed => b"failed",
+                AttemptOutcome::Succeeded => b"succeeded",
+                AttemptOutcome::Released => b"released",
+            };
+            let id = slot.id.to_string();
+            let [window, lease] = times(slot);
+            let arguments = [id.as_bytes(), outcome, window.as_bytes(), lease.as_bytes()];
+            self.connection.run::<u8>(&SETTLE, &self.key(slot), &arguments, deadline).await.map(drop)
+        })
     }
 
-    fn abandon(&self, key: AttemptKey, id: ReservationId) {
+    fn abandon(&self, slot: Slot) {
         let store = self.clone();
-        // `Released` looks at no limit. Without a runtime, the lease ends the reservation.
-        let limit = AttemptLimit { failures: 0, window: Duration::ZERO };
-        let deadline = Instant::now() + STORE_TIME_BUDGET;
-        spawn(async move { drop(store.settle(key, id, limit, AttemptOutcome::Released, deadline).await) });
+        let deadline = Instant::now() + STORE_BUDGET;
+        // Without a runtime, the lease ends the reservation.
+        spawn(async move { drop(store.settle(slot, AttemptOutcome::Released, deadline).await) });
     }
+}
+
+fn times(slot: Slot) -> [String; 2] {
+    [slot.limit.window, LEASE].map(|time| millis(time).to_string())
 }

@@ -1,12 +1,9 @@
-//! One connection shared by the stores, given up and made anew before a deadline.
+//! The connection that the stores share. Every call ends by its deadline.
 
 use std::{
     fmt,
     future::Future,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,20 +11,27 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, a
 use tokio::time::timeout_at;
 
 use super::scripts;
-use crate::{error::StoreError, store::in_time};
+use crate::secret::debug_only;
+use crate::{
+    error::BoxError,
+    store::in_time,
+    sync::{Mutex, MutexGuard, lock},
+};
 
-/// How long calls fail at once after one failed: several calls of one request wait once, not each.
+/// After a failure, calls fail at once for this long, so that one request does not wait several times.
 const BREAKER: Duration = Duration::from_millis(250);
-/// How long the offset to the server's clock is trusted: clocks drift apart.
+/// How long the offset to the server's clock is used: clocks drift apart.
 const OFFSET_AGE: Duration = Duration::from_secs(30);
-/// A call that had less time than this left of its request's says nothing about Redis when it fails.
+/// When a call with less time than this fails, that says nothing about Redis.
 const FAIR: Duration = Duration::from_millis(100);
-/// So many of them in a row say something all the same.
+/// Unless so many of them fail in a row.
 const MOST_MISSED: u32 = 2;
-/// Rounding and drift that a deadline may be off by.
+/// Allows for rounding and drift in a deadline.
 const SLACK_MS: u64 = 50;
 
-/// 100 years: beyond it, times in milliseconds would lose digits in Lua.
+const NO_CONNECTION: &str = "no connection to Redis before the deadline";
+
+/// 100 years. Longer times in milliseconds would lose digits in Lua.
 pub(super) const MAX_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
 pub(super) fn millis(duration: Duration) -> u64 {
@@ -52,23 +56,23 @@ struct Link {
     number: u64,
 }
 
-/// Why a script was not answered.
+/// Why a script has no result.
 enum Failure {
-    /// The connection had ended, before the script or with it.
+    /// The connection was closed, before the script or during it.
     Cut(RedisError),
-    Other(StoreError),
+    Other(BoxError),
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
+impl From<BoxError> for Failure {
+    fn from(error: BoxError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Failure> for StoreError {
+impl From<Failure> for BoxError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Cut(error) => Self::new(error),
+            Failure::Cut(error) => error.into(),
             Failure::Other(error) => error,
         }
     }
@@ -84,46 +88,42 @@ struct State {
 pub(super) struct Connection {
     pub(super) client: Client,
     state: Mutex<State>,
-    /// How many calls in a row were not answered in the little time that they had.
+    /// How many calls in a row got no answer in the little time that they had.
     missed: AtomicU32,
-    /// Held by the one call that connects.
+    /// Locked by the one call that connects.
     connecting: tokio::sync::Mutex<()>,
 }
 
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
-    }
-}
+debug_only!(Connection {});
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
         Self { client, state: Mutex::default(), missed: AtomicU32::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
-    /// Runs a script that begins with `now.lua`; `arguments` follow the deadline, by which all of it ends.
+    /// Runs a script that begins with `now.lua`. `arguments` follow the deadline.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         script: &Script,
         key: &str,
         arguments: &[&[u8]],
         deadline: Instant,
-    ) -> Result<T, StoreError> {
-        self.send(script, key, arguments, deadline).await.map_err(StoreError::from)
+    ) -> Result<T, BoxError> {
+        self.send(script, key, arguments, deadline).await.map_err(BoxError::from)
     }
 
-    /// Runs a script, and once more where the connection turns out to be cut, as it is after a restart of Redis: for what
-    /// may be done twice.
+    /// Runs a script, and once more if the connection turns out to be closed, as after a restart of Redis. The script must
+    /// be safe to run twice.
     pub(super) async fn run_again_if_cut<T: FromRedisValue>(
         &self,
         script: &Script,
         key: &str,
         arguments: &[&[u8]],
         deadline: Instant,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, BoxError> {
         match self.send(script, key, arguments, deadline).await {
             Err(Failure::Cut(_)) => self.run(script, key, arguments, deadline).await,
-            answer => answer.map_err(StoreError::from),
+            answer => answer.map_err(BoxError::from),
         }
     }
 
@@ -136,7 +136,7 @@ impl Connection {
     ) -> Result<T, Failure> {
         in_time(deadline)?;
         let Ok(link) = timeout_at(deadline.into(), self.link(deadline)).await else {
-            return Err(StoreError::new("no connection to Redis before the deadline").into());
+            return Err(Failure::Other(NO_CONNECTION.into()));
         };
         let mut link = link?;
         let time = time_to(deadline);
@@ -154,30 +154,30 @@ impl Connection {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 match error.code() {
-                    // A full Redis or list says nothing against the connection.
+                    // A full Redis or list is no fault of the connection.
                     Some("OOM" | "FULL") => {}
-                    // If not the caller, the offset to its clock may be wrong.
+                    // The caller was late, or the offset to the server's clock is wrong.
                     Some("LATE") => self.distrust_clock(link.number),
-                    // Any other error may (a demoted primary).
+                    // Any other error may be, for instance a demoted primary.
                     _ => self.drop_link(link.number, false),
                 }
-                Err(if error.is_connection_dropped() { Failure::Cut(error) } else { StoreError::new(error).into() })
+                Err(if error.is_connection_dropped() { Failure::Cut(error) } else { Failure::Other(error.into()) })
             }
             Err(_) => {
                 if self.was_fair(time) {
                     self.drop_link(link.number, true);
                 }
-                Err(StoreError::new("Redis did not answer before the deadline").into())
+                Err(Failure::Other("Redis did not answer before the deadline".into()))
             }
         }
     }
 
-    /// Whether a call that was not answered says something about Redis: it had time, or was not the first without.
+    /// Whether a call without an answer says something about Redis: it had time, or was one of several.
     fn was_fair(&self, time: Duration) -> bool {
         time >= FAIR || self.missed.fetch_add(1, Ordering::Relaxed) >= MOST_MISSED
     }
 
-    async fn link(&self, deadline: Instant) -> Result<Link, StoreError> {
+    async fn link(&self, deadline: Instant) -> Result<Link, BoxError> {
         if let Some(link) = self.ready()? {
             return Ok(link);
         }
@@ -185,7 +185,7 @@ impl Connection {
         if let Some(link) = self.ready()? {
             return Ok(link);
         }
-        // Ended here, a moment before the caller's own time: the breaker must open while the others still wait.
+        // A moment before the caller gives up, so that the breaker opens while the others still wait.
         let time = time_to(deadline);
         let early = deadline - Duration::from_millis(5).min(time / 10);
         let old = self.state().link.clone();
@@ -208,21 +208,21 @@ impl Connection {
                     state.closed_until = Some(Instant::now() + BREAKER);
                 }
                 Err(match failed {
-                    Ok(Err(error)) => StoreError::new(error),
-                    _ => StoreError::new("no connection to Redis before the deadline"),
+                    Ok(Err(error)) => error.into(),
+                    _ => NO_CONNECTION.into(),
                 })
             }
         }
     }
 
     /// The connection, if it can be used as it is.
-    fn ready(&self) -> Result<Option<Link>, StoreError> {
+    fn ready(&self) -> Result<Option<Link>, BoxError> {
         let state = self.state();
         if let Some(link) = state.link.as_ref().filter(|link| Instant::now() < link.trusted_until) {
             return Ok(Some(link.clone()));
         }
         if state.closed_until.is_some_and(|until| Instant::now() < until) {
-            return Err(StoreError::new("Redis failed a moment ago and is not asked again yet"));
+            return Err("Redis failed a moment ago, and the next try is still to come".into());
         }
         Ok(None)
     }
@@ -230,7 +230,7 @@ impl Connection {
     async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<(MultiplexedConnection, u64), RedisError> {
         if let Some(mut connection) = old {
             match redis::cmd("TIME").query_async(&mut connection).await {
-                // While nobody used it, Redis has closed it.
+                // Redis closed it while it was idle.
                 Err(error) if error.is_connection_dropped() => {}
                 time => return time.map(|time| (connection, server_ms(time))),
             }
@@ -260,7 +260,7 @@ impl Connection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -273,7 +273,7 @@ pub(super) fn server_ms((seconds, micros): (u64, u64)) -> u64 {
     seconds * 1000 + micros / 1000
 }
 
-/// Runs `future` in the background where there is a runtime to do so.
+/// Runs `future` in the background. False if there is no runtime.
 pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> bool {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => {

@@ -1,7 +1,8 @@
+//! Revoked access tokens in Redis.
+
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -9,30 +10,41 @@ use std::{
 
 use futures_util::StreamExt as _;
 use redis::{AsyncConnectionConfig, Client, RedisError};
-use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 
 use super::{
     connection::{Connection, MAX_MS, millis, server_ms, spawn},
     scripts::DENY,
 };
-use crate::{error::StoreError, store::DenyList};
+use crate::store::{
+    DenyList, StoreFuture,
+    memory::{MemoryDenyList, TokenDigest},
+};
 
-/// How many tokens the list takes; beyond, `deny` fails.
+/// The capacity of the list. When it is full, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";
 const RECONNECT: Duration = Duration::from_millis(250);
-/// After so long without a message the subscription is asked whether it still lives.
+/// After so long without a message, the subscription is checked.
 const QUIET: Duration = Duration::from_millis(250);
 const ANSWER: Duration = Duration::from_millis(400);
-/// The whole list is read at once on connecting, which may take long.
+/// After connecting, the whole list is read at once, which may take long.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-type Digest32 = [u8; 32];
-
-/// Revoked access tokens in Redis, each process with a copy that it asks without waiting.
+/// Revoked access tokens in Redis. Each process has a copy, which the guard reads without waiting.
 ///
-/// The copy follows the list in the background; while Redis is away, it knows what it knew, and before it reached
-/// Redis for the first time, nothing. It takes 1,000,000 tokens that are not yet over; then `deny` fails.
+/// 1. The copy follows the list in the background. While Redis is unreachable the copy keeps what it has, which is nothing
+///    before the first connection.
+/// 2. The list holds 1,000,000 tokens that have not expired. When it is full, `deny` fails.
+///
+/// [`RedisStores::deny_list`](super::RedisStores::deny_list) returns it.
+///
+/// ```
+/// use tower_oauth2_password::store::{DenyList, redis::RedisStores};
+///
+/// let list = RedisStores::open("redis://127.0.0.1:6379")?.deny_list();
+/// assert!(!list.is_denied("jti-1"));
+/// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RedisDenyList {
     shared: Arc<Shared>,
@@ -42,25 +54,21 @@ pub struct RedisDenyList {
 struct Shared {
     connection: Arc<Connection>,
     key: String,
-    denied: RwLock<Denied>,
+    copy: MemoryDenyList,
     following: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Denied {
-    until: HashMap<Digest32, Instant>,
-    prune_at: usize,
+impl Shared {
+    fn insert(&self, token: TokenDigest, ttl_ms: u64) {
+        self.copy.insert(token, Duration::from_millis(ttl_ms.min(MAX_MS)));
+    }
 }
 
 impl RedisDenyList {
     pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
-        let shared = Shared {
-            connection,
-            key: format!("{prefix}:deny"),
-            denied: RwLock::default(),
-            following: AtomicBool::new(false),
-        };
-        let list = Self { shared: Arc::new(shared) };
+        let key = format!("{prefix}:deny");
+        let copy = MemoryDenyList::new().with_capacity(usize::MAX);
+        let list = Self { shared: Arc::new(Shared { connection, key, copy, following: AtomicBool::new(false) }) };
         list.follow();
         list
     }
@@ -75,48 +83,26 @@ impl RedisDenyList {
 }
 
 impl DenyList for RedisDenyList {
-    async fn deny(&self, token_id: &str, ttl: Duration, deadline: Instant) -> Result<(), StoreError> {
-        self.follow();
-        let digest = digest(token_id);
-        let ttl_ms = millis(ttl).to_string();
-        let arguments = [digest.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
-        self.shared.connection.run_again_if_cut::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
-        self.shared.insert(digest, millis(ttl));
-        Ok(())
+    fn deny<'a>(&'a self, token_id: &'a str, ttl: Duration, deadline: Instant) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            self.follow();
+            let token = TokenDigest::of(token_id);
+            let ttl_ms = millis(ttl).to_string();
+            let arguments = [token.0.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
+            self.shared.connection.run_again_if_cut::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
+            self.shared.insert(token, millis(ttl));
+            Ok(())
+        })
     }
 
     fn is_denied(&self, token_id: &str) -> bool {
-        let denied = self.shared.denied.read().unwrap_or_else(PoisonError::into_inner);
-        denied.until.get(&digest(token_id)).is_some_and(|until| Instant::now() < *until)
+        self.shared.copy.is_denied(token_id)
     }
-}
-
-impl Shared {
-    fn insert(&self, digest: Digest32, ttl_ms: u64) {
-        self.denied.write().unwrap_or_else(PoisonError::into_inner).insert(digest, ttl_ms, Instant::now());
-    }
-}
-
-impl Denied {
-    fn insert(&mut self, digest: Digest32, ttl_ms: u64, now: Instant) {
-        // Whatever a message says: an overflow would end the task that follows the list.
-        let until = now + Duration::from_millis(ttl_ms.min(MAX_MS));
-        if self.until.len() >= self.prune_at {
-            self.until.retain(|_, until| now < *until);
-            self.prune_at = (self.until.len() * 2).max(1024);
-        }
-        let entry = self.until.entry(digest).or_insert(until);
-        *entry = until.max(*entry);
-    }
-}
-
-fn digest(token_id: &str) -> Digest32 {
-    Sha256::digest(token_id).into()
 }
 
 async fn follow(client: Client, key: String, list: Weak<Shared>) {
     while list.strong_count() > 0 {
-        // Every end is one that connecting anew mends.
+        // However the subscription ends, connecting again fixes it.
         drop(subscription(&client, &key, &list).await);
         sleep(RECONNECT).await;
     }
@@ -127,15 +113,15 @@ async fn subscription(client: &Client, key: &str, list: &Weak<Shared>) -> Result
     let (mut sink, mut messages) = subscription?.split();
     let Ok(subscribed) = timeout(ANSWER, sink.subscribe(key)).await else { return Ok(()) };
     subscribed?;
-    // Only now, so that no token falls between the list and the messages.
+    // After subscribing, so that no token falls between the list and the messages.
     let Ok(caught_up) = timeout(CATCH_UP, catch_up(client, key, list)).await else { return Ok(()) };
     caught_up?;
     loop {
         match timeout(QUIET, messages.next()).await {
             Ok(Some(message)) => {
                 let Some(list) = list.upgrade() else { return Ok(()) };
-                if let Some((digest, ttl_ms)) = read(message.get_payload_bytes()) {
-                    list.insert(digest, ttl_ms);
+                if let Some((token, ttl_ms)) = read(message.get_payload_bytes()) {
+                    list.insert(token, ttl_ms);
                 }
             }
             Ok(None) => return Ok(()),
@@ -160,38 +146,15 @@ async fn catch_up(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(),
     let Some(list) = list.upgrade() else { return Ok(()) };
     let now = server_ms(time);
     for (member, until) in entries {
-        let left = (until as u64).saturating_sub(now);
         if let Ok(digest) = member.try_into() {
-            list.insert(digest, left);
+            list.insert(TokenDigest(digest), (until as u64).saturating_sub(now));
         }
     }
     Ok(())
 }
 
-/// A message: 32 bytes of digest, then the lifetime in milliseconds as text.
-fn read(message: &[u8]) -> Option<(Digest32, u64)> {
-    let (digest, ttl_ms) = message.split_first_chunk::<32>()?;
-    Some((*digest, std::str::from_utf8(ttl_ms).ok()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_over_is_dropped_each_time_that_the_copy_has_doubled() {
-        let (mut denied, start) = (Denied::default(), Instant::now());
-        let mut add = |count: u32, ttl_ms, at_ms| {
-            for _ in 0..count {
-                let name = (denied.until.len() as u64, at_ms);
-                denied.insert(digest(&format!("{name:?}")), ttl_ms, start + Duration::from_millis(at_ms));
-            }
-            (denied.until.len(), denied.prune_at)
-        };
-        assert_eq!(add(1_023, 5_000, 0), (1_023, 1_024));
-        assert_eq!(add(1, 1_000, 1), (1_024, 1_024));
-        assert_eq!(add(1, 9_000, 1_001), (1_024, 2_046), "the one that is over");
-        assert_eq!(add(1_022, 9_000, 1_002), (2_046, 2_046));
-        assert_eq!(add(1, 9_000, 5_000), (1_024, 2_046), "those that end now");
-    }
+/// A message: 16 bytes of digest, then the lifetime in milliseconds as text.
+fn read(message: &[u8]) -> Option<(TokenDigest, u64)> {
+    let (digest, ttl_ms) = message.split_first_chunk::<16>()?;
+    Some((TokenDigest(*digest), std::str::from_utf8(ttl_ms).ok()?.parse().ok()?))
 }

@@ -1,28 +1,27 @@
 //! The stores in Redis (6.2 or later), for services of more than one process.
 //!
-//! Each decision is one Lua script on one key by Redis's own clock. A call ends by its deadline, and a script that Redis
-//! comes to after that does nothing. A connection that was cut is made anew, and what may be done twice is asked again
-//! (finding a family, reserving an attempt, denying a token). Where Redis cannot be reached or does not answer in time,
-//! calls fail at once for 250 ms, then one tries anew.
+//! 1. Each decision is one Lua script on one key, by Redis's own clock.
+//! 2. A call ends by its deadline. A script that Redis starts after that does nothing.
+//! 3. A closed connection is replaced. What is safe to do twice (finding a family, reserving a slot, denying a token) is then
+//!    tried again.
+//! 4. When Redis is unreachable or too slow, calls fail at once for 250 ms; then one tries again.
+//! 5. A login waits for three round trips: the slot before the hash, its outcome and the new family after it. It waits for two
+//!    more if its client sends a secret and attempts are limited, and for two more for each further limit on attempts. A
+//!    refresh waits for two: the family, and the rotation once the user was asked, so that a refused request uses up nothing.
 //!
-//! A login waits for two round trips, one before the hash and one after it, for two more where its client sends a secret
-//! that is counted, and for two more for each further limit on attempts. A refresh waits for two: the family is looked
-//! up, then the user is asked, then the token is rotated, so that a request that is refused spends nothing.
-//!
-//! # What Redis must be set to
-//! - `maxmemory-policy noeviction`: any other forgets revocations and counts under pressure. A full Redis then answers
-//!   with an error, which is a [`StoreError`], and nothing is forgotten.
-//! - Persistence: what Redis forgets, at a crash or by `FLUSHALL`, is forgotten: sessions end, held names are free, and a
-//!   revoked access token is good again until it expires in each process that starts later. `appendonly yes` with
-//!   `appendfsync everysec` may lose a second of it: a revocation, a rotation (the older token is good again), some
-//!   failures.
-//! - Replicas: replication is asynchronous, so that a failover may lose the last writes in the same way. The URL must
-//!   name the primary; a replica refuses scripts that write. Redis Cluster is not supported.
-//! - The clock: expiry follows the server's clock; keep it by a daemon that slews, not steps.
+//! # Settings that Redis needs
+//! - `maxmemory-policy noeviction`: any other policy forgets revocations and failures under pressure. A full Redis then
+//!   answers with an error, clients get a 503, and nothing is forgotten.
+//! - Persistence: whatever Redis loses in a crash or by `FLUSHALL` is gone. Sessions end, blocked accounts are free, and each
+//!   process that starts later accepts a revoked access token until it expires. With `appendonly yes` and
+//!   `appendfsync everysec` one second may be lost: a revocation, a rotation (the older token is valid again), some failures.
+//! - Replicas: replication is asynchronous, so a failover may lose the last writes in the same way. The URL must name the
+//!   primary: a replica refuses scripts that write. Redis Cluster is not supported.
+//! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +ping +subscribe +publish +del
-//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore`, and `+select` where
-//!   the URL names a database other than 0.
-//!   TLS is not compiled in; enable a TLS feature of the crate `redis` for `rediss://`.
+//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore`, and `+select` if the URL
+//!   names a database other than 0.
+//! - TLS is not compiled in. For `rediss://`, enable a TLS feature of the crate `redis`.
 
 mod attempts;
 mod connection;
@@ -30,21 +29,22 @@ mod deny_list;
 mod refresh;
 mod scripts;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use self::connection::Connection;
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
-use crate::error::StoreError;
+use crate::error::InvalidConfig;
+use crate::secret::debug_only;
 
-/// Makes the three stores on one Redis; they share one connection.
+/// The three stores in one Redis. They share one connection.
 ///
 /// ```
 /// use tower_oauth2_password::store::redis::RedisStores;
 ///
 /// let stores = RedisStores::open("redis://127.0.0.1:6379/0")?.with_prefix("shop");
-/// let refresh_tokens = stores.refresh_tokens();
+/// let (refresh_tokens, attempts) = (stores.refresh_tokens(), stores.attempts());
 /// assert!(RedisStores::open("http://127.0.0.1").is_err());
-/// # Ok::<(), tower_oauth2_password::StoreError>(())
+/// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -54,44 +54,39 @@ pub struct RedisStores {
 }
 
 impl RedisStores {
-    /// Takes the URL (`redis://[user:password@]host[:port][/db]`) and connects to nothing yet: Redis may be down.
+    /// Parses the URL, `redis://[user:password@]host[:port][/db]`. The first use connects, so Redis may be down.
     ///
     /// # Errors
-    /// The URL cannot be read.
-    pub fn open(url: &str) -> Result<Self, StoreError> {
-        let client = redis::Client::open(url).map_err(StoreError::new)?;
+    /// When the URL is malformed. The message does not quote it, as it may hold a password.
+    pub fn open(url: &str) -> Result<Self, InvalidConfig> {
+        let client = redis::Client::open(url).map_err(|_| {
+            InvalidConfig::new("the Redis URL is malformed: write redis://[user:password@]host[:port][/db]")
+        })?;
         Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Connection::new(client)) })
     }
 
-    /// What the name of every key begins with (default `oauth2`), before a colon.
+    /// Sets the prefix of all keys, before a colon. The default is `oauth2`.
     pub fn with_prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
         self
     }
 
     /// Refresh token families.
-    #[must_use]
     pub fn refresh_tokens(&self) -> RedisRefreshStore {
         RedisRefreshStore::new(self.connection.clone(), self.prefix.clone())
     }
 
     /// Failed attempts.
-    #[must_use]
     pub fn attempts(&self) -> RedisAttemptStore {
         RedisAttemptStore::new(self.connection.clone(), self.prefix.clone())
     }
 
-    /// Revoked access tokens. Call it inside a tokio runtime: the copy of the list is kept by a task, which otherwise
-    /// begins with the first [`deny`](super::DenyList::deny). The task ends with the last clone of the list.
-    #[must_use]
+    /// Revoked access tokens. Call it inside a tokio runtime: a task keeps the local copy. Outside a runtime it only starts
+    /// with the first [`deny`](super::DenyList::deny). The task ends with the last clone of the list.
     pub fn deny_list(&self) -> RedisDenyList {
         RedisDenyList::new(self.connection.clone(), &self.prefix)
     }
 }
 
-impl fmt::Debug for RedisStores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client's own Debug may show the password of the URL.
-        f.debug_struct("RedisStores").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
+// The client's own `Debug` may show the password in the URL.
+debug_only!(RedisStores { prefix });

@@ -1,9 +1,11 @@
+//! Refresh token families in Redis.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -11,18 +13,30 @@ use super::{
     scripts::{FIND, FORGET, INDEX, INSERT, MEMBERS, REVOKE, ROTATE},
 };
 use crate::{
-    error::StoreError,
-    join::join,
-    store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_TIME_BUDGET, SecretHash, Successor},
+    error::BoxError,
+    store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, StoreFuture, Successor},
 };
 
-/// How many families are ended at once, so that it takes not a round trip for each. They share the time that a script has.
+/// How many families are revoked at once, so that not each takes a round trip. They share the time of one script.
 const REVOKED_AT_ONCE: usize = 32;
 
-/// As `find.lua` answers: current, previous, sealed, its age, subject, client, scope, stamp, absolute and idle ttl.
+/// The answer of `find.lua`: current, previous, sealed, its age, subject, client, scope, stamp, absolute and idle ttl.
 type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, u64, String, Option<String>, String, Option<String>, u64, u64);
 
-/// Refresh token families in Redis: a hash for each family, and for each subject an index of its families.
+/// Refresh token families in Redis: a hash for each family, and an index of families for each subject.
+/// [`RedisStores::refresh_tokens`](super::RedisStores::refresh_tokens) returns it.
+///
+/// ```
+/// use tower_oauth2_password::{RefreshTokens, store::redis::RedisStores};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let stores = RedisStores::open("redis://127.0.0.1:1")?; // nothing listens there
+/// let refresh_tokens = RefreshTokens::new(stores.refresh_tokens());
+/// assert!(refresh_tokens.revoke_subject("alice").await.is_err());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RedisRefreshStore {
     connection: Arc<Connection>,
@@ -34,8 +48,8 @@ impl RedisRefreshStore {
         Self { connection, prefix }
     }
 
-    /// Whether there was such a family.
-    async fn end(&self, id: &str) -> Result<bool, StoreError> {
+    /// Revokes a family. False if there was none.
+    async fn end(&self, id: &str) -> Result<bool, BoxError> {
         Ok(self.connection.run_again_if_cut::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1)
     }
 
@@ -49,93 +63,94 @@ impl RedisRefreshStore {
 }
 
 impl RefreshStore for RedisRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
-        let id = hex(&id.0);
-        let absolute = millis(family.absolute_ttl).to_string();
-        let idle = millis(family.idle_ttl).to_string();
-        let mut fields: Vec<&[u8]> = vec![
-            absolute.as_bytes(),
-            idle.as_bytes(),
-            b"cur",
-            &family.current.0,
-            b"sub",
-            family.subject.as_bytes(),
-            b"scope",
-            family.scope.as_str().as_bytes(),
-        ];
-        if let Some(client_id) = &family.client_id {
-            fields.extend([b"cid".as_slice(), client_id.as_bytes()]);
-        }
-        if let Some(stamp) = &family.security_stamp {
-            fields.extend([b"stamp".as_slice(), stamp.as_bytes()]);
-        }
-        // Both in one round trip. Only where both are done is the family's token handed out: one that `revoke_subject`
-        // cannot find is of no use to anybody.
-        let (index, key) = (self.subject(&family.subject), self.family(&id));
-        let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
-        let indexed = self.connection.run::<u8>(&INDEX, &index, &entry, deadline);
-        let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
-        indexed?;
-        inserted.map(drop)
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let id = hex(&id.0);
+            let [absolute, idle] = [family.absolute_ttl, family.idle_ttl].map(|ttl| millis(ttl).to_string());
+            let (subject, scope) = (family.subject.as_bytes(), family.scope.as_str().as_bytes());
+            let mut fields: Vec<&[u8]> = vec![absolute.as_bytes(), idle.as_bytes()];
+            fields.extend([b"cur".as_slice(), &family.current.0, b"sub", subject, b"scope", scope]);
+            if let Some(client_id) = &family.client_id {
+                fields.extend([b"cid".as_slice(), client_id.as_bytes()]);
+            }
+            if let Some(stamp) = &family.security_stamp {
+                fields.extend([b"stamp".as_slice(), stamp.as_bytes()]);
+            }
+            // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
+            let (index, key) = (self.subject(&family.subject), self.family(&id));
+            let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
+            let indexed = self.connection.run::<u8>(&INDEX, &index, &entry, deadline);
+            let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
+            indexed?;
+            inserted.map(drop)
+        })
     }
 
-    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
-        let row: Option<Row> =
-            self.connection.run_again_if_cut(&FIND, &self.family(&hex(&id.0)), &[], deadline).await?;
-        row.map(read).transpose()
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
+        Box::pin(async move {
+            let key = self.family(&hex(&id.0));
+            let row: Option<Row> = self.connection.run_again_if_cut(&FIND, &key, &[], deadline).await?;
+            row.map(read).transpose()
+        })
     }
 
-    async fn rotate(
+    fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         successor: Successor,
         deadline: Instant,
-    ) -> Result<Rotation, StoreError> {
-        let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
-        let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
-        Ok(match code {
-            2 => Rotation::Rotated,
-            1 => Rotation::Mismatch,
-            _ => Rotation::Gone,
+    ) -> StoreFuture<'_, Rotation> {
+        Box::pin(async move {
+            let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
+            let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
+            Ok(match code {
+                2 => Rotation::Rotated,
+                1 => Rotation::Mismatch,
+                _ => Rotation::Gone,
+            })
         })
     }
 
-    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
-        self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop)
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(
+            async move { self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop) },
+        )
     }
 
-    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        let index = self.subject(subject);
-        // The newest first: those that lapsed by disuse stand among the older until their absolute end.
-        let members: Vec<String> = self.connection.run_again_if_cut(&MEMBERS, &index, &[], soon()).await?;
-        let mut count = 0;
-        for ids in members.chunks(REVOKED_AT_ONCE) {
-            let answers = join_all(ids.iter().map(|id| self.end(id))).await;
-            // What is not there may be on its way by a login at this moment: its entry stays.
-            let ended = ids.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(true)));
-            let ended: Vec<&[u8]> = ended.map(|(id, _)| id.as_bytes()).collect();
-            if !ended.is_empty() {
-                self.connection.run_again_if_cut::<u64>(&FORGET, &index, &ended, soon()).await?;
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let index = self.subject(subject);
+            // The newest first: unused families that expired stand among the older ones until their absolute end.
+            let members: Vec<String> = self.connection.run_again_if_cut(&MEMBERS, &index, &[], soon()).await?;
+            let mut count = 0;
+            for ids in members.chunks(REVOKED_AT_ONCE) {
+                let answers = join_all(ids.iter().map(|id| self.end(id))).await;
+                // The entry of a family that does not exist stays: a login in progress may be about to insert it.
+                let ended = ids.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(true)));
+                let ended: Vec<&[u8]> = ended.map(|(id, _)| id.as_bytes()).collect();
+                if !ended.is_empty() {
+                    self.connection.run_again_if_cut::<u64>(&FORGET, &index, &ended, soon()).await?;
+                }
+                count += ended.len() as u64;
+                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
             }
-            count += ended.len() as u64;
-            answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
-        Ok(count)
+            Ok(count)
+        })
     }
 }
 
-/// One script of many: how many there are is no fault of Redis.
+/// The deadline of one script. All of them together may take longer.
 fn soon() -> Instant {
-    Instant::now() + STORE_TIME_BUDGET
+    Instant::now() + STORE_BUDGET
 }
 
-fn read(row: Row) -> Result<Family, StoreError> {
+fn read(row: Row) -> Result<Family, BoxError> {
     let (current, previous, sealed, age, subject, client_id, scope, stamp, absolute, idle) = row;
     let (absolute, idle) = (Duration::from_millis(absolute), Duration::from_millis(idle));
     let mut family = Family::new(secret(current)?, subject, absolute, idle);
     family.client_id = client_id;
-    family.scope = scope.parse().map_err(StoreError::new)?;
+    family.scope = scope.parse()?;
     family.security_stamp = stamp;
     family.previous = match previous {
         Some(hash) => Some(Previous::new(secret(hash)?, sealed.unwrap_or_default(), Duration::from_millis(age))),
@@ -144,6 +159,6 @@ fn read(row: Row) -> Result<Family, StoreError> {
     Ok(family)
 }
 
-fn secret(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
-    bytes.try_into().map(SecretHash).map_err(|_| StoreError::new("a secret's hash in Redis has not 32 bytes"))
+fn secret(bytes: Vec<u8>) -> Result<SecretHash, BoxError> {
+    bytes.try_into().map(SecretHash).map_err(|_| "the hash of a secret in Redis must have 32 bytes".into())
 }

@@ -1,4 +1,4 @@
-//! All that Redis is asked to do: each script decides one thing on one key, before a deadline by its own clock.
+//! The Lua scripts. Each decides one thing on one key, before a deadline, by Redis's own clock.
 
 use std::sync::LazyLock;
 
@@ -26,7 +26,7 @@ scripts! {
     DENY: "deny.lua",
 }
 
-/// Adds to `pipe` that Redis learns all scripts, so that none costs a second round trip when it is first used.
+/// Loads all scripts, so that the first use of none costs a second round trip.
 pub(super) fn load_all(pipe: &mut redis::Pipeline) {
     for source in SOURCES {
         pipe.cmd("SCRIPT").arg("LOAD").arg(*source).ignore();

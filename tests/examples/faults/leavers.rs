@@ -78,7 +78,7 @@ async fn leave(server: &Example, stage: usize, number: usize) {
         }
         // In the midst of a large file.
         4 => {
-            stream.write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            stream.write_all(b"GET /swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             timeout(Duration::from_secs(10), stream.read_exact(&mut first)).await.unwrap().unwrap();
             assert!(first.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&first));
         }

@@ -8,8 +8,11 @@ use std::{
 
 use futures_util::FutureExt;
 use tower_oauth2_password::{
-    StoreError,
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, ReservationId},
+    BoxError,
+    store::{
+        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, ReservationId, Slot,
+        StoreFuture,
+    },
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,111 +86,109 @@ impl BrokenAttemptStore {
         place.map(|place| open.remove(place)).is_some()
     }
 
-    async fn forget(&self, key: AttemptKey, limit: AttemptLimit, deadline: Instant) -> Result<(), StoreError> {
-        self.attempts.settle(key, UNKNOWN, limit, AttemptOutcome::Succeeded, deadline).await
+    async fn forget(&self, key: AttemptKey, limit: AttemptLimit, deadline: Instant) -> Result<(), BoxError> {
+        self.attempts.settle(Slot { key, id: UNKNOWN, limit }, AttemptOutcome::Succeeded, deadline).await
     }
 }
 
 impl AttemptStore for BrokenAttemptStore {
-    async fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        mut limit: AttemptLimit,
-        deadline: Instant,
-    ) -> Result<Reservation, StoreError> {
-        let (key, deadline) = (self.key(key), self.deadline(deadline));
-        match self.fault {
-            Fault::LetsOneInUnderALimitOfNone => limit.failures = limit.failures.max(1),
-            Fault::FixesTheWindow => {
-                let lapsed = |end: &Instant| Instant::now() > *end;
-                let over = self.windows.lock().unwrap().get(&key).is_some_and(lapsed);
-                if over {
-                    self.windows.lock().unwrap().remove(&key);
-                    self.forget(key, limit, deadline).await?;
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        Box::pin(async move {
+            let Slot { key, id, mut limit } = slot;
+            let (key, deadline) = (self.key(key), self.deadline(deadline));
+            match self.fault {
+                Fault::LetsOneInUnderALimitOfNone => limit.failures = limit.failures.max(1),
+                Fault::FixesTheWindow => {
+                    let lapsed = |end: &Instant| Instant::now() > *end;
+                    let over = self.windows.lock().unwrap().get(&key).is_some_and(lapsed);
+                    if over {
+                        self.windows.lock().unwrap().remove(&key);
+                        self.forget(key, limit, deadline).await?;
+                    }
                 }
-            }
-            Fault::ReadsThenWrites => {
-                // Whether there is room is asked, forgotten, and asked no more.
-                let answer = self.attempts.reserve(key, id, limit, deadline).await?;
-                self.attempts.settle(key, id, limit, AttemptOutcome::Released, deadline).await?;
-                tokio::task::yield_now().await;
-                if answer == Reservation::Reserved {
-                    let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
-                    return self.attempts.reserve(key, id, wide, deadline).await;
+                Fault::ReadsThenWrites => {
+                    // Whether there is room is asked, forgotten, and asked no more.
+                    let answer = self.attempts.reserve(Slot { key, id, limit }, deadline).await?;
+                    self.attempts.settle(Slot { key, id, limit }, AttemptOutcome::Released, deadline).await?;
+                    tokio::task::yield_now().await;
+                    if answer == Reservation::Reserved {
+                        let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
+                        return self.attempts.reserve(Slot { key, id, limit: wide }, deadline).await;
+                    }
+                    return Ok(answer);
                 }
-                return Ok(answer);
+                _ => {}
             }
-            _ => {}
-        }
-        let answer = self.attempts.reserve(key, id, limit, deadline).await?;
-        match answer {
-            Reservation::Busy if self.has(Fault::IgnoresOpenChecks) => return Ok(Reservation::Reserved),
-            Reservation::Busy => {
-                self.busy.lock().unwrap().insert(key);
-            }
-            Reservation::Held { .. } if self.has(Fault::HeldTriesCount) => {
-                self.attempts.settle(key, id, limit, AttemptOutcome::Failed, deadline).await?;
-            }
-            Reservation::Held { retry_after } if self.has(Fault::EndsAHoldEarly) => {
-                return Ok(Reservation::Held { retry_after: retry_after + limit.window / 2 });
-            }
-            Reservation::Held { .. } if self.has(Fault::TellsTheWholeWindow) => {
-                return Ok(Reservation::Held { retry_after: limit.window });
-            }
-            Reservation::Reserved => {
-                self.open.lock().unwrap().push((key, id));
-                let given_back = self.busy.lock().unwrap().remove(&key);
-                if given_back && self.has(Fault::ForgetsFailuresWithTheLease) {
-                    self.forget(key, limit, deadline).await?;
+            let answer = self.attempts.reserve(Slot { key, id, limit }, deadline).await?;
+            match answer {
+                Reservation::Busy if self.has(Fault::IgnoresOpenChecks) => return Ok(Reservation::Reserved),
+                Reservation::Busy => {
+                    self.busy.lock().unwrap().insert(key);
                 }
+                Reservation::Blocked { .. } if self.has(Fault::HeldTriesCount) => {
+                    self.attempts.settle(Slot { key, id, limit }, AttemptOutcome::Failed, deadline).await?;
+                }
+                Reservation::Blocked { retry_after } if self.has(Fault::EndsAHoldEarly) => {
+                    return Ok(Reservation::Blocked { retry_after: retry_after + limit.window / 2 });
+                }
+                Reservation::Blocked { .. } if self.has(Fault::TellsTheWholeWindow) => {
+                    return Ok(Reservation::Blocked { retry_after: limit.window });
+                }
+                Reservation::Reserved => {
+                    self.open.lock().unwrap().push((key, id));
+                    let given_back = self.busy.lock().unwrap().remove(&key);
+                    if given_back && self.has(Fault::ForgetsFailuresWithTheLease) {
+                        self.forget(key, limit, deadline).await?;
+                    }
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        Ok(answer)
+            Ok(answer)
+        })
     }
 
-    async fn settle(
-        &self,
-        key: AttemptKey,
-        mut id: ReservationId,
-        mut limit: AttemptLimit,
-        mut outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        let (key, deadline) = (self.key(key), self.deadline(deadline));
-        let known = self.close(id);
-        self.busy.lock().unwrap().remove(&key);
-        match outcome {
-            AttemptOutcome::Failed if self.has(Fault::IgnoresUnknownFailures) && !known => return Ok(()),
-            AttemptOutcome::Failed if self.has(Fault::EndsAHoldEarly) => limit.window /= 2,
-            AttemptOutcome::Failed if self.has(Fault::FixesTheWindow) => {
-                self.windows.lock().unwrap().entry(key).or_insert(Instant::now() + limit.window);
-            }
-            AttemptOutcome::Failed if self.has(Fault::FailsInTwoSteps) => {
-                self.attempts.settle(key, id, limit, AttemptOutcome::Released, deadline).await?;
-                tokio::task::yield_now().await;
-            }
-            AttemptOutcome::Succeeded if self.has(Fault::IgnoresUnknownSuccesses) && !known => return Ok(()),
-            AttemptOutcome::Succeeded if self.has(Fault::SuccessClearsNothing) => outcome = AttemptOutcome::Released,
-            AttemptOutcome::Succeeded if self.has(Fault::SuccessEndsOtherChecks) => {
-                while let Some(other) = self.another(key) {
-                    self.close(other);
-                    self.attempts.settle(key, other, limit, AttemptOutcome::Released, deadline).await?;
+    fn settle(&self, slot: Slot, mut outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let Slot { key, mut id, mut limit } = slot;
+            let (key, deadline) = (self.key(key), self.deadline(deadline));
+            let known = self.close(id);
+            self.busy.lock().unwrap().remove(&key);
+            match outcome {
+                AttemptOutcome::Failed if self.has(Fault::IgnoresUnknownFailures) && !known => return Ok(()),
+                AttemptOutcome::Failed if self.has(Fault::EndsAHoldEarly) => limit.window /= 2,
+                AttemptOutcome::Failed if self.has(Fault::FixesTheWindow) => {
+                    self.windows.lock().unwrap().entry(key).or_insert(Instant::now() + limit.window);
                 }
+                AttemptOutcome::Failed if self.has(Fault::FailsInTwoSteps) => {
+                    self.attempts.settle(Slot { key, id, limit }, AttemptOutcome::Released, deadline).await?;
+                    tokio::task::yield_now().await;
+                }
+                AttemptOutcome::Succeeded if self.has(Fault::IgnoresUnknownSuccesses) && !known => return Ok(()),
+                AttemptOutcome::Succeeded if self.has(Fault::SuccessClearsNothing) => {
+                    outcome = AttemptOutcome::Released
+                }
+                AttemptOutcome::Succeeded if self.has(Fault::SuccessEndsOtherChecks) => {
+                    while let Some(other) = self.another(key) {
+                        self.close(other);
+                        self.attempts
+                            .settle(Slot { key, id: other, limit }, AttemptOutcome::Released, deadline)
+                            .await?;
+                    }
+                }
+                AttemptOutcome::Released if self.has(Fault::CountsWhatWasReleased) && known => {
+                    outcome = AttemptOutcome::Failed;
+                }
+                AttemptOutcome::Released if self.has(Fault::ReleasesAgain) && !known => {
+                    id = self.another(key).unwrap_or(id);
+                }
+                _ => {}
             }
-            AttemptOutcome::Released if self.has(Fault::CountsWhatWasReleased) && known => {
-                outcome = AttemptOutcome::Failed;
-            }
-            AttemptOutcome::Released if self.has(Fault::ReleasesAgain) && !known => {
-                id = self.another(key).unwrap_or(id);
-            }
-            _ => {}
-        }
-        self.attempts.settle(key, id, limit, outcome, deadline).await
+            self.attempts.settle(Slot { key, id, limit }, outcome, deadline).await
+        })
     }
 
-    fn abandon(&self, key: AttemptKey, id: ReservationId) {
+    fn abandon(&self, slot: Slot) {
+        let Slot { key, id, limit } = slot;
         let known = self.close(id);
         let id = if self.has(Fault::AbandonsAnother) && !known { self.another(key).unwrap_or(id) } else { id };
         if self.has(Fault::AbandonForgetsFailures) && known {
@@ -195,7 +196,7 @@ impl AttemptStore for BrokenAttemptStore {
             let soon = Instant::now() + Duration::from_secs(1);
             self.forget(key, limit, soon).now_or_never().expect("memory answers at once").unwrap();
         }
-        self.attempts.abandon(key, id);
+        self.attempts.abandon(Slot { key, id, limit });
     }
 }
 
@@ -204,32 +205,25 @@ impl AttemptStore for BrokenAttemptStore {
 pub struct RacingAttemptStore(MemoryAttemptStore);
 
 impl AttemptStore for RacingAttemptStore {
-    async fn reserve(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        deadline: Instant,
-    ) -> Result<Reservation, StoreError> {
-        let answer = self.0.reserve(key, id, limit, deadline).await?;
-        if answer != Reservation::Reserved {
-            return Ok(answer);
-        }
-        self.0.settle(key, id, limit, AttemptOutcome::Released, deadline).await?;
-        // Wide enough for another thread to come in between.
-        std::thread::sleep(Duration::from_millis(2));
-        let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
-        self.0.reserve(key, id, wide, deadline).await
+    fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
+        Box::pin(async move {
+            let Slot { key, id, limit } = slot;
+            let answer = self.0.reserve(Slot { key, id, limit }, deadline).await?;
+            if answer != Reservation::Reserved {
+                return Ok(answer);
+            }
+            self.0.settle(Slot { key, id, limit }, AttemptOutcome::Released, deadline).await?;
+            // Wide enough for another thread to come in between.
+            std::thread::sleep(Duration::from_millis(2));
+            let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
+            self.0.reserve(Slot { key, id, limit: wide }, deadline).await
+        })
     }
 
-    async fn settle(
-        &self,
-        key: AttemptKey,
-        id: ReservationId,
-        limit: AttemptLimit,
-        outcome: AttemptOutcome,
-        deadline: Instant,
-    ) -> Result<(), StoreError> {
-        self.0.settle(key, id, limit, outcome, deadline).await
+    fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let Slot { key, id, limit } = slot;
+            self.0.settle(Slot { key, id, limit }, outcome, deadline).await
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_oauth2_password::{StoreError, store::DenyList};
+use tower_oauth2_password::store::{DenyList, StoreFuture};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -46,24 +46,27 @@ impl BrokenDenyList {
 }
 
 impl DenyList for BrokenDenyList {
-    async fn deny(&self, token_id: &str, ttl: Duration, deadline: Instant) -> Result<(), StoreError> {
-        if Instant::now() >= deadline && self.fault != Fault::IgnoresDeadlines {
-            return Err(StoreError::new("late"));
-        }
-        let mut ends = self.ends.lock().unwrap();
-        let (name, end) = (self.name(token_id), Instant::now() + ttl);
-        let kept = ends.get(&name).copied();
-        match (self.fault, kept) {
-            (Fault::ForgetsDenials, _) => return Ok(()),
-            (Fault::ForgetsLongNames, _) if name.len() > 1_000 => return Ok(()),
-            (Fault::KeepsTen, _) if ends.len() >= 10 => ends.clear(),
-            (Fault::DeniesEachOnce, Some(_)) => return Ok(()),
-            (Fault::KeepsTheFirstTime, Some(kept)) if kept > Instant::now() => return Ok(()),
-            _ => {}
-        }
-        let longest = if self.fault == Fault::KeepsTheLastTime { end } else { kept.map_or(end, |kept| kept.max(end)) };
-        ends.insert(name, longest);
-        Ok(())
+    fn deny<'a>(&'a self, token_id: &'a str, ttl: Duration, deadline: Instant) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            if Instant::now() >= deadline && self.fault != Fault::IgnoresDeadlines {
+                return Err("late".into());
+            }
+            let mut ends = self.ends.lock().unwrap();
+            let (name, end) = (self.name(token_id), Instant::now() + ttl);
+            let kept = ends.get(&name).copied();
+            match (self.fault, kept) {
+                (Fault::ForgetsDenials, _) => return Ok(()),
+                (Fault::ForgetsLongNames, _) if name.len() > 1_000 => return Ok(()),
+                (Fault::KeepsTen, _) if ends.len() >= 10 => ends.clear(),
+                (Fault::DeniesEachOnce, Some(_)) => return Ok(()),
+                (Fault::KeepsTheFirstTime, Some(kept)) if kept > Instant::now() => return Ok(()),
+                _ => {}
+            }
+            let longest =
+                if self.fault == Fault::KeepsTheLastTime { end } else { kept.map_or(end, |kept| kept.max(end)) };
+            ends.insert(name, longest);
+            Ok(())
+        })
     }
 
     fn is_denied(&self, token_id: &str) -> bool {

@@ -7,8 +7,10 @@ use std::{
 };
 
 use tower_oauth2_password::{
-    Scope, StoreError,
-    store::{Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, Successor},
+    BoxError, Scope,
+    store::{
+        Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, Successor,
+    },
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -88,7 +90,7 @@ impl BrokenRefreshStore {
         id
     }
 
-    async fn replace(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
+    async fn replace(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), BoxError> {
         self.families.revoke(id, deadline).await?;
         self.families.insert(id, family, deadline).await
     }
@@ -100,163 +102,177 @@ impl BrokenRefreshStore {
 }
 
 impl RefreshStore for BrokenRefreshStore {
-    async fn insert(&self, id: FamilyId, mut family: Family, deadline: Instant) -> Result<(), StoreError> {
-        let (id, deadline) = (self.key(id), self.deadline(deadline));
-        match self.fault {
-            Fault::ChangesAByte => {
-                for byte in family.current.0.iter_mut().filter(|byte| **byte == 0xC3) {
-                    *byte = b'?';
+    fn insert(&self, id: FamilyId, mut family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let (id, deadline) = (self.key(id), self.deadline(deadline));
+            match self.fault {
+                Fault::ChangesAByte => {
+                    for byte in family.current.0.iter_mut().filter(|byte| **byte == 0xC3) {
+                        *byte = b'?';
+                    }
                 }
+                Fault::CutsClientsAtBars => {
+                    family.client_id = family.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
+                }
+                Fault::EndsTooEarly => {
+                    family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200))
+                }
+                Fault::KeepsAsciiStamps => {
+                    family.security_stamp =
+                        family.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
+                }
+                Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
+                Fault::LosesTheScope => family.scope = Scope::empty(),
+                Fault::LosesTheStamp => family.security_stamp = None,
+                Fault::NeverEnds if family.absolute_ttl < Duration::from_secs(1) => family.absolute_ttl = HOUR,
+                Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => {
+                    family.idle_ttl = family.absolute_ttl
+                }
+                Fault::UseLeavesTheIdleLifetime => {
+                    self.unused.lock().unwrap().insert(id, Instant::now() + family.idle_ttl);
+                }
+                _ => {}
             }
-            Fault::CutsClientsAtBars => {
-                family.client_id = family.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
+            if self.has(Fault::SharesFamilies) {
+                return self.replace(id, family, deadline).await;
             }
-            Fault::EndsTooEarly => family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200)),
-            Fault::KeepsAsciiStamps => {
-                family.security_stamp =
-                    family.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
-            }
-            Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
-            Fault::LosesTheScope => family.scope = Scope::empty(),
-            Fault::LosesTheStamp => family.security_stamp = None,
-            Fault::NeverEnds if family.absolute_ttl < Duration::from_secs(1) => family.absolute_ttl = HOUR,
-            Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => family.idle_ttl = family.absolute_ttl,
-            Fault::UseLeavesTheIdleLifetime => {
-                self.unused.lock().unwrap().insert(id, Instant::now() + family.idle_ttl);
-            }
-            _ => {}
-        }
-        if self.has(Fault::SharesFamilies) {
-            return self.replace(id, family, deadline).await;
-        }
-        self.families.insert(id, family, deadline).await
+            self.families.insert(id, family, deadline).await
+        })
     }
 
-    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
-        let (id, deadline) = (self.key(id), self.deadline(deadline));
-        let Some(mut family) = self.families.find(id, deadline).await? else {
-            let invented = Family::new(SecretHash([0; 32]), "somebody", HOUR, HOUR);
-            return Ok(self.has(Fault::InventsFamilies).then_some(invented));
-        };
-        if self.is_over(id) {
-            return Ok(None);
-        }
-        if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
-            family.previous = family.previous.map(|previous| Previous::new(secret, sealed, previous.age));
-        }
-        match self.fault {
-            Fault::BeginsWithAPredecessor if family.previous.is_none() => {
-                family.previous = Some(Previous::new(SecretHash([0; 32]), Vec::new(), Duration::ZERO));
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
+        Box::pin(async move {
+            let (id, deadline) = (self.key(id), self.deadline(deadline));
+            let Some(mut family) = self.families.find(id, deadline).await? else {
+                let invented = Family::new(SecretHash([0; 32]), "somebody", HOUR, HOUR);
+                return Ok(self.has(Fault::InventsFamilies).then_some(invented));
+            };
+            if self.is_over(id) {
+                return Ok(None);
             }
-            Fault::EndsTooEarly => family.absolute_ttl += Duration::from_millis(200),
-            Fault::LookingIsUse if family.previous.is_none() => self.replace(id, family.clone(), deadline).await?,
-            Fault::LosesThePredecessor => family.previous = None,
-            Fault::NamesAnotherPredecessor => {
-                family.previous = family
-                    .previous
-                    .map(|previous| Previous::new(SecretHash([0; 32]), previous.sealed_successor, previous.age));
+            if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
+                family.previous = family.previous.map(|previous| Previous::new(secret, sealed, previous.age));
             }
-            Fault::TellsNoAge => {
-                family.previous = family
-                    .previous
-                    .map(|previous| Previous::new(previous.secret, previous.sealed_successor, Duration::ZERO));
+            match self.fault {
+                Fault::BeginsWithAPredecessor if family.previous.is_none() => {
+                    family.previous = Some(Previous::new(SecretHash([0; 32]), Vec::new(), Duration::ZERO));
+                }
+                Fault::EndsTooEarly => family.absolute_ttl += Duration::from_millis(200),
+                Fault::LookingIsUse if family.previous.is_none() => self.replace(id, family.clone(), deadline).await?,
+                Fault::LosesThePredecessor => family.previous = None,
+                Fault::NamesAnotherPredecessor => {
+                    family.previous = family
+                        .previous
+                        .map(|previous| Previous::new(SecretHash([0; 32]), previous.sealed_successor, previous.age));
+                }
+                Fault::TellsNoAge => {
+                    family.previous = family
+                        .previous
+                        .map(|previous| Previous::new(previous.secret, previous.sealed_successor, Duration::ZERO));
+                }
+                Fault::TellsTheWholeLifetime => family.absolute_ttl = HOUR,
+                Fault::UsesUp => self.families.revoke(id, deadline).await?,
+                _ => {}
             }
-            Fault::TellsTheWholeLifetime => family.absolute_ttl = HOUR,
-            Fault::UsesUp => self.families.revoke(id, deadline).await?,
-            _ => {}
-        }
-        Ok(Some(family))
+            Ok(Some(family))
+        })
     }
 
-    async fn rotate(
+    fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         next: Successor,
         deadline: Instant,
-    ) -> Result<Rotation, StoreError> {
-        let (id, deadline) = (self.key(id), self.deadline(deadline));
-        let Some(mut family) = self.families.find(id, deadline).await? else {
-            return Ok(if self.has(Fault::AnswersMismatchForGone) { Rotation::Mismatch } else { Rotation::Gone });
-        };
-        if self.is_over(id) {
-            return Ok(Rotation::Gone);
-        }
-        let current = family.current == presented;
-        match self.fault {
-            Fault::None => {
-                // A call that is dropped here was not done at all.
-                tokio::task::yield_now().await;
-                self.families.rotate(id, presented, next, deadline).await
+    ) -> StoreFuture<'_, Rotation> {
+        Box::pin(async move {
+            let (id, deadline) = (self.key(id), self.deadline(deadline));
+            let Some(mut family) = self.families.find(id, deadline).await? else {
+                return Ok(if self.has(Fault::AnswersMismatchForGone) { Rotation::Mismatch } else { Rotation::Gone });
+            };
+            if self.is_over(id) {
+                return Ok(Rotation::Gone);
             }
-            Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next, deadline).await,
-            Fault::LosesWhatWasSealed => {
-                self.families.rotate(id, presented, Successor::new(next.secret), deadline).await
-            }
-            Fault::LosesTheSuccessor if current => Ok(Rotation::Rotated),
-            Fault::EndsTheFamilyOnMismatch if !current => {
-                self.families.revoke(id, deadline).await?;
-                Ok(Rotation::Mismatch)
-            }
-            Fault::MismatchReplacesThePredecessor | Fault::MismatchReplacesWhatWasSealed if !current => {
-                if let Some(previous) = family.previous {
-                    let told = match self.fault {
-                        Fault::MismatchReplacesThePredecessor => (presented, previous.sealed_successor),
-                        _ => (previous.secret, next.sealed),
-                    };
-                    self.predecessors.lock().unwrap().insert(id, told);
+            let current = family.current == presented;
+            match self.fault {
+                Fault::None => {
+                    // A call that is dropped here was not done at all.
+                    tokio::task::yield_now().await;
+                    self.families.rotate(id, presented, next, deadline).await
                 }
-                Ok(Rotation::Mismatch)
-            }
-            Fault::HalfDoneWhenDropped if current => {
-                self.predecessors.lock().unwrap().insert(id, (presented, Vec::new()));
-                let rotation = self.families.rotate(id, presented, next, deadline).await;
-                tokio::task::yield_now().await;
-                self.predecessors.lock().unwrap().remove(&id);
-                rotation
-            }
-            Fault::ReadsThenWrites if current => {
-                tokio::task::yield_now().await;
-                let Some(family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
-                self.families.rotate(id, family.current, next, deadline).await
-            }
-            Fault::RotationUndoesRevocation if current => {
-                tokio::task::yield_now().await;
-                match self.families.rotate(id, presented, next.clone(), deadline).await? {
-                    Rotation::Gone => {
-                        family.current = next.secret;
-                        self.replace(id, family, deadline).await?;
-                        Ok(Rotation::Rotated)
+                Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next, deadline).await,
+                Fault::LosesWhatWasSealed => {
+                    self.families.rotate(id, presented, Successor::new(next.secret), deadline).await
+                }
+                Fault::LosesTheSuccessor if current => Ok(Rotation::Rotated),
+                Fault::EndsTheFamilyOnMismatch if !current => {
+                    self.families.revoke(id, deadline).await?;
+                    Ok(Rotation::Mismatch)
+                }
+                Fault::MismatchReplacesThePredecessor | Fault::MismatchReplacesWhatWasSealed if !current => {
+                    if let Some(previous) = family.previous {
+                        let told = match self.fault {
+                            Fault::MismatchReplacesThePredecessor => (presented, previous.sealed_successor),
+                            _ => (previous.secret, next.sealed),
+                        };
+                        self.predecessors.lock().unwrap().insert(id, told);
                     }
-                    rotation => Ok(rotation),
+                    Ok(Rotation::Mismatch)
                 }
+                Fault::HalfDoneWhenDropped if current => {
+                    self.predecessors.lock().unwrap().insert(id, (presented, Vec::new()));
+                    let rotation = self.families.rotate(id, presented, next, deadline).await;
+                    tokio::task::yield_now().await;
+                    self.predecessors.lock().unwrap().remove(&id);
+                    rotation
+                }
+                Fault::ReadsThenWrites if current => {
+                    tokio::task::yield_now().await;
+                    let Some(family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                    self.families.rotate(id, family.current, next, deadline).await
+                }
+                Fault::RotationUndoesRevocation if current => {
+                    tokio::task::yield_now().await;
+                    match self.families.rotate(id, presented, next.clone(), deadline).await? {
+                        Rotation::Gone => {
+                            family.current = next.secret;
+                            self.replace(id, family, deadline).await?;
+                            Ok(Rotation::Rotated)
+                        }
+                        rotation => Ok(rotation),
+                    }
+                }
+                Fault::UseExtendsTheLifetime if current && family.absolute_ttl < Duration::from_secs(1) => {
+                    family.current = next.secret;
+                    family.absolute_ttl = Duration::from_secs(1);
+                    self.replace(id, family, deadline).await?;
+                    Ok(Rotation::Rotated)
+                }
+                _ => self.families.rotate(id, presented, next, deadline).await,
             }
-            Fault::UseExtendsTheLifetime if current && family.absolute_ttl < Duration::from_secs(1) => {
-                family.current = next.secret;
-                family.absolute_ttl = Duration::from_secs(1);
-                self.replace(id, family, deadline).await?;
-                Ok(Rotation::Rotated)
-            }
-            _ => self.families.rotate(id, presented, next, deadline).await,
-        }
+        })
     }
 
-    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
-        let (id, deadline) = (self.key(id), self.deadline(deadline));
-        if self.has(Fault::NeverRevokes) { Ok(()) } else { self.families.revoke(id, deadline).await }
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let (id, deadline) = (self.key(id), self.deadline(deadline));
+            if self.has(Fault::NeverRevokes) { Ok(()) } else { self.families.revoke(id, deadline).await }
+        })
     }
 
-    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        match self.fault {
-            Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
-            Fault::CountsTooMany => Ok(self.families.revoke_subject(subject).await?.saturating_mul(2)),
-            Fault::CountsNobodys => Ok(self.families.revoke_subject(subject).await?.max(1)),
-            Fault::RevokesOthersToo => {
-                self.families.revoke_subject(&format!("{subject} ")).await?;
-                self.families.revoke_subject(subject).await
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
+                Fault::CountsTooMany => Ok(self.families.revoke_subject(subject).await?.saturating_mul(2)),
+                Fault::CountsNobodys => Ok(self.families.revoke_subject(subject).await?.max(1)),
+                Fault::RevokesOthersToo => {
+                    self.families.revoke_subject(&format!("{subject} ")).await?;
+                    self.families.revoke_subject(subject).await
+                }
+                _ => self.families.revoke_subject(subject).await,
             }
-            _ => self.families.revoke_subject(subject).await,
-        }
+        })
     }
 }
 
@@ -265,38 +281,40 @@ impl RefreshStore for BrokenRefreshStore {
 pub struct RacingRefreshStore(MemoryRefreshStore);
 
 impl RefreshStore for RacingRefreshStore {
-    async fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), StoreError> {
-        self.0.insert(id, family, deadline).await
+    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.0.insert(id, family, deadline).await })
     }
 
-    async fn find(&self, id: FamilyId, deadline: Instant) -> Result<Option<Family>, StoreError> {
-        self.0.find(id, deadline).await
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
+        Box::pin(async move { self.0.find(id, deadline).await })
     }
 
-    async fn rotate(
+    fn rotate(
         &self,
         id: FamilyId,
         presented: SecretHash,
         next: Successor,
         deadline: Instant,
-    ) -> Result<Rotation, StoreError> {
-        match self.0.find(id, deadline).await? {
-            None => Ok(Rotation::Gone),
-            Some(family) if family.current != presented => Ok(Rotation::Mismatch),
-            Some(_) => {
-                // Wide enough for another thread to come in between.
-                std::thread::sleep(Duration::from_millis(2));
-                let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
-                self.0.rotate(id, family.current, next, deadline).await
+    ) -> StoreFuture<'_, Rotation> {
+        Box::pin(async move {
+            match self.0.find(id, deadline).await? {
+                None => Ok(Rotation::Gone),
+                Some(family) if family.current != presented => Ok(Rotation::Mismatch),
+                Some(_) => {
+                    // Wide enough for another thread to come in between.
+                    std::thread::sleep(Duration::from_millis(2));
+                    let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
+                    self.0.rotate(id, family.current, next, deadline).await
+                }
             }
-        }
+        })
     }
 
-    async fn revoke(&self, id: FamilyId, deadline: Instant) -> Result<(), StoreError> {
-        self.0.revoke(id, deadline).await
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.0.revoke(id, deadline).await })
     }
 
-    async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        self.0.revoke_subject(subject).await
+    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+        Box::pin(async move { self.0.revoke_subject(subject).await })
     }
 }

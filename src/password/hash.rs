@@ -1,4 +1,4 @@
-//! Argon2 (RFC 9106) over stored PHC strings, with caps on what a stored hash may ask for.
+//! Argon2 (RFC 9106) hashes as PHC strings.
 
 use argon2::{
     Algorithm, Params, PasswordHash, Version,
@@ -7,62 +7,12 @@ use argon2::{
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::backend::{Memory, fill};
+use super::{
+    backend::{Memory, fill},
+    params::Argon2Params,
+};
 
-/// The most that a stored hash may ask for; above, it is refused, not obeyed.
-const LARGEST_MEMORY: u32 = 262_144;
-const MOST_PASSES: u32 = 10;
-const MOST_LANES: u32 = 16;
-
-/// The cost of new hashes: Argon2id with 19,456 KiB, 2 passes and 1 lane by default (OWASP's recommendation).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Argon2Params {
-    pub(super) m_cost: u32,
-    pub(super) t_cost: u32,
-    pub(super) p_cost: u32,
-}
-
-impl Default for Argon2Params {
-    fn default() -> Self {
-        Self { m_cost: 19_456, t_cost: 2, p_cost: 1 }
-    }
-}
-
-impl Argon2Params {
-    /// Memory in KiB, passes, and lanes.
-    ///
-    /// # Errors
-    /// When out of range: memory from 8 KiB a lane to 262,144 KiB, 1 to 10 passes, 1 to 16 lanes.
-    pub fn new(m_cost: u32, t_cost: u32, p_cost: u32) -> Result<Self, crate::error::InvalidConfig> {
-        let params = Self { m_cost, t_cost, p_cost };
-        if params.within_caps() && params.argon2(Params::DEFAULT_OUTPUT_LEN).is_some() {
-            Ok(params)
-        } else {
-            Err(crate::error::InvalidConfig::new(format!(
-                "Argon2 with m={m_cost} KiB, t={t_cost}, p={p_cost} is out of range: m is 8*p to 262144, t 1 to 10, p 1 to 16"
-            )))
-        }
-    }
-
-    fn within_caps(&self) -> bool {
-        self.m_cost <= LARGEST_MEMORY && self.t_cost <= MOST_PASSES && self.p_cost <= MOST_LANES
-    }
-
-    pub(super) fn argon2(&self, output: usize) -> Option<Params> {
-        Params::new(self.m_cost, self.t_cost, self.p_cost, Some(output)).ok()
-    }
-
-    /// What a hash costs, in KiB that are filled.
-    pub(super) fn work(&self) -> u64 {
-        u64::from(self.m_cost) * u64::from(self.t_cost)
-    }
-
-    pub(super) fn blocks(&self) -> usize {
-        self.m_cost as usize
-    }
-}
-
-/// A stored hash that can be checked within the caps.
+/// A stored hash that can be checked, at a cost within the caps.
 pub(super) struct StoredHash {
     algorithm: Algorithm,
     version: Version,
@@ -75,7 +25,7 @@ impl StoredHash {
     pub(super) fn parse(phc: &str) -> Option<Self> {
         let hash = PasswordHash::new(phc).ok()?;
         let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
-        // A PHC string without a version is of the first one.
+        // A PHC string without a version has the first one.
         let version = hash.version.map_or(Ok(Version::V0x10), Version::try_from).ok()?;
         let stored = Params::try_from(&hash).ok()?;
         let params = Argon2Params { m_cost: stored.m_cost(), t_cost: stored.t_cost(), p_cost: stored.p_cost() };
@@ -97,7 +47,7 @@ impl StoredHash {
             && bool::from(computed.ct_eq(expected))
     }
 
-    /// Whether a new hash would be another kind of hash than this one.
+    /// Whether a new hash would have other parameters than this one.
     pub(super) fn is_outdated(&self, current: Argon2Params) -> bool {
         self.algorithm != Algorithm::Argon2id
             || self.version != Version::V0x13
@@ -107,7 +57,7 @@ impl StoredHash {
     }
 }
 
-/// The work of one verification, for an attempt that has no hash to check.
+/// The work of one hash, for an attempt that has none to check.
 pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) {
     let mut output = Zeroizing::new([0; Params::DEFAULT_OUTPUT_LEN]);
     fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &[0; 16], output.as_mut(), memory);
@@ -207,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_too_much_is_refused() {
+    fn a_hash_that_costs_too_much_is_refused() {
         let with = |cost: &str| {
             format!("$argon2id$v=19${cost}$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k")
         };
@@ -222,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_argon2_cannot_check_is_refused() {
+    fn a_hash_that_argon2_cannot_check_is_refused() {
         const SALT: &str = "MDEyMzQ1Njc4OWFiY2RlZg";
         const HASH: &str = "4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k";
         for phc in [
@@ -252,12 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_costs_its_memory_in_every_pass() {
-        assert_eq!(Argon2Params::new(64, 3, 2).unwrap().work(), 192);
-    }
-
-    #[test]
-    fn only_the_kind_of_hash_that_is_made_now_is_current() {
+    fn only_a_hash_with_the_current_parameters_is_current() {
         let outdated = |phc: &str, current| StoredHash::parse(phc).unwrap().is_outdated(current);
         let params = |m, t, p| Argon2Params::new(m, t, p).unwrap();
         assert!(!outdated(BEYOND_ASCII, small()));
@@ -303,26 +248,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn parameters_are_checked_when_they_are_set() {
-        assert_eq!(Argon2Params::new(19_456, 2, 1).unwrap(), Argon2Params::default());
-        for (m, t, p) in [(8, 1, 1), (128, 1, 16), (262_144, 10, 16)] {
-            assert!(Argon2Params::new(m, t, p).is_ok(), "m={m}, t={t}, p={p}");
-        }
-        for (m, t, p) in [(7, 1, 1), (127, 1, 16), (262_145, 1, 1), (64, 0, 1), (64, 11, 1), (64, 1, 0), (256, 1, 17)] {
-            let error = Argon2Params::new(m, t, p).unwrap_err().to_string();
-            assert!(error.contains(&format!("m={m} KiB, t={t}, p={p}")), "{error}");
-        }
-    }
-
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in ".*") {
+        fn any_text_is_parsed_or_refused(text in ".*") {
             let _ = StoredHash::parse(&text);
         }
 
         #[test]
-        fn what_looks_like_a_hash_is_read_or_refused(
+        fn any_text_like_a_hash_is_parsed_or_refused(
             text in r"\$argon2(i|d|id|x)?(\$v=[0-9a]{0,11})?(\$([mtp]|keyid|data|x)=[0-9A-Za-z+/]{0,11}(,[mtp]=[0-9]{0,11}){0,3})?(\$[0-9A-Za-z+/=]{0,90}){0,3}"
         ) {
             if let Some(stored) = StoredHash::parse(&text) {
@@ -331,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn a_readable_hash_is_checked_whatever_it_costs(
+        fn a_hash_that_parses_can_be_checked(
             (p, m) in (1..=16_u32).prop_flat_map(|p| (proptest::strategy::Just(p), 8 * p..300)),
             t in 1..=2_u32,
             salt in "[A-Za-z0-9]{11}[AQgw]|[A-Za-z0-9]{16}|[A-Za-z0-9]{64}",
@@ -341,7 +274,7 @@ mod tests {
             let stored = StoredHash::parse(&text).expect(&text);
             let mut memory = Memory::default();
             proptest::prop_assert!(!stored.verify("wonderland123", &mut memory));
-            proptest::prop_assert!(memory.held() > 0, "nothing was hashed");
+            proptest::prop_assert!(memory.blocks() > 0, "nothing was hashed");
         }
     }
 }

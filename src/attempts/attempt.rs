@@ -1,0 +1,152 @@
+//! One attempt: it reserves slots, and says how it ended.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::queue::Queues;
+use crate::secret::debug_only;
+use crate::{
+    error::{BoxError, TokenError},
+    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, Slot, StoreBudget},
+    sync::NoResult,
+};
+
+/// An attempt that finds all slots reserved gets a 503 after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A reserved attempt at a password. Say how it ended; a dropped one counts as neither.
+///
+/// ```
+/// use tower_oauth2_password::{Attempt, AttemptLimits, TokenError, store::MemoryAttemptStore};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+/// let attempt: Attempt = limits.reserve("alice", None).await?;
+/// let ended: Result<(), TokenError> = attempt.failed().await;
+/// assert!(ended.is_ok());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
+#[must_use]
+pub struct Attempt {
+    store: Arc<dyn AttemptStore>,
+    queues: Arc<Queues>,
+    budget: StoreBudget,
+    reserved: Vec<Reserved>,
+}
+
+struct Reserved {
+    slot: Slot,
+    cleared_by_success: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(store: Arc<dyn AttemptStore>, queues: Arc<Queues>, budget: StoreBudget) -> Self {
+        Self { store, queues, budget, reserved: Vec::new() }
+    }
+
+    /// Asks the store for a slot.
+    pub(super) async fn reserve(
+        &mut self,
+        key: AttemptKey,
+        limit: AttemptLimit,
+        cleared_by_success: bool,
+    ) -> Result<Reservation, TokenError> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).map_err(|error| TokenError::from_cause("no randomness", error.into()))?;
+        let slot = Slot { key, id: u64::from_ne_bytes(id), limit };
+        // Before the store is asked: if the request is cancelled meanwhile, the slot is abandoned all the same.
+        self.reserved.push(Reserved { slot, cleared_by_success });
+        let answer = self.budget.spend(|deadline| self.store.reserve(slot, deadline)).await?;
+        if answer != Reservation::Reserved {
+            self.reserved.pop();
+        }
+        Ok(answer)
+    }
+
+    /// Reserves a slot, and waits for one if all are reserved.
+    pub(super) async fn wait_for(
+        &mut self,
+        key: AttemptKey,
+        limit: AttemptLimit,
+        cleared_by_success: bool,
+    ) -> Result<(), TokenError> {
+        let queues = Arc::clone(&self.queues);
+        if queues.is_empty(key)
+            && let Some(decided) = decided(self.reserve(key, limit, cleared_by_success).await?)
+        {
+            return decided;
+        }
+        let end = Instant::now() + LONGEST_WAIT;
+        let place = queues.join(key, limit.failures).ok_or_else(no_slot)?;
+        let _turn = place.first(end).await.map_err(unserved)?;
+        loop {
+            if let Some(decided) = decided(self.reserve(key, limit, cleared_by_success).await?) {
+                return decided;
+            }
+            if Instant::now() >= end {
+                return Err(no_slot());
+            }
+            place.freed(end).await.map_err(unserved)?;
+        }
+    }
+
+    /// The credentials were wrong. The failure counts.
+    ///
+    /// # Errors
+    /// 503 if the store is unavailable.
+    pub async fn failed(self) -> Result<(), TokenError> {
+        self.settle(|_| AttemptOutcome::Failed).await
+    }
+
+    /// The credentials were right. The failures of this account from this address are cleared.
+    ///
+    /// # Errors
+    /// 503 if the store is unavailable.
+    pub async fn succeeded(self) -> Result<(), TokenError> {
+        let outcome = |clear| if clear { AttemptOutcome::Succeeded } else { AttemptOutcome::Released };
+        self.settle(|reserved| outcome(reserved.cleared_by_success)).await
+    }
+
+    async fn settle(mut self, outcome: impl Fn(&Reserved) -> AttemptOutcome) -> Result<(), TokenError> {
+        while let Some(reserved) = self.reserved.last() {
+            let (slot, outcome) = (reserved.slot, outcome(reserved));
+            self.budget.spend(|deadline| self.store.settle(slot, outcome, deadline)).await?;
+            self.queues.freed(slot.key);
+            self.reserved.pop();
+        }
+        Ok(())
+    }
+}
+
+fn decided(answer: Reservation) -> Option<Result<(), TokenError>> {
+    match answer {
+        Reservation::Reserved => Some(Ok(())),
+        Reservation::Blocked { retry_after } => Some(Err(TokenError::too_many_attempts(retry_after))),
+        Reservation::Busy => None,
+    }
+}
+
+fn no_slot() -> TokenError {
+    TokenError::temporarily_unavailable(LONGEST_WAIT)
+}
+
+fn unserved(reason: NoResult) -> TokenError {
+    match reason {
+        NoResult::TimedOut => no_slot(),
+        NoResult::NoTimer => TokenError::from_cause("an attempt cannot wait", BoxError::from(reason)),
+    }
+}
+
+debug_only!(Attempt {});
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        for reserved in &self.reserved {
+            self.store.abandon(reserved.slot);
+            self.queues.freed(reserved.slot.key);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What attempts are limited by.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use hmac::{Mac, digest::consts::U16};
+use http::request::Parts;
+use zeroize::Zeroizing;
+
+use super::{address::canonical, attempt::Attempt, queue::Queues};
+use crate::secret::debug_only;
+use crate::{
+    error::TokenError,
+    secret::hmac,
+    store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, STORE_BUDGET, StoreBudget},
+    sync::sleep,
+};
+
+/// Well within the time for which the store keeps a reservation.
+const LONGEST_DELAY: Duration = Duration::from_secs(20);
+
+type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
+type ClientAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
+
+/// Limits failed attempts at passwords and client secrets. Cheap to clone.
+///
+/// 1. Failures count by account and address: 10 a minute. They also count by address alone
+///    ([`with_address_limit`](Self::with_address_limit)) and by account alone
+///    ([`with_account_slowdown`](Self::with_account_slowdown)) if you set those limits.
+/// 2. A slot is reserved before the password is checked, so a burst cannot get past a limit.
+/// 3. While an account is blocked, no password is checked. The right one gets a 429, too, and further attempts do not
+///    extend the block.
+/// 4. A success clears the account's failures from this address.
+///
+/// ```
+/// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+/// for _ in 0..10 {
+///     limits.reserve("alice", None).await?.failed().await?;
+/// }
+/// assert_eq!(limits.reserve("alice", None).await.unwrap_err().status(), 429);
+/// assert!(limits.reserve("bob", None).await.is_ok());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct AttemptLimits {
+    store: Arc<dyn AttemptStore>,
+    queues: Arc<Queues>,
+    client_address: Arc<ClientAddress>,
+    key: Arc<Zeroizing<Vec<u8>>>,
+    canonical_account: Option<Arc<CanonicalAccount>>,
+    account_and_address: AttemptLimit,
+    address: Option<AttemptLimit>,
+    account_slowdown: Option<(AttemptLimit, Duration)>,
+    client_secret: AttemptLimit,
+}
+
+impl AttemptLimits {
+    /// Counts failures in `store`. `client_address` returns the address that a request comes from: the peer's, or what your
+    /// own proxy says. Do not trust a forwarding header that anyone can send: it evades the limit and locks others out. When
+    /// the function returns `None`, all clients count as one address, and ten wrong passwords from anywhere block an account.
+    ///
+    /// With axum, as here, serve `app.into_make_service_with_connect_info::<SocketAddr>()`. With tonic, the extension is
+    /// `TcpConnectInfo`. With hyper, it is what you insert.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    ///
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    /// });
+    /// ```
+    pub fn new(
+        store: impl AttemptStore,
+        client_address: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            store: Arc::new(store),
+            queues: Arc::default(),
+            client_address: Arc::new(client_address),
+            key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
+            canonical_account: None,
+            account_and_address: AttemptLimit { failures: 10, window: minute },
+            address: None,
+            account_slowdown: None,
+            client_secret: AttemptLimit { failures: 100, window: minute },
+        }
+    }
+
+    /// Sets the limit for one account from one address. The default is 10 failures a minute.
+    pub fn with_account_and_address_limit(mut self, limit: AttemptLimit) -> Self {
+        self.account_and_address = limit;
+        self
+    }
+
+    /// Also limits one address, whatever the account. IPv6 addresses count by their /64. Set it wide: whole offices share
+    /// an address. A success does not clear it.
+    pub fn with_address_limit(mut self, limit: AttemptLimit) -> Self {
+        self.address = Some(limit);
+        self
+    }
+
+    /// Also delays attempts on an account by `delay` once its failures and attempts in progress, from anywhere, reach
+    /// `limit`. It refuses none, so nobody can lock an owner out. A success that was not delayed clears this count, too. The
+    /// delay is 20 seconds at most, and keeps its slots under the other limits.
+    pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
+        self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
+        self
+    }
+
+    /// Sets the limit for wrong secrets of one client from one address. The default is 100 a minute.
+    pub fn with_client_secret_limit(mut self, limit: AttemptLimit) -> Self {
+        self.client_secret = limit;
+        self
+    }
+
+    /// Sets the secret of the HMAC that turns names into keys, so that whoever reads the store cannot try names. All
+    /// processes that share the store must share it.
+    pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));
+        self
+    }
+
+    /// Counts by this form of the username. Set it if your table of users folds names before it looks them up: otherwise
+    /// each spelling of a name has its own limit.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    ///
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None)
+    ///     .with_canonical_account(|username| username.to_lowercase());
+    /// ```
+    pub fn with_canonical_account(mut self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.canonical_account = Some(Arc::new(canonical));
+        self
+    }
+
+    pub(crate) fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
+        (self.client_address)(parts).map(canonical)
+    }
+
+    fn key(&self, kind: &str, name: &str, address: Option<IpAddr>) -> AttemptKey {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let mac = hmac(&self.key).chain_update(kind).chain_update([0]).chain_update(address).chain_update([0]);
+        let (start, _) = mac.chain_update(name).finalize().into_bytes().split::<U16>();
+        AttemptKey(start.into())
+    }
+
+    /// Reserves a slot for one check of a password. The token endpoint does this itself. Do it wherever else you check one (a
+    /// password change, a confirmation), so that all guesses count together.
+    ///
+    /// The reservation and its outcome wait 500 ms for the store, together.
+    ///
+    /// # Errors
+    /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
+    /// reserved for a second, or if a hundred times as many attempts wait already.
+    pub async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        self.reserve_within(&StoreBudget::new(STORE_BUDGET), account, address).await
+    }
+
+    pub(crate) async fn reserve_within(
+        &self,
+        budget: &StoreBudget,
+        account: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt, TokenError> {
+        let address = address.map(canonical);
+        let folded = self.canonical_account.as_ref().map(|canonical| canonical(account));
+        let account = folded.as_deref().unwrap_or(account);
+        let mut attempt = self.attempt(budget);
+        if let (Some(limit), Some(_)) = (self.address, address) {
+            attempt.wait_for(self.key("address", "", address), limit, false).await?;
+        }
+        attempt.wait_for(self.key("account and address", account, address), self.account_and_address, true).await?;
+        // Last, so that no more attempts sleep than the other limits have slots.
+        if let Some((limit, delay)) = self.account_slowdown
+            && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
+        {
+            sleep(delay).await.map_err(|error| TokenError::from_cause("an attempt cannot wait", error.into()))?;
+        }
+        Ok(attempt)
+    }
+
+    /// Reserves a slot for one check of a client secret.
+    pub(crate) async fn reserve_client(
+        &self,
+        budget: &StoreBudget,
+        client_id: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt, TokenError> {
+        let mut attempt = self.attempt(budget);
+        attempt.wait_for(self.key("client", client_id, address), self.client_secret, true).await?;
+        Ok(attempt)
+    }
+
+    fn attempt(&self, budget: &StoreBudget) -> Attempt {
+        Attempt::new(Arc::clone(&self.store), Arc::clone(&self.queues), budget.clone())
+    }
+}
+
+debug_only!(AttemptLimits { account_and_address, address, account_slowdown, client_secret });
+
+#[cfg(test)]
+impl AttemptLimits {
+    pub(super) fn has_queue_for(&self, account: &str) -> bool {
+        !self.queues.is_empty(self.key("account and address", account, None))
+    }
+}

@@ -1,0 +1,419 @@
+//! The configuration of a server, given once. It makes the layers, so that none can disagree with another.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, uri::PathAndQuery};
+
+use super::{
+    bearer::BearerLayer,
+    document::JsonDocument,
+    endpoint::{EndpointLayer, Options, Route},
+    https::RequireHttps,
+};
+use crate::secret::debug_only;
+use crate::{
+    attempts::AttemptLimits,
+    error::{InvalidConfig, TokenError},
+    protocol::{
+        bearer::Guard,
+        client::{Clients, DynClients},
+        client_policy::ClientPolicy,
+        grant::Grants,
+        introspection::Introspection,
+        metadata::{AuthorizationServerMetadata, Endpoints},
+        refresh_token::RefreshTokens,
+        request::Endpoint,
+        response::{Realm, RenderToken, TokenResponse, render_error},
+        revocation::Revocation,
+    },
+    scope::Scope,
+    store::{DenyList, STORE_BUDGET},
+    token::{DynIssuer, TokenIssuer, TokenValidator},
+    verifier::{DynVerifier, Verifier},
+};
+
+/// An OAuth2 authorization server: its configuration, given once, from which it makes the layers of its endpoints, the guard
+/// of its routes, its metadata, its JWK Set and its OpenAPI scheme. Cheap to clone.
+///
+/// | to serve | use |
+/// | --- | --- |
+/// | `POST /token`, `POST /revoke`, and whatever else is configured | [`endpoints`](Self::endpoints) |
+/// | one of them | [`token_endpoint`](Self::token_endpoint), [`revocation_endpoint`](Self::revocation_endpoint), [`introspection_endpoint`](Self::introspection_endpoint) |
+/// | routes that need a token | [`guard`](Self::guard) |
+/// | `GET /.well-known/oauth-authorization-server` | [`metadata`](Self::metadata) |
+/// | the public keys | [`jwks`](Self::jwks) |
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower::ServiceExt;
+/// use tower_oauth2_password::{
+///     AttemptLimits, AuthorizationServer, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
+///     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+/// };
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let users = MemoryUsers::from_phc([(
+///     "alice",
+///     "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k",
+///     "items:read",
+/// )])?;
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt)
+///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None))
+///     .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
+///     .with_deny_list(MemoryDenyList::new());
+///
+/// let app: Router = Router::new()
+///     .route("/items", get(async || "[]"))
+///     .route_layer(auth.guard().with_required_scope("items:read")?)
+///     .layer(auth.endpoints());
+///
+/// let login = http::Request::post("/token")
+///     .header("content-type", "application/x-www-form-urlencoded")
+///     .body("grant_type=password&username=alice&password=wonderland123".to_owned())?;
+/// assert_eq!(app.clone().oneshot(login).await?.status(), 200);
+/// assert_eq!(app.oneshot(http::Request::get("/items").body(String::new())?).await?.status(), 401);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct AuthorizationServer {
+    verifier: Arc<dyn DynVerifier>,
+    issuer: Arc<dyn DynIssuer>,
+    validator: Arc<dyn TokenValidator>,
+    policy: ClientPolicy,
+    introspection_clients: Option<Arc<dyn DynClients>>,
+    refresh_tokens: Option<RefreshTokens>,
+    deny_list: Option<Arc<dyn DenyList>>,
+    optional_grant_type: bool,
+    token_response: Arc<RenderToken>,
+    options: Options,
+    token_path: Arc<str>,
+    revocation_path: Arc<str>,
+    introspection_path: Arc<str>,
+}
+
+impl AuthorizationServer {
+    /// A server that asks `verifier` who logs in, and returns access tokens of `tokens`, usually a [`Jwt`](crate::Jwt).
+    pub fn new(verifier: impl Verifier, tokens: impl TokenIssuer + TokenValidator) -> Self {
+        let tokens = Arc::new(tokens);
+        Self::with_validator(verifier, Arc::clone(&tokens), tokens)
+    }
+
+    pub(super) fn with_validator(
+        verifier: impl Verifier,
+        issuer: impl TokenIssuer,
+        validator: impl TokenValidator,
+    ) -> Self {
+        Self {
+            verifier: Arc::new(verifier),
+            issuer: Arc::new(issuer),
+            validator: Arc::new(validator),
+            policy: ClientPolicy::default(),
+            introspection_clients: None,
+            refresh_tokens: None,
+            deny_list: None,
+            optional_grant_type: false,
+            token_response: Arc::new(TokenResponse::render),
+            options: Options {
+                body_limit: 16_384,
+                body_timeout: Duration::from_secs(10),
+                store_budget: STORE_BUDGET,
+                https: None,
+                realm: Realm::default(),
+                render: Arc::new(render_error),
+            },
+            token_path: "/token".into(),
+            revocation_path: "/revoke".into(),
+            introspection_path: "/introspect".into(),
+        }
+    }
+
+    /// Limits failed attempts at passwords and client secrets. Without it there is no protection against brute force, which
+    /// RFC 6749, section 4.3.2 demands.
+    pub fn with_attempt_limits(mut self, limits: AttemptLimits) -> Self {
+        self.policy.attempts = Some(limits);
+        self
+    }
+
+    /// Issues refresh tokens, and serves `grant_type=refresh_token` and [`revocation`](Self::revocation_endpoint). The verifier
+    /// must implement [`verify_subject`](Verifier::verify_subject), as [`PasswordVerifier`](crate::PasswordVerifier) does. Its
+    /// default, which closures have, refuses every refresh.
+    pub fn with_refresh_tokens(mut self, tokens: RefreshTokens) -> Self {
+        self.refresh_tokens = Some(tokens);
+        self
+    }
+
+    /// Lets clients revoke access tokens, which the guard then rejects. A revoked token stays on the list for 5 minutes longer
+    /// than it lives, so your own validator may allow no more leeway. One that never expires stays for good: the list is
+    /// bounded, so let tokens expire.
+    pub fn with_deny_list(mut self, deny_list: impl DenyList) -> Self {
+        self.deny_list = Some(Arc::new(deny_list));
+        self
+    }
+
+    /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is
+    /// registered, and each that names itself gets a 401.
+    pub fn with_clients(mut self, clients: impl Clients) -> Self {
+        self.policy.clients = Some(Arc::new(clients));
+        self
+    }
+
+    /// Ignores client credentials, as FastAPI's tutorial does. Any are accepted, and no token is bound to a client.
+    pub fn with_client_credentials_ignored(mut self) -> Self {
+        self.policy.ignored = true;
+        self
+    }
+
+    /// Serves [`introspection`](Self::introspection_endpoint) to the confidential ones among `clients`: the servers that
+    /// accept your tokens.
+    pub fn with_introspection(mut self, clients: impl Clients) -> Self {
+        self.introspection_clients = Some(Arc::new(clients));
+        self
+    }
+
+    /// Takes a missing or empty `grant_type` for `password`, as FastAPI does.
+    pub fn with_optional_grant_type(mut self) -> Self {
+        self.optional_grant_type = true;
+        self
+    }
+
+    /// Renders errors of the endpoints and of the guard in your API's own format. Headers that an error must have are added:
+    /// `cache-control`, `pragma`, and if they are missing `retry-after` and `www-authenticate`.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, Verdict};
+    ///
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_error_response(|error| {
+    ///     let body = serde_json::json!({ "detail": error.description() });
+    ///     let mut response = Response::new(body.to_string().into());
+    ///     *response.status_mut() = error.status();
+    ///     response
+    /// });
+    /// # Ok::<(), tower_oauth2_password::KeyError>(())
+    /// ```
+    pub fn with_error_response(
+        mut self,
+        render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.options.render = Arc::new(render);
+        self
+    }
+
+    /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1.
+    /// `cache-control: no-store` and `pragma: no-cache` are added.
+    pub fn with_token_response(
+        mut self,
+        render: impl Fn(&TokenResponse) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.token_response = Arc::new(render);
+        self
+    }
+
+    /// Sets the `realm` of all challenges. The default is `token` for those of the endpoints, and `api` for the guard's.
+    ///
+    /// # Errors
+    /// When it has anything but printable ASCII without `"` and `\`.
+    pub fn with_realm(mut self, realm: &str) -> Result<Self, InvalidConfig> {
+        self.options.realm = Realm::new(realm)?;
+        Ok(self)
+    }
+
+    /// Rejects requests to the endpoints that are not known to have come over TLS.
+    pub fn with_https_required(mut self, rule: RequireHttps) -> Self {
+        self.options.https = Some(rule);
+        self
+    }
+
+    /// Sets how long one request waits for its stores, all calls together, from 10 ms to a minute. The default is 500 ms. Then
+    /// it gets a 503. The time between the calls, such as a password hash, does not count.
+    pub fn with_store_budget(mut self, budget: Duration) -> Self {
+        self.options.store_budget = budget;
+        self
+    }
+
+    /// Sets the longest body in bytes. The default is 16,384. A longer one gets a 413.
+    pub fn with_body_limit(mut self, bytes: usize) -> Self {
+        self.options.body_limit = bytes;
+        self
+    }
+
+    /// Sets how long a body may take to arrive. The default is 10 seconds. A slower one gets a 408.
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
+        self.options.body_timeout = timeout;
+        self
+    }
+
+    /// Sets the path of the token endpoint. The default is `/token`. It must match the path of a request exactly.
+    ///
+    /// # Errors
+    /// When no request can have this path.
+    pub fn with_token_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
+        self.token_path = checked(path)?;
+        Ok(self)
+    }
+
+    /// Sets the path of the revocation endpoint. The default is `/revoke`.
+    ///
+    /// # Errors
+    /// When no request can have this path.
+    pub fn with_revocation_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
+        self.revocation_path = checked(path)?;
+        Ok(self)
+    }
+
+    /// Sets the path of the introspection endpoint. The default is `/introspect`.
+    ///
+    /// # Errors
+    /// When no request can have this path.
+    pub fn with_introspection_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
+        self.introspection_path = checked(path)?;
+        Ok(self)
+    }
+
+    /// One layer for all endpoints: token; revocation, if there are refresh tokens or a deny list; introspection, if it is
+    /// configured.
+    pub fn endpoints(&self) -> EndpointLayer {
+        let revocation = self.has_revocation().then(|| self.revocation());
+        let introspection = self.introspection_clients.as_ref().map(|_| self.introspection());
+        EndpointLayer::over([self.token()].into_iter().chain(revocation).chain(introspection))
+    }
+
+    /// `POST /token` (RFC 6749, sections 4.3 and 6).
+    pub fn token_endpoint(&self) -> EndpointLayer {
+        EndpointLayer::over([self.token()])
+    }
+
+    /// `POST /revoke` (RFC 7009). Whoever holds a token may revoke it, but a client that names itself only its own. An unknown
+    /// token gets a 200, and a valid access token a 400 `unsupported_token_type` if there is no
+    /// [deny list](Self::with_deny_list).
+    pub fn revocation_endpoint(&self) -> EndpointLayer {
+        EndpointLayer::over([self.revocation()])
+    }
+
+    /// `POST /introspect` (RFC 7662), where other servers ask whether an access token is valid. Only the clients of
+    /// [`with_introspection`](Self::with_introspection) get an answer: `scope`, `sub`, `client_id`, `jti`, `exp`, `iat`, `iss`,
+    /// `aud` and `token_type` of a valid access token, and `{"active":false}` for anything else, refresh tokens included.
+    pub fn introspection_endpoint(&self) -> EndpointLayer {
+        EndpointLayer::over([self.introspection()])
+    }
+
+    /// The guard of routes that need an access token of this server. It knows the deny list, the realm and the error format.
+    pub fn guard(&self) -> BearerLayer {
+        BearerLayer::over(Guard {
+            validator: Arc::clone(&self.validator),
+            required: Scope::empty(),
+            deny_list: self.deny_list.clone(),
+            realm: self.options.realm.clone(),
+            render: Arc::clone(&self.options.render),
+        })
+    }
+
+    /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.
+    ///
+    /// # Errors
+    /// When the issuer is not an `https` URL without query and fragment (RFC 8414, section 2), or unknown
+    /// ([`TokenIssuer::issuer`]). On a loopback address `http` is allowed, too.
+    pub fn metadata(&self) -> Result<AuthorizationServerMetadata, InvalidConfig> {
+        let issuer = self.issuer.issuer().ok_or_else(|| {
+            InvalidConfig::new(
+                "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer",
+            )
+        })?;
+        AuthorizationServerMetadata::new(
+            &issuer,
+            Endpoints {
+                token_path: self.token_path.to_string(),
+                revocation_path: self.has_revocation().then(|| self.revocation_path.to_string()),
+                introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
+                refresh_tokens: self.refresh_tokens.is_some(),
+                clients: self.policy.clients.is_some(),
+            },
+        )
+    }
+
+    /// The JWK Set (RFC 7517, section 5) of the token issuer, as it is at each request.
+    pub fn jwks(&self) -> JsonDocument {
+        let issuer = Arc::clone(&self.issuer);
+        JsonDocument::computed(move || issuer.jwks())
+    }
+
+    #[cfg(feature = "utoipa")]
+    pub(super) fn token_path(&self) -> &str {
+        &self.token_path
+    }
+
+    #[cfg(feature = "utoipa")]
+    pub(super) fn revocation_path(&self) -> Option<&str> {
+        self.has_revocation().then_some(&self.revocation_path)
+    }
+
+    #[cfg(feature = "utoipa")]
+    pub(super) fn has_refresh_tokens(&self) -> bool {
+        self.refresh_tokens.is_some()
+    }
+
+    fn has_revocation(&self) -> bool {
+        self.refresh_tokens.is_some() || self.deny_list.is_some()
+    }
+
+    fn token(&self) -> Route {
+        self.route(
+            &self.token_path,
+            Grants {
+                verifier: Arc::clone(&self.verifier),
+                issuer: Arc::clone(&self.issuer),
+                policy: self.policy.clone(),
+                refresh: self.refresh_tokens.clone(),
+                optional_grant_type: self.optional_grant_type,
+                render: Arc::clone(&self.token_response),
+            },
+        )
+    }
+
+    fn revocation(&self) -> Route {
+        self.route(
+            &self.revocation_path,
+            Revocation {
+                policy: self.policy.clone(),
+                refresh: self.refresh_tokens.clone(),
+                validator: Arc::clone(&self.validator),
+                deny_list: self.deny_list.clone(),
+            },
+        )
+    }
+
+    fn introspection(&self) -> Route {
+        let policy =
+            ClientPolicy { clients: self.introspection_clients.clone(), ignored: false, ..self.policy.clone() };
+        let (validator, deny_list) = (Arc::clone(&self.validator), self.deny_list.clone());
+        self.route(&self.introspection_path, Introspection { policy, validator, deny_list })
+    }
+
+    fn route(&self, path: &Arc<str>, endpoint: impl Endpoint + 'static) -> Route {
+        Route { path: Arc::clone(path), endpoint: Arc::new(endpoint), options: Arc::new(self.options.clone()) }
+    }
+}
+
+fn checked(path: &str) -> Result<Arc<str>, InvalidConfig> {
+    let whole = path.starts_with('/')
+        && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path && parsed.query().is_none());
+    if whole {
+        Ok(path.into())
+    } else {
+        Err(InvalidConfig::new(format!(
+            "no request has the path {path:?}: begin it with '/' and percent-encode what a URI cannot have"
+        )))
+    }
+}
+
+debug_only!(AuthorizationServer { token_path, refresh_tokens, policy });
+
+#[cfg(test)]
+#[path = "authorization_server_tests.rs"]
+mod tests;

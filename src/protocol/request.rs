@@ -1,0 +1,39 @@
+//! A request to an endpoint, and what an endpoint is.
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+
+use super::form::Form;
+use crate::{
+    error::{BoxFuture, TokenError},
+    secret::Secret,
+    store::StoreBudget,
+};
+
+/// A request whose form was read.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) parts: Parts,
+    pub(crate) form: Form,
+    /// The time that all its store calls share.
+    pub(crate) budget: StoreBudget,
+}
+
+impl Request {
+    /// The value of a required parameter.
+    pub(crate) fn required(&self, name: &'static str) -> Result<&Secret, TokenError> {
+        self.form.get(name).ok_or_else(|| TokenError::missing(vec![name]))
+    }
+}
+
+/// What one endpoint decides.
+pub(crate) trait Endpoint: Send + Sync {
+    /// The parameters that it knows. All others are ignored.
+    fn parameters(&self) -> &'static [&'static str];
+    /// The parameters that are forbidden in the query string.
+    fn not_in_query(&self) -> &'static [&'static str];
+    /// The parameters that a request without a form lacks.
+    fn required(&self) -> &'static [&'static str];
+    /// Decides one request.
+    fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
+}

@@ -1,0 +1,108 @@
+//! What the memory stores have in common: the builder, the lock, the count.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use super::clock::Clock;
+use crate::sync::{RwLock, read, write};
+
+/// A store in the memory of this process: [`MemoryRefreshStore`], [`MemoryAttemptStore`] or [`MemoryDenyList`]. Clones share
+/// their contents.
+///
+/// ```
+/// use tower_oauth2_password::store::MemoryRefreshStore;
+///
+/// let store = MemoryRefreshStore::new().with_capacity(1_000_000);
+/// assert!(store.is_empty());
+/// assert_eq!(store.clone().len(), 0);
+/// ```
+#[must_use]
+pub struct MemoryStore<T> {
+    shared: Arc<Shared<T>>,
+    pub(super) capacity: usize,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Shared<T> {
+    contents: RwLock<T>,
+    /// Beside the lock, so that the guard of a server that revokes nothing does not take it.
+    len: AtomicUsize,
+}
+
+/// What a memory store holds.
+pub trait Contents: Default {
+    /// The default capacity.
+    const CAPACITY: usize;
+    /// The number of entries.
+    fn len(&self) -> usize;
+}
+
+impl<T: Contents> MemoryStore<T> {
+    /// A store of the default capacity.
+    pub fn new() -> Self {
+        Self { shared: Arc::default(), capacity: T::CAPACITY, clock: Clock::default() }
+    }
+
+    /// Sets how many entries there may be at most. 0 counts as 1.
+    pub fn with_capacity(mut self, entries: usize) -> Self {
+        self.capacity = entries.max(1);
+        self
+    }
+
+    /// Takes the time from `clock`, which returns the time since some fixed moment, for tests. The default is the operating
+    /// system's monotonic clock.
+    pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(clock);
+        self
+    }
+
+    /// The number of entries. Expired ones count until they are removed.
+    pub fn len(&self) -> usize {
+        self.shared.len.load(Ordering::Acquire)
+    }
+
+    /// Whether the store has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn read<R>(&self, ask: impl FnOnce(&T, u64) -> R) -> R {
+        ask(&read(&self.shared.contents), self.clock.now())
+    }
+
+    pub(super) fn write<R>(&self, change: impl FnOnce(&mut T, u64) -> R) -> R {
+        let mut contents = write(&self.shared.contents);
+        let answer = change(&mut contents, self.clock.now());
+        self.shared.len.store(contents.len(), Ordering::Release);
+        answer
+    }
+}
+
+impl<T: Contents> Default for MemoryStore<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Clone for MemoryStore<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), capacity: self.capacity, clock: self.clock.clone() }
+    }
+}
+
+impl<T: Contents> fmt::Debug for MemoryStore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only the number: whoever knows the id of a family can revoke it, and keys of attempts could be matched to names.
+        f.debug_struct("MemoryStore")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
