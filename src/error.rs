@@ -6,12 +6,12 @@
 //!    and never in the answer.
 //! 3. A wrong setting is an [`InvalidConfig`] when it is set, before the first request.
 
-use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, time::Duration};
+use std::{borrow::Cow, error::Error, future::Future, pin::Pin, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use crate::observe;
+use crate::{observe, secret::debug_only};
 
 /// Any error. Your own verifier, users, clients, token issuer and stores return it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -277,18 +277,8 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' ' | '!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
 }
 
-impl fmt::Debug for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only the names of fields: a value may be a token. And nothing that the client sent.
-        f.debug_struct("TokenError")
-            .field("status", &self.status)
-            .field("code", &self.code)
-            .field("description", &self.description)
-            .field("retry_after", &self.retry_after)
-            .field("fields", &self.fields.keys().collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
+// Without the fields, as a value may be a token, and without anything that the client sent.
+debug_only!(TokenError { status, code, description, retry_after });
 
 #[cfg(test)]
 mod tests {

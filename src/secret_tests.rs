@@ -174,7 +174,7 @@ async fn debug_output_of_redis_stores_holds_no_password() {
         }
     }
     assert!(format!("{stores:?}").contains("RedisStores"));
-    assert!(format!("{:?}", stores.refresh_tokens()).contains("Connection"));
+    assert!(format!("{:?}", stores.refresh_tokens()).contains("prefix"));
 }
 
 #[cfg(feature = "redis")]

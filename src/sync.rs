@@ -78,6 +78,15 @@ fn with_timer<T>(make: impl FnOnce() -> T) -> Result<T, NoResult> {
     catch_unwind(AssertUnwindSafe(make)).map_err(|_| NoResult::NoTimer)
 }
 
+/// Calls a function when it is dropped, also if the future that holds it is dropped.
+pub(crate) struct OnDrop<F: Fn()>(pub(crate) F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Runs a test in thousands of the ways in which its threads may interleave.
 #[cfg(all(test, shuttle))]
 pub(crate) fn explore(test: impl Fn() + Send + Sync + 'static) {

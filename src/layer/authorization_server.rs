@@ -325,16 +325,7 @@ impl AuthorizationServer {
                 "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer",
             )
         })?;
-        AuthorizationServerMetadata::new(
-            &issuer,
-            Endpoints {
-                token_path: self.token_path.to_string(),
-                revocation_path: self.has_revocation().then(|| self.revocation_path.to_string()),
-                introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
-                refresh_tokens: self.refresh_tokens.is_some(),
-                clients: self.policy.clients.is_some(),
-            },
-        )
+        AuthorizationServerMetadata::new(&issuer, self.served())
     }
 
     /// The JWK Set (RFC 7517, section 5) of the token issuer, as it is at each request.
@@ -343,19 +334,15 @@ impl AuthorizationServer {
         JsonDocument::computed(move || issuer.jwks())
     }
 
-    #[cfg(feature = "utoipa")]
-    pub(super) fn token_path(&self) -> &str {
-        &self.token_path
-    }
-
-    #[cfg(feature = "utoipa")]
-    pub(super) fn revocation_path(&self) -> Option<&str> {
-        self.has_revocation().then_some(&self.revocation_path)
-    }
-
-    #[cfg(feature = "utoipa")]
-    pub(super) fn has_refresh_tokens(&self) -> bool {
-        self.refresh_tokens.is_some()
+    /// What [`endpoints`](Self::endpoints) serves.
+    pub(super) fn served(&self) -> Endpoints {
+        Endpoints {
+            token_path: self.token_path.to_string(),
+            revocation_path: self.has_revocation().then(|| self.revocation_path.to_string()),
+            introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
+            refresh_tokens: self.refresh_tokens.is_some(),
+            clients: self.policy.clients.is_some(),
+        }
     }
 
     fn has_revocation(&self) -> bool {

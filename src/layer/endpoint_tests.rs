@@ -8,23 +8,18 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     error::BoxFuture,
-    protocol::{request::Request as EndpointRequest, response::render_error},
+    protocol::{
+        request::{Parameters, Request as EndpointRequest},
+        response::render_error,
+    },
 };
 
 /// Answers with its own name.
 struct Named(&'static str);
 
 impl Endpoint for Named {
-    fn parameters(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn not_in_query(&self) -> &'static [&'static str] {
-        &["password"]
-    }
-
-    fn required(&self) -> &'static [&'static str] {
-        &["password"]
+    fn parameters(&self) -> Parameters {
+        Parameters { known: &["username"], required: &["password"], not_in_query: &["password"] }
     }
 
     fn decide<'a>(&'a self, _: &'a EndpointRequest) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {

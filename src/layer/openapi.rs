@@ -27,9 +27,10 @@ impl AuthorizationServer {
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
     pub fn security_scheme<'a>(&self, scopes: impl IntoIterator<Item = (&'a str, &'a str)>) -> SecurityScheme {
-        let (path, scopes) = (self.token_path(), Scopes::from_iter(scopes));
-        let flow = if self.has_refresh_tokens() {
-            Password::with_refresh_url(path, scopes, path)
+        let (served, scopes) = (self.served(), Scopes::from_iter(scopes));
+        let path = served.token_path;
+        let flow = if served.refresh_tokens {
+            Password::with_refresh_url(path.clone(), scopes, path)
         } else {
             Password::new(path, scopes)
         };
@@ -56,8 +57,9 @@ impl AuthorizationServer {
                 "200",
                 json("The tokens", &["access_token", "token_type", "refresh_token", "scope"], &["expires_in"]),
             );
-        let mut paths = PathsBuilder::new().path(self.token_path(), operation(token));
-        if let Some(path) = self.revocation_path() {
+        let served = self.served();
+        let mut paths = PathsBuilder::new().path(served.token_path, operation(token));
+        if let Some(path) = served.revocation_path {
             let revocation = OperationBuilder::new()
                 .summary(Some("Revokes a token"))
                 .request_body(form(&["token"], &["token_type_hint"]))

@@ -1,6 +1,6 @@
 //! Clients, and how they authenticate (RFC 6749, sections 2.3 and 3.2.1).
 
-use std::{collections::HashMap, fmt, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::form::{Form, decode};
 use crate::{
     error::{BoxError, BoxFuture, TokenError},
-    secret::{Secret, sha256},
+    secret::{Secret, debug_only, sha256},
 };
 
 /// A registered client. Only the SHA-256 of its secret is kept, so the secret must be long and random.
@@ -20,7 +20,7 @@ use crate::{
 ///
 /// let web = Client::confidential("web", "LWQ0YjQ5ZDMtZmY1NS00Y2Jm");
 /// assert_eq!((web.id(), Client::public("cli").id()), ("web", "cli"));
-/// assert_eq!(format!("{web:?}"), "Client { id: \"web\", confidential: true }");
+/// assert_eq!(format!("{web:?}"), "Client { id: \"web\", .. }");
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -58,11 +58,7 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("id", &self.id).field("confidential", &self.secret.is_some()).finish()
-    }
-}
+debug_only!(Client { id });
 
 /// A table of registered clients.
 ///
@@ -249,8 +245,7 @@ mod tests {
     #[test]
     fn a_client_is_printed_without_its_secret() {
         let printed = format!("{:?}", Client::confidential("web", "secret"));
-        assert_eq!(printed, "Client { id: \"web\", confidential: true }");
-        assert!(format!("{:?}", Client::public("cli")).contains("confidential: false"));
+        assert_eq!(printed, "Client { id: \"web\", .. }");
     }
 
     #[test]

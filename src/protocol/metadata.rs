@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
+use super::response::members;
 use crate::{
     error::InvalidConfig,
     scope::{InvalidScope, Scope},
@@ -12,6 +13,8 @@ use crate::{
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const SECRETS: &[&str] = &["client_secret_basic", "client_secret_post"];
+const CLIENT_AUTHENTICATION: &[&str] = &["none", "client_secret_basic", "client_secret_post"];
+const GRANT_TYPES: &[&str] = &["password", "refresh_token"];
 
 /// Authorization server metadata (RFC 8414): where the endpoints are and what they support.
 /// [`AuthorizationServer::metadata`](crate::AuthorizationServer::metadata) returns it.
@@ -103,33 +106,24 @@ impl AuthorizationServerMetadata {
 
     /// The document.
     pub fn to_json(&self) -> Value {
-        let url = |path: &String| json!(format!("{}{path}", self.base_url));
-        let any_client: Vec<&str> =
-            ["none"].into_iter().chain(SECRETS.iter().copied().filter(|_| self.endpoints.clients)).collect();
+        let endpoints = &self.endpoints;
+        let url = |path: &String| format!("{}{path}", self.base_url);
+        let authentication: &[&str] = if endpoints.clients { CLIENT_AUTHENTICATION } else { &["none"] };
         let mut document = self.others.clone();
-        let mut set = |name: &str, value: Value| document.insert(name.to_owned(), value);
-        set("issuer", json!(self.issuer));
-        set("token_endpoint", url(&self.endpoints.token_path));
-        set("token_endpoint_auth_methods_supported", json!(any_client));
-        let grants: &[&str] =
-            if self.endpoints.refresh_tokens { &["password", "refresh_token"] } else { &["password"] };
-        set("grant_types_supported", json!(grants));
-        // Required, and empty without an authorization endpoint.
-        set("response_types_supported", json!([]));
-        if let Some(uri) = &self.jwks_uri {
-            set("jwks_uri", json!(uri));
-        }
-        if let Some(scopes) = &self.scopes {
-            set("scopes_supported", json!(scopes.iter().collect::<Vec<_>>()));
-        }
-        if let Some(path) = &self.endpoints.revocation_path {
-            set("revocation_endpoint", url(path));
-            set("revocation_endpoint_auth_methods_supported", json!(any_client));
-        }
-        if let Some(path) = &self.endpoints.introspection_path {
-            set("introspection_endpoint", url(path));
-            set("introspection_endpoint_auth_methods_supported", json!(SECRETS));
-        }
+        document.extend(members(json!({
+            "issuer": self.issuer,
+            "token_endpoint": url(&endpoints.token_path),
+            "token_endpoint_auth_methods_supported": authentication,
+            "grant_types_supported": if endpoints.refresh_tokens { GRANT_TYPES } else { &["password"] },
+            // Required, and empty without an authorization endpoint.
+            "response_types_supported": [],
+            "jwks_uri": self.jwks_uri,
+            "scopes_supported": self.scopes.as_ref().map(|scopes| scopes.iter().collect::<Vec<_>>()),
+            "revocation_endpoint": endpoints.revocation_path.as_ref().map(url),
+            "revocation_endpoint_auth_methods_supported": endpoints.revocation_path.as_ref().map(|_| authentication),
+            "introspection_endpoint": endpoints.introspection_path.as_ref().map(url),
+            "introspection_endpoint_auth_methods_supported": endpoints.introspection_path.as_ref().map(|_| SECRETS),
+        })));
         Value::Object(document)
     }
 }

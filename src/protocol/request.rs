@@ -26,14 +26,21 @@ impl Request {
     }
 }
 
+/// The parameters of an endpoint.
+pub(crate) struct Parameters {
+    /// All others are ignored.
+    pub(crate) known: &'static [&'static str],
+    /// A request without a form lacks these.
+    pub(crate) required: &'static [&'static str],
+    /// These are forbidden in the query string.
+    pub(crate) not_in_query: &'static [&'static str],
+}
+
 /// What one endpoint decides.
 pub(crate) trait Endpoint: Send + Sync {
-    /// The parameters that it knows. All others are ignored.
-    fn parameters(&self) -> &'static [&'static str];
-    /// The parameters that are forbidden in the query string.
-    fn not_in_query(&self) -> &'static [&'static str];
-    /// The parameters that a request without a form lacks.
-    fn required(&self) -> &'static [&'static str];
+    /// The parameters of its requests.
+    fn parameters(&self) -> Parameters;
+
     /// Decides one request.
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;
 }

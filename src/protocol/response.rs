@@ -8,7 +8,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -144,6 +144,13 @@ pub(crate) fn complete_error(error: &TokenError, realm: &Realm, response: Respon
         headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
     }
     response
+}
+
+/// The members of a JSON object that are not null.
+pub(super) fn members(object: Value) -> Map<String, Value> {
+    let Value::Object(mut members) = object else { return Map::new() };
+    members.retain(|_, value| !value.is_null());
+    members
 }
 
 pub(crate) fn json(body: &Value) -> Response<Bytes> {

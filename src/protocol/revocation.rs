@@ -13,7 +13,7 @@ use super::{
     client::Client,
     client_policy::ClientPolicy,
     refresh_token::{RefreshToken, RefreshTokens},
-    request::{Endpoint, Request},
+    request::{Endpoint, Parameters, Request},
     response,
 };
 use crate::{
@@ -24,9 +24,11 @@ use crate::{
 };
 
 /// The parameters of introspection, too (RFC 7662, section 2.1).
-pub(super) const PARAMETERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
-pub(super) const NOT_IN_QUERY: &[&str] = &["token", "client_secret"];
-pub(super) const REQUIRED: &[&str] = &["token"];
+pub(super) const PARAMETERS: Parameters = Parameters {
+    known: &["token", "token_type_hint", "client_id", "client_secret"],
+    required: &["token"],
+    not_in_query: &["token", "client_secret"],
+};
 
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -41,16 +43,8 @@ pub(crate) struct Revocation {
 }
 
 impl Endpoint for Revocation {
-    fn parameters(&self) -> &'static [&'static str] {
+    fn parameters(&self) -> Parameters {
         PARAMETERS
-    }
-
-    fn not_in_query(&self) -> &'static [&'static str] {
-        NOT_IN_QUERY
-    }
-
-    fn required(&self) -> &'static [&'static str] {
-        REQUIRED
     }
 
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {

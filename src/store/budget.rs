@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{BoxError, TokenError},
-    sync::{Mutex, lock, timeout_at},
+    sync::{Mutex, OnDrop, lock, timeout_at},
 };
 
 /// The default.
@@ -43,6 +43,7 @@ impl StoreBudget {
             return Err(failed("the request has used up its time for stores".into()));
         }
         let begun = Instant::now();
+        // Also a call that is dropped has spent its time.
         let _spent = OnDrop(|| *lock(&self.0) = left.saturating_sub(begun.elapsed()));
         let deadline = begun + left;
         match timeout_at(deadline + GRACE, call(deadline.into_std())).await {
@@ -54,15 +55,6 @@ impl StoreBudget {
 
 fn failed(cause: BoxError) -> TokenError {
     TokenError::from_cause("a store failed", cause)
-}
-
-/// Also a call that is dropped has spent its time.
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }
 
 #[cfg(test)]

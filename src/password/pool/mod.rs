@@ -33,7 +33,7 @@ use crate::{
     error::TokenError,
     observe,
     secret::Secret,
-    sync::{Condvar, Mutex, lock, sleep, thread, wait, wait_for},
+    sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, wait, wait_for},
 };
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
@@ -299,14 +299,8 @@ impl Pool {
     }
 
     async fn delay_refusal(&self) {
-        struct Delayed<'a>(&'a AtomicU64);
-        impl Drop for Delayed<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        let delayed = Delayed(&self.delayed);
-        if delayed.0.fetch_add(1, Ordering::Relaxed) < MOST_DELAYED {
+        let _delayed = OnDrop(|| _ = self.delayed.fetch_sub(1, Ordering::Relaxed));
+        if self.delayed.fetch_add(1, Ordering::Relaxed) < MOST_DELAYED {
             // Without a timer the refusal is not delayed.
             let _ = sleep(REFUSAL_DELAY).await;
         }

@@ -14,7 +14,7 @@ use super::{
     client::Client,
     client_policy::ClientPolicy,
     refresh_token::RefreshTokens,
-    request::{Endpoint, Request},
+    request::{Endpoint, Parameters, Request},
     response::{RenderToken, TokenResponse, uncached},
 };
 use crate::{
@@ -37,16 +37,12 @@ pub(crate) struct Grants {
 }
 
 impl Endpoint for Grants {
-    fn parameters(&self) -> &'static [&'static str] {
-        &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"]
-    }
-
-    fn not_in_query(&self) -> &'static [&'static str] {
-        &["username", "password", "client_secret", "refresh_token"]
-    }
-
-    fn required(&self) -> &'static [&'static str] {
-        if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] }
+    fn parameters(&self) -> Parameters {
+        Parameters {
+            known: &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"],
+            required: if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] },
+            not_in_query: &["username", "password", "client_secret", "refresh_token"],
+        }
     }
 
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {

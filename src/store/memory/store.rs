@@ -24,13 +24,13 @@ use crate::sync::{RwLock, read, write};
 /// ```
 #[must_use]
 pub struct MemoryStore<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<Locked<T>>,
     pub(super) capacity: usize,
     clock: Clock,
 }
 
 #[derive(Default)]
-struct Shared<T> {
+struct Locked<T> {
     contents: RwLock<T>,
     /// Beside the lock, so that the guard of a server that revokes nothing does not take it.
     len: AtomicUsize,

@@ -1,12 +1,10 @@
 //! Failed attempts in Redis.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
-    connection::{Connection, hex, millis, spawn},
+    RedisStores,
+    connection::{hex, millis, spawn},
     scripts::{RESERVE, SETTLE},
 };
 use crate::store::{AttemptOutcome, AttemptStore, Reservation, STORE_BUDGET, Slot, StoreFuture, attempts::LEASE};
@@ -28,18 +26,11 @@ use crate::store::{AttemptOutcome, AttemptStore, Reservation, STORE_BUDGET, Slot
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisAttemptStore {
-    connection: Arc<Connection>,
-    prefix: Arc<str>,
-}
+pub struct RedisAttemptStore(pub(super) RedisStores);
 
 impl RedisAttemptStore {
-    pub(super) fn new(connection: Arc<Connection>, prefix: Arc<str>) -> Self {
-        Self { connection, prefix }
-    }
-
     fn key(&self, slot: Slot) -> String {
-        format!("{}:a:{}", self.prefix, hex(&slot.key.0))
+        format!("{}:a:{}", self.0.prefix, hex(&slot.key.0))
     }
 }
 
@@ -50,7 +41,7 @@ impl AttemptStore for RedisAttemptStore {
             let [window, lease] = times(slot);
             let arguments = [&id, &failures, &window, &lease].map(String::as_bytes);
             let (code, wait): (u8, u64) =
-                self.connection.run_again_if_cut(&RESERVE, &self.key(slot), &arguments, deadline).await?;
+                self.0.connection.run(&RESERVE, &self.key(slot), &arguments, deadline).await?;
             Ok(match code {
                 0 => Reservation::Reserved,
                 1 => Reservation::Busy,
@@ -69,7 +60,7 @@ impl AttemptStore for RedisAttemptStore {
             let id = slot.id.to_string();
             let [window, lease] = times(slot);
             let arguments = [id.as_bytes(), outcome, window.as_bytes(), lease.as_bytes()];
-            self.connection.run::<u8>(&SETTLE, &self.key(slot), &arguments, deadline).await.map(drop)
+            self.0.connection.run::<u8>(&SETTLE, &self.key(slot), &arguments, deadline).await.map(drop)
         })
     }
 

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, aio::MultiplexedConnection};
 use tokio::time::timeout_at;
 
-use super::scripts;
+use super::scripts::{self, Decision};
 use crate::secret::debug_only;
 use crate::{
     error::BoxError,
@@ -56,28 +56,6 @@ struct Link {
     number: u64,
 }
 
-/// Why a script has no result.
-enum Failure {
-    /// The connection was closed, before the script or during it.
-    Cut(RedisError),
-    Other(BoxError),
-}
-
-impl From<BoxError> for Failure {
-    fn from(error: BoxError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Failure> for BoxError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Cut(error) => error.into(),
-            Failure::Other(error) => error,
-        }
-    }
-}
-
 #[derive(Default)]
 struct State {
     link: Option<Link>,
@@ -101,73 +79,43 @@ impl Connection {
         Self { client, state: Mutex::default(), missed: AtomicU32::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
-    /// Runs a script that begins with `now.lua`. `arguments` follow the deadline.
+    /// Runs a script. `arguments` follow the deadline.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
-        script: &Script,
+        decision: &Decision,
         key: &str,
         arguments: &[&[u8]],
         deadline: Instant,
     ) -> Result<T, BoxError> {
-        self.send(script, key, arguments, deadline).await.map_err(BoxError::from)
-    }
-
-    /// Runs a script, and once more if the connection turns out to be closed, as after a restart of Redis. The script must
-    /// be safe to run twice.
-    pub(super) async fn run_again_if_cut<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        key: &str,
-        arguments: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<T, BoxError> {
-        match self.send(script, key, arguments, deadline).await {
-            Err(Failure::Cut(_)) => self.run(script, key, arguments, deadline).await,
-            answer => answer.map_err(BoxError::from),
-        }
-    }
-
-    async fn send<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        key: &str,
-        arguments: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<T, Failure> {
-        in_time(deadline)?;
-        let Ok(link) = timeout_at(deadline.into(), self.link(deadline)).await else {
-            return Err(Failure::Other(NO_CONNECTION.into()));
-        };
-        let mut link = link?;
-        let time = time_to(deadline);
-        let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
-        let mut call = script.key(key);
-        call.arg(by_its_clock).arg(millis(time) + SLACK_MS);
-        for argument in arguments {
-            call.arg(*argument);
-        }
-        let answer = timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await;
-        if answer.is_ok() {
-            self.missed.store(0, Ordering::Relaxed);
-        }
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                match error.code() {
-                    // A full Redis or list is no fault of the connection.
-                    Some("OOM" | "FULL") => {}
-                    // The caller was late, or the offset to the server's clock is wrong.
-                    Some("LATE") => self.distrust_clock(link.number),
-                    // Any other error may be, for instance a demoted primary.
-                    _ => self.drop_link(link.number, false),
-                }
-                Err(if error.is_connection_dropped() { Failure::Cut(error) } else { Failure::Other(error.into()) })
+        let mut again = decision.repeatable;
+        loop {
+            in_time(deadline)?;
+            let mut link = timeout_at(deadline.into(), self.link(deadline)).await.map_err(|_| NO_CONNECTION)??;
+            let time = time_to(deadline);
+            let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
+            let mut call = decision.script.key(key);
+            call.arg(by_its_clock).arg(millis(time) + SLACK_MS);
+            for argument in arguments {
+                call.arg(*argument);
             }
-            Err(_) => {
+            let Ok(answer) = timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await else {
                 if self.was_fair(time) {
                     self.drop_link(link.number, true);
                 }
-                Err(Failure::Other("Redis did not answer before the deadline".into()))
+                return Err("Redis did not answer before the deadline".into());
+            };
+            self.missed.store(0, Ordering::Relaxed);
+            let Err(error) = answer else { return answer.map_err(BoxError::from) };
+            match error.code() {
+                // A full Redis or list is no fault of the connection.
+                Some("OOM" | "FULL") => {}
+                // The caller was late, or the offset to the server's clock is wrong.
+                Some("LATE") => self.distrust_clock(link.number),
+                // Any other error may be, for instance a demoted primary.
+                _ => self.drop_link(link.number, false),
+            }
+            if !error.is_connection_dropped() || !std::mem::take(&mut again) {
+                return Err(error.into());
             }
         }
     }

@@ -47,37 +47,37 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone, Debug)]
 pub struct RedisDenyList {
-    shared: Arc<Shared>,
+    local: Arc<LocalCopy>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LocalCopy {
     connection: Arc<Connection>,
     key: String,
-    copy: MemoryDenyList,
+    tokens: MemoryDenyList,
     following: AtomicBool,
 }
 
-impl Shared {
+impl LocalCopy {
     fn insert(&self, token: TokenDigest, ttl_ms: u64) {
-        self.copy.insert(token, Duration::from_millis(ttl_ms.min(MAX_MS)));
+        self.tokens.insert(token, Duration::from_millis(ttl_ms.min(MAX_MS)));
     }
 }
 
 impl RedisDenyList {
     pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
         let key = format!("{prefix}:deny");
-        let copy = MemoryDenyList::new().with_capacity(usize::MAX);
-        let list = Self { shared: Arc::new(Shared { connection, key, copy, following: AtomicBool::new(false) }) };
+        let tokens = MemoryDenyList::new().with_capacity(usize::MAX);
+        let list = Self { local: Arc::new(LocalCopy { connection, key, tokens, following: AtomicBool::new(false) }) };
         list.follow();
         list
     }
 
     fn follow(&self) {
-        if !self.shared.following.swap(true, Ordering::AcqRel) {
-            let client = self.shared.connection.client.clone();
-            let spawned = spawn(follow(client, self.shared.key.clone(), Arc::downgrade(&self.shared)));
-            self.shared.following.store(spawned, Ordering::Release);
+        if !self.local.following.swap(true, Ordering::AcqRel) {
+            let client = self.local.connection.client.clone();
+            let spawned = spawn(follow(client, self.local.key.clone(), Arc::downgrade(&self.local)));
+            self.local.following.store(spawned, Ordering::Release);
         }
     }
 }
@@ -89,18 +89,18 @@ impl DenyList for RedisDenyList {
             let token = TokenDigest::of(token_id);
             let ttl_ms = millis(ttl).to_string();
             let arguments = [token.0.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
-            self.shared.connection.run_again_if_cut::<u8>(&DENY, &self.shared.key, &arguments, deadline).await?;
-            self.shared.insert(token, millis(ttl));
+            self.local.connection.run::<u8>(&DENY, &self.local.key, &arguments, deadline).await?;
+            self.local.insert(token, millis(ttl));
             Ok(())
         })
     }
 
     fn is_denied(&self, token_id: &str) -> bool {
-        self.shared.copy.is_denied(token_id)
+        self.local.tokens.is_denied(token_id)
     }
 }
 
-async fn follow(client: Client, key: String, list: Weak<Shared>) {
+async fn follow(client: Client, key: String, list: Weak<LocalCopy>) {
     while list.strong_count() > 0 {
         // However the subscription ends, connecting again fixes it.
         drop(subscription(&client, &key, &list).await);
@@ -108,7 +108,7 @@ async fn follow(client: Client, key: String, list: Weak<Shared>) {
     }
 }
 
-async fn subscription(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(), RedisError> {
+async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {
     let Ok(subscription) = timeout(ANSWER, client.get_async_pubsub()).await else { return Ok(()) };
     let (mut sink, mut messages) = subscription?.split();
     let Ok(subscribed) = timeout(ANSWER, sink.subscribe(key)).await else { return Ok(()) };
@@ -137,7 +137,7 @@ async fn subscription(client: &Client, key: &str, list: &Weak<Shared>) -> Result
 /// The answer to `TIME`: seconds and microseconds.
 type Time = (u64, u64);
 
-async fn catch_up(client: &Client, key: &str, list: &Weak<Shared>) -> Result<(), RedisError> {
+async fn catch_up(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut both = redis::pipe();

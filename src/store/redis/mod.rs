@@ -73,12 +73,12 @@ impl RedisStores {
 
     /// Refresh token families.
     pub fn refresh_tokens(&self) -> RedisRefreshStore {
-        RedisRefreshStore::new(self.connection.clone(), self.prefix.clone())
+        RedisRefreshStore(self.clone())
     }
 
     /// Failed attempts.
     pub fn attempts(&self) -> RedisAttemptStore {
-        RedisAttemptStore::new(self.connection.clone(), self.prefix.clone())
+        RedisAttemptStore(self.clone())
     }
 
     /// Revoked access tokens. Call it inside a tokio runtime: a task keeps the local copy. Outside a runtime it only starts

@@ -1,15 +1,13 @@
 //! Refresh token families in Redis.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use sha2::{Digest, Sha256};
 
 use super::{
-    connection::{Connection, hex, millis},
+    RedisStores,
+    connection::{hex, millis},
     scripts::{FIND, FORGET, INDEX, INSERT, MEMBERS, REVOKE, ROTATE},
 };
 use crate::{
@@ -38,27 +36,20 @@ type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, u64, String, Option<Strin
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisRefreshStore {
-    connection: Arc<Connection>,
-    prefix: Arc<str>,
-}
+pub struct RedisRefreshStore(pub(super) RedisStores);
 
 impl RedisRefreshStore {
-    pub(super) fn new(connection: Arc<Connection>, prefix: Arc<str>) -> Self {
-        Self { connection, prefix }
-    }
-
     /// Revokes a family. False if there was none.
     async fn end(&self, id: &str) -> Result<bool, BoxError> {
-        Ok(self.connection.run_again_if_cut::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1)
+        Ok(self.0.connection.run::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1)
     }
 
     fn family(&self, id: &str) -> String {
-        format!("{}:f:{id}", self.prefix)
+        format!("{}:f:{id}", self.0.prefix)
     }
 
     fn subject(&self, subject: &str) -> String {
-        format!("{}:s:{}", self.prefix, hex(&Sha256::digest(subject)))
+        format!("{}:s:{}", self.0.prefix, hex(&Sha256::digest(subject)))
     }
 }
 
@@ -79,8 +70,9 @@ impl RefreshStore for RedisRefreshStore {
             // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
             let (index, key) = (self.subject(&family.subject), self.family(&id));
             let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
-            let indexed = self.connection.run::<u8>(&INDEX, &index, &entry, deadline);
-            let (indexed, inserted) = join(indexed, self.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
+            let indexed = self.0.connection.run::<u8>(&INDEX, &index, &entry, deadline);
+            let (indexed, inserted) =
+                join(indexed, self.0.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
             indexed?;
             inserted.map(drop)
         })
@@ -89,7 +81,7 @@ impl RefreshStore for RedisRefreshStore {
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
         Box::pin(async move {
             let key = self.family(&hex(&id.0));
-            let row: Option<Row> = self.connection.run_again_if_cut(&FIND, &key, &[], deadline).await?;
+            let row: Option<Row> = self.0.connection.run(&FIND, &key, &[], deadline).await?;
             row.map(read).transpose()
         })
     }
@@ -103,7 +95,7 @@ impl RefreshStore for RedisRefreshStore {
     ) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
             let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
-            let code: u8 = self.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
+            let code: u8 = self.0.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
             Ok(match code {
                 2 => Rotation::Rotated,
                 1 => Rotation::Mismatch,
@@ -113,16 +105,16 @@ impl RefreshStore for RedisRefreshStore {
     }
 
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
-        Box::pin(
-            async move { self.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop) },
-        )
+        Box::pin(async move {
+            self.0.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop)
+        })
     }
 
     fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             let index = self.subject(subject);
             // The newest first: unused families that expired stand among the older ones until their absolute end.
-            let members: Vec<String> = self.connection.run_again_if_cut(&MEMBERS, &index, &[], soon()).await?;
+            let members: Vec<String> = self.0.connection.run(&MEMBERS, &index, &[], soon()).await?;
             let mut count = 0;
             for ids in members.chunks(REVOKED_AT_ONCE) {
                 let answers = join_all(ids.iter().map(|id| self.end(id))).await;
@@ -130,7 +122,7 @@ impl RefreshStore for RedisRefreshStore {
                 let ended = ids.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(true)));
                 let ended: Vec<&[u8]> = ended.map(|(id, _)| id.as_bytes()).collect();
                 if !ended.is_empty() {
-                    self.connection.run_again_if_cut::<u64>(&FORGET, &index, &ended, soon()).await?;
+                    self.0.connection.run::<u64>(&FORGET, &index, &ended, soon()).await?;
                 }
                 count += ended.len() as u64;
                 answers.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -4,29 +4,38 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+/// A script that begins with `now.lua`.
+pub(super) struct Decision {
+    pub(super) script: LazyLock<Script>,
+    /// Whether it may run again if the connection was lost, as after a restart of Redis: its second run changes nothing.
+    pub(super) repeatable: bool,
+}
+
 macro_rules! scripts {
-    ($($name:ident: $file:literal,)*) => {
-        $(pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!($file))));)*
+    ($($name:ident: $file:literal, repeatable: $repeatable:literal;)*) => {
+        $(pub(super) static $name: Decision = Decision {
+            script: LazyLock::new(|| Script::new(concat!(include_str!("now.lua"), include_str!($file)))),
+            repeatable: $repeatable,
+        };)*
 
         const SOURCES: &[&str] = &[$(concat!(include_str!("now.lua"), include_str!($file))),*];
     };
 }
 
 scripts! {
-    INDEX: "index.lua",
-    INSERT: "insert.lua",
-    FIND: "find.lua",
-    ROTATE: "rotate.lua",
-    REVOKE: "revoke.lua",
-    MEMBERS: "members.lua",
-    FORGET: "forget.lua",
-    RESERVE: "reserve.lua",
-    SETTLE: "settle.lua",
-    DENY: "deny.lua",
+    INDEX: "index.lua", repeatable: false;
+    INSERT: "insert.lua", repeatable: false;
+    FIND: "find.lua", repeatable: true;
+    ROTATE: "rotate.lua", repeatable: false;
+    REVOKE: "revoke.lua", repeatable: true;
+    MEMBERS: "members.lua", repeatable: true;
+    FORGET: "forget.lua", repeatable: true;
+    RESERVE: "reserve.lua", repeatable: true;
+    SETTLE: "settle.lua", repeatable: false;
+    DENY: "deny.lua", repeatable: true;
 }
 
-/// Loads all scripts, so that the first use of none costs a second round trip.
+/// Loads all scripts, so that no first use needs a second round trip.
 pub(super) fn load_all(pipe: &mut redis::Pipeline) {
     for source in SOURCES {
         pipe.cmd("SCRIPT").arg("LOAD").arg(*source).ignore();
