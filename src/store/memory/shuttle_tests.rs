@@ -11,7 +11,7 @@ use shuttle::thread;
 use super::*;
 use crate::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
-    Rotation, SecretHash, Successor,
+    Rotation, SecretHash, Slot, Successor,
 };
 use crate::sync::explore;
 
@@ -34,17 +34,10 @@ fn all<T: Send + 'static>(jobs: Vec<Box<dyn FnOnce() -> T + Send>>) -> Vec<T> {
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }
 
-fn frozen<T>() -> impl Fn() -> T
-where
-    T: Default,
-{
-    T::default
-}
-
 #[test]
 fn shuttle_one_of_many_rotations_wins() {
     explore(|| {
-        let store = MemoryRefreshStore::new().with_clock(frozen());
+        let store = MemoryRefreshStore::new().with_clock(|| Duration::ZERO);
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
         now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
         let jobs = (1..=4_u8).map(|n| -> Box<dyn FnOnce() -> Rotation + Send> {
@@ -61,7 +54,7 @@ fn shuttle_one_of_many_rotations_wins() {
 #[test]
 fn shuttle_nothing_survives_a_revocation() {
     explore(|| {
-        let store = MemoryRefreshStore::new().with_clock(frozen());
+        let store = MemoryRefreshStore::new().with_clock(|| Duration::ZERO);
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
         now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
         let (rotating, revoking, sweeping) = (store.clone(), store.clone(), store.clone());
@@ -83,7 +76,7 @@ fn shuttle_nothing_survives_a_revocation() {
 #[test]
 fn shuttle_attempts_never_exceed_the_limit() {
     explore(|| {
-        let store = MemoryAttemptStore::new().with_clock(frozen());
+        let store = MemoryAttemptStore::new().with_clock(|| Duration::ZERO);
         let (key, limit) = (AttemptKey([1; 16]), AttemptLimit { failures: 2, window: HOUR });
         let jobs = (0..4).map(|id| -> Box<dyn FnOnce() -> bool + Send> {
             let store = store.clone();
@@ -104,7 +97,7 @@ fn shuttle_attempts_never_exceed_the_limit() {
 #[test]
 fn shuttle_a_denied_token_is_denied_for_every_later_question() {
     explore(|| {
-        let list = MemoryDenyList::new().with_clock(frozen());
+        let list = MemoryDenyList::new().with_clock(|| Duration::ZERO);
         let jobs = (0..3).map(|n: usize| -> Box<dyn FnOnce() + Send> {
             let list = list.clone();
             Box::new(move || {
