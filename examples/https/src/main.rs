@@ -1,6 +1,6 @@
 //! HTTPS with rustls. A login over plain HTTP is refused.
 //!
-//!     cargo run --example https
+//!     cargo run -p example-https
 //!     curl --cacert CERTIFICATE -d 'grant_type=password&username=alice&password=wonderland123' https://localhost:8443/token
 //!
 //! CERTIFICATE is the file that it prints. It is generated at start, for trying only. The same site is also served without

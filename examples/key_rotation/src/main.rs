@@ -1,6 +1,6 @@
 //! Signs with Ed25519, publishes the public keys, and rotates them while it runs.
 //!
-//!     cargo run --example key_rotation
+//!     cargo run -p example-key-rotation
 //!     curl http://127.0.0.1:8000/.well-known/oauth-authorization-server
 //!     curl http://127.0.0.1:8000/.well-known/jwks.json
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token

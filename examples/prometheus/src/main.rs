@@ -1,6 +1,6 @@
 //! The metrics of the endpoints, for Prometheus.
 //!
-//!     cargo run --example prometheus --features metrics
+//!     cargo run -p example-prometheus
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     curl http://127.0.0.1:8000/metrics
 //!

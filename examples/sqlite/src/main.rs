@@ -1,6 +1,6 @@
 //! Users in a database: sign-up, login, password change, disabled users.
 //!
-//!     cargo run --example sqlite
+//!     cargo run -p example-sqlite
 //!     curl --json '{"username":"carol","password":"down-the-hole"}' http://127.0.0.1:8000/users
 //!     curl -d 'grant_type=password&username=carol&password=down-the-hole' http://127.0.0.1:8000/token
 //!     curl --json '{"old":"down-the-hole","new":"off-with-their-heads"}' -H "authorization: Bearer $ACCESS_TOKEN" \

@@ -1,6 +1,6 @@
 //! gRPC and `/token` on one port, with tonic. The guarded service is gRPC's health check.
 //!
-//!     cargo run --example tonic
+//!     cargo run -p example-tonic
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
 //!     grpcurl -plaintext -proto health.proto -H "authorization: Bearer $TOKEN" 127.0.0.1:8000 grpc.health.v1.Health/Check
 //!
