@@ -131,7 +131,9 @@ where
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
 /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
 /// let endpoints: EndpointLayer = auth.endpoints();
-/// let app = endpoints.layer(service_fn(async |_| Ok::<_, BoxError>(http::Response::new(Full::from("the app")))));
+/// let app = endpoints.layer(service_fn(async |_| {
+///     Ok::<_, BoxError>(http::Response::new(Full::<Bytes>::from("the app")))
+/// }));
 ///
 /// let request = |path| http::Request::post(path).body(Full::<Bytes>::default());
 /// assert_eq!(app.clone().oneshot(request("/token")?).await?.status(), 400, "the body is not a form");

@@ -14,7 +14,7 @@ use crate::secret::debug_only;
 /// ```
 /// use tower_oauth2_password::store::AttemptKey;
 ///
-/// assert_eq!(format!("{:?}", AttemptKey([7; 16])), "AttemptKey");
+/// assert_eq!(format!("{:?}", AttemptKey([7; 16])), "AttemptKey { .. }");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AttemptKey(pub [u8; 16]);

@@ -14,7 +14,7 @@ use crate::secret::debug_only;
 /// ```
 /// use tower_oauth2_password::store::FamilyId;
 ///
-/// assert_eq!(format!("{:?}", FamilyId([7; 16])), "FamilyId", "whoever knows an id can revoke the family");
+/// assert_eq!(format!("{:?}", FamilyId([7; 16])), "FamilyId { .. }", "whoever knows an id can revoke the family");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FamilyId(pub [u8; 16]);
@@ -26,7 +26,7 @@ debug_only!(FamilyId {});
 /// ```
 /// use tower_oauth2_password::store::SecretHash;
 ///
-/// assert_eq!(format!("{:?}", SecretHash([7; 32])), "SecretHash");
+/// assert_eq!(format!("{:?}", SecretHash([7; 32])), "SecretHash { .. }");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SecretHash(pub [u8; 32]);
