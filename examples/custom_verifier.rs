@@ -1,4 +1,4 @@
-//! A function decides who logs in: it asks a legacy system, LDAP, or whatever `async` code can ask.
+//! A function checks logins: it asks a legacy system, LDAP, or anything else that `async` code can ask.
 //!
 //!     cargo run --example custom_verifier
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
@@ -15,7 +15,7 @@ use tower_oauth2_password::{
     store::MemoryAttemptStore,
 };
 
-/// Stands for a directory that is asked over the network. It compares the password.
+/// A stand-in for a directory on the network. It compares the password.
 async fn directory(login: &Login) -> Result<bool, BoxError> {
     Ok(login.username == "alice" && login.password.expose() == "wonderland123")
 }

@@ -266,7 +266,7 @@ fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // With both backends enabled, jsonwebtoken must be told which to use.
+    // With both backends enabled, jsonwebtoken needs an explicit choice.
     #[cfg(all(feature = "aws_lc_rs", feature = "rust_crypto"))]
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 

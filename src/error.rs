@@ -40,8 +40,8 @@ impl InvalidConfig {
     }
 }
 
-/// A store could not answer: it is away, too slow, or full. [`source`](Error::source) is the cause. It may name hosts, so
-/// show it to no client.
+/// A store is unavailable: unreachable, too slow or full. [`source`](Error::source) is the cause. It may name hosts, so do
+/// not show it to clients.
 ///
 /// ```
 /// use tower_oauth2_password::{RefreshTokens, StoreError, store::MemoryRefreshStore};
@@ -91,7 +91,7 @@ pub struct TokenError {
     fault: Fault,
 }
 
-/// What in the request was wrong, for those who render errors in their own format.
+/// What was wrong with the request, for custom error formats.
 #[derive(Clone)]
 enum Fault {
     Other,

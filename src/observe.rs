@@ -59,7 +59,7 @@ pub(crate) fn answered(path: &str, outcome: &str) {
     let _ = (path, outcome);
 }
 
-/// One password was hashed, after so long in the queue.
+/// One password was hashed, after this time in the queue.
 pub(crate) fn hashed(waited: Duration, took: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -69,14 +69,14 @@ pub(crate) fn hashed(waited: Duration, took: Duration) {
     let _ = (waited, took);
 }
 
-/// So many passwords wait to be hashed.
+/// This many passwords wait to be hashed.
 pub(crate) fn queued(passwords: usize) {
     #[cfg(feature = "metrics")]
     metrics::gauge!("oauth2_password_queue_length").set(passwords as f64);
     let _ = passwords;
 }
 
-/// One password was not hashed: there was no room.
+/// One password was not hashed, for want of capacity.
 pub(crate) fn overloaded() {
     #[cfg(feature = "metrics")]
     metrics::counter!("oauth2_password_overloaded_total").increment(1);

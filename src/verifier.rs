@@ -115,7 +115,7 @@ impl Identity {
         self
     }
 
-    /// Adds a claim to the access token, which everyone who has the token can read. It cannot replace a claim that the
+    /// Adds a claim to the access token, which anyone with the token can read. It cannot replace a claim that the
     /// issuer sets itself (`iss`, `sub`, `exp` and so on).
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());

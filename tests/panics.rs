@@ -118,7 +118,7 @@ async fn log_in(address: SocketAddr, http: Http, username: &str, client: &str) -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_ends_its_request_and_tells_no_secret() {
+async fn a_panic_ends_its_request_and_reveals_no_secret() {
     let told = Told::default();
     let writer = told.clone();
     tracing_subscriber::fmt()

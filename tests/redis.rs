@@ -69,7 +69,7 @@ impl Stats {
 }
 
 #[tokio::test]
-async fn families_are_kept_rotated_and_revoked() {
+async fn families_are_stored_rotated_and_revoked() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     assert!(store.find(ID, soon()).await.unwrap().is_none());
@@ -112,7 +112,7 @@ async fn families_are_kept_rotated_and_revoked() {
 }
 
 #[tokio::test]
-async fn families_end_by_themselves() {
+async fn families_expire() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     let short = Duration::from_millis(300);
@@ -127,7 +127,7 @@ async fn families_end_by_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_rotations_at_once_one_wins() {
+async fn one_of_several_concurrent_rotations_wins() {
     let redis = Redis::start();
     let both = [stores(&redis).refresh_tokens(), stores(&redis).refresh_tokens()];
     for round in 0..20 {
@@ -154,7 +154,7 @@ async fn of_rotations_at_once_one_wins() {
 }
 
 #[tokio::test]
-async fn attempts_are_held_to_the_limit() {
+async fn attempts_stay_within_the_limit() {
     let redis = Redis::start();
     let (one, other) = (stores(&redis).attempts(), stores(&redis).attempts());
     let limit = AttemptLimit { failures: 2, window: HOUR };
@@ -197,7 +197,7 @@ async fn attempts_are_held_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_paused_redis_costs_the_budget_and_acts_on_nothing_late() {
+async fn a_paused_redis_costs_the_budget_and_does_nothing_late() {
     let redis = Redis::start();
     let stores = stores(&redis);
     let store = stores.refresh_tokens();
@@ -235,7 +235,7 @@ async fn a_killed_redis_fails_fast_and_a_new_one_is_found() {
 }
 
 #[tokio::test]
-async fn a_redis_that_answers_nobody_is_waited_for_once() {
+async fn a_silent_redis_is_waited_for_once() {
     let redis = Redis::start();
     redis.pause();
     let store = stores(&redis).refresh_tokens();
@@ -262,7 +262,7 @@ async fn a_call_asks_redis_once() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_read_wrong_costs_one_call_and_no_connection() {
+async fn a_wrong_clock_offset_costs_one_call_and_no_connection() {
     let redis = Redis::start();
     let slow = Slow::in_front_of(redis.port()).await;
     let store = RedisStores::open(&format!("redis://{}/0", slow.address)).unwrap().refresh_tokens();
@@ -279,7 +279,7 @@ async fn a_clock_that_was_read_wrong_costs_one_call_and_no_connection() {
 }
 
 #[tokio::test]
-async fn a_full_redis_is_an_error_and_no_reason_to_connect_anew() {
+async fn a_full_redis_is_an_error_and_keeps_its_connection() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
@@ -302,7 +302,7 @@ fn documented_rights() -> String {
 }
 
 #[tokio::test]
-async fn the_documented_rights_are_enough_for_everything() {
+async fn the_documented_rights_are_sufficient() {
     let redis = Redis::start();
     redis.command(&format!("ACL SETUSER app on >secret {}", documented_rights()));
     let url = redis.url().replace("//", "//app:secret@");
@@ -331,7 +331,7 @@ async fn the_documented_rights_are_enough_for_everything() {
 }
 
 #[tokio::test]
-async fn who_was_idle_does_not_notice_a_restart() {
+async fn an_idle_connection_survives_a_restart() {
     let mut redis = Redis::start();
     let limit = AttemptLimit { failures: 1, window: HOUR };
     let (finding, reserving) = (stores(&redis).refresh_tokens(), stores(&redis).attempts());
@@ -355,7 +355,7 @@ async fn who_was_idle_does_not_notice_a_restart() {
 }
 
 #[tokio::test]
-async fn who_was_idle_for_long_does_not_notice_a_restart() {
+async fn a_long_idle_connection_survives_a_restart() {
     let mut redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.find(ID, soon()).await.unwrap();
@@ -367,7 +367,7 @@ async fn who_was_idle_for_long_does_not_notice_a_restart() {
 }
 
 #[tokio::test]
-async fn calls_with_little_time_find_a_stuck_redis_out_together() {
+async fn short_calls_detect_a_stuck_redis_together() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.find(ID, soon()).await.unwrap();

@@ -238,12 +238,12 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_answer_is_the_one_that_is_due(steps in proptest::collection::vec(step(), 1..60)) {
+    fn every_answer_matches_the_model(steps in proptest::collection::vec(step(), 1..60)) {
         run(TIMES, &steps)?;
     }
 
     #[test]
-    fn every_answer_is_the_one_that_is_due_with_grace(steps in proptest::collection::vec(step(), 1..60)) {
+    fn every_answer_matches_the_model_with_a_grace_period(steps in proptest::collection::vec(step(), 1..60)) {
         run(Times { grace: Some(500), ..TIMES }, &steps)?;
     }
 

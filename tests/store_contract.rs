@@ -43,7 +43,7 @@ fn memory_keeps_the_contracts_in_parallel() {
 }
 
 #[test]
-fn memory_gives_a_place_back_that_nobody_settles() {
+fn memory_frees_a_slot_that_is_never_settled() {
     // A clock that runs 20 times as fast; the kit measures by its own.
     let start = Instant::now();
     let store = MemoryAttemptStore::new().with_clock(move || start.elapsed() * 20);
@@ -87,7 +87,7 @@ mod redis {
     }
 
     #[test]
-    fn redis_gives_a_place_back_that_nobody_settles() {
+    fn redis_frees_a_slot_that_is_never_settled() {
         let redis = Redis::start();
         threads().block_on(async { testkit::attempt_store_lease(stores(&redis).attempts()).await });
     }
@@ -102,7 +102,7 @@ mod redis {
     }
 
     #[test]
-    fn a_process_that_starts_later_knows_a_token_for_its_longest_time() {
+    fn a_process_that_starts_later_knows_a_token_for_its_whole_time() {
         let redis = Redis::start();
         threads().block_on(async {
             let early = stores(&redis).deny_list();

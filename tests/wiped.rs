@@ -262,7 +262,7 @@ async fn what_a_hash_leaves_in_memory_is_overwritten_when_the_pool_is_idle() {
 }
 
 #[tokio::test]
-async fn memory_that_is_given_back_is_overwritten_before() {
+async fn memory_is_overwritten_before_it_is_freed() {
     let _alone = ALONE.lock().await;
     let password = masked(7);
     let hash = pool(100).hash(secret(&password)).await.unwrap();

@@ -52,7 +52,7 @@ async fn stop_signal() {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
-    /// Told of each new request. Each request in progress is a receiver.
+    /// Notified of each new request. Each request in progress holds a receiver.
     requests: watch::Sender<()>,
 }
 

@@ -1,9 +1,9 @@
-//! One form for one place on the network.
+//! The form of an address that counts as one client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 addresses as they are, also where they are mapped into IPv6 or translated to it by the well-known prefix (RFC 6052,
-/// section 2.1); of IPv6 addresses the /64, since who has one has all of it.
+/// IPv4 addresses count as they are, even if they are mapped into IPv6 or translated to it by the well-known prefix (RFC
+/// 6052, section 2.1). IPv6 addresses count by their /64, as a subscriber usually has all of it.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

@@ -1,4 +1,4 @@
-//! One attempt: it reserves slots, and says how it ended.
+//! One attempt: it reserves slots and records its outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,8 @@ use crate::{
 /// An attempt that finds all slots reserved gets a 503 after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A reserved attempt at a password. Say how it ended; a dropped one counts as neither.
+/// A reserved attempt to check a password. Record its outcome with [`failed`](Self::failed) or
+/// [`succeeded`](Self::succeeded). A dropped attempt counts as neither.
 ///
 /// ```
 /// use tower_oauth2_password::{Attempt, AttemptLimits, TokenError, store::MemoryAttemptStore};

@@ -1,4 +1,4 @@
-//! What attempts are limited by.
+//! The limits on failed attempts.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -121,7 +121,7 @@ impl AttemptLimits {
         self
     }
 
-    /// Sets the secret of the HMAC that turns names into keys, so that whoever reads the store cannot try names. All
+    /// Sets the secret of the HMAC that turns names into keys, so that a reader of the store cannot guess names. All
     /// processes that share the store must share it.
     pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));

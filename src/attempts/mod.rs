@@ -1,7 +1,7 @@
 //! Limits on guessing: how many wrong passwords and client secrets an account, an address or a client may send.
 //!
 //! 1. [`AttemptLimits`] reserves a slot for each limit before the credentials are checked, in one atomic step of the store.
-//! 2. An [`Attempt`] says how the check ended: a failure keeps the slot for the window, a success clears, and a dropped
+//! 2. An [`Attempt`] records the outcome of the check: a failure keeps the slot for the window, a success clears, and a dropped
 //!    attempt gives the slot back.
 //! 3. When all slots are reserved, attempts wait in a queue, a second at most.
 //!

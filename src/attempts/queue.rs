@@ -16,7 +16,7 @@ use crate::{
     sync::{Mutex, NoResult, lock, timeout_at},
 };
 
-/// More would hardly get a slot within the second that they wait.
+/// Further attempts would hardly get a slot within the second that they wait.
 const LONGEST_QUEUE_PER_SLOT: usize = 100;
 
 /// How long the first waits before it asks again.
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_alone_waits_for_a_slot_and_no_longer_than_a_pause() {
+    async fn only_the_first_waits_for_a_slot_and_for_one_pause_at_most() {
         let queues = Queues::default();
         let end = Instant::now() + Duration::from_secs(1);
         let (first, second) = (queues.join(KEY, 1).unwrap(), queues.join(KEY, 1).unwrap());

@@ -97,7 +97,8 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// A server that asks `verifier` who logs in, and returns access tokens of `tokens`, usually a [`Jwt`](crate::Jwt).
+    /// A server that verifies logins with `verifier`, and issues and validates access tokens with `tokens`, usually a
+    /// [`Jwt`](crate::Jwt).
     pub fn new(verifier: impl Verifier, tokens: impl TokenIssuer + TokenValidator) -> Self {
         let tokens = Arc::new(tokens);
         Self::with_validator(verifier, Arc::clone(&tokens), tokens)
@@ -175,7 +176,7 @@ impl AuthorizationServer {
         self
     }
 
-    /// Takes a missing or empty `grant_type` for `password`, as FastAPI does.
+    /// Treats a missing or empty `grant_type` as `password`, as FastAPI does.
     pub fn with_optional_grant_type(mut self) -> Self {
         self.optional_grant_type = true;
         self
@@ -289,8 +290,8 @@ impl AuthorizationServer {
         EndpointLayer::over([self.token()])
     }
 
-    /// `POST /revoke` (RFC 7009). Whoever holds a token may revoke it, but a client that names itself only its own. An unknown
-    /// token gets a 200, and a valid access token a 400 `unsupported_token_type` if there is no
+    /// `POST /revoke` (RFC 7009). Any holder of a token may revoke it. A client that authenticates may revoke only its own. An
+    /// unknown token gets a 200, and a valid access token a 400 `unsupported_token_type` if there is no
     /// [deny list](Self::with_deny_list).
     pub fn revocation_endpoint(&self) -> EndpointLayer {
         EndpointLayer::over([self.revocation()])
@@ -394,7 +395,7 @@ fn checked(path: &str) -> Result<Arc<str>, InvalidConfig> {
         Ok(path.into())
     } else {
         Err(InvalidConfig::new(format!(
-            "no request has the path {path:?}: begin it with '/' and percent-encode what a URI cannot have"
+            "no request has the path {path:?}: begin it with '/' and percent-encode characters that a URI cannot contain"
         )))
     }
 }

@@ -104,7 +104,7 @@ impl Route {
     }
 }
 
-/// Keeps the answers out of the way of the requests that pass.
+/// Keeps this code away from the requests that pass.
 #[cold]
 fn answer<B, F>(route: &Route, request: Request<B>) -> ResponseFuture<F>
 where

@@ -7,7 +7,7 @@ use http::{request::Parts, uri::Scheme};
 use crate::error::TokenError;
 use crate::secret::debug_only;
 
-/// A request extension: this request came over TLS. Whoever accepts the connection inserts it.
+/// A request extension: this request came over TLS. The code that accepts connections inserts it.
 ///
 /// ```
 /// use tower_oauth2_password::OverTls;

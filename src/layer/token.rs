@@ -37,7 +37,7 @@ use crate::{
 pub type TokenEndpointLayer = EndpointLayer;
 
 impl EndpointLayer {
-    /// A token endpoint at `/token` that asks `verifier` who logs in, and returns the tokens of `issuer`. To validate these
+    /// A token endpoint at `/token` that verifies logins with `verifier` and issues tokens with `issuer`. To validate these
     /// tokens, see [`BearerLayer::new`](crate::BearerLayer::new).
     pub fn new(verifier: impl Verifier, issuer: impl TokenIssuer) -> Self {
         AuthorizationServer::with_validator(verifier, issuer, |_: &str| Err(InvalidToken::Malformed)).token_endpoint()

@@ -1,4 +1,4 @@
-//! What computes a hash: the vectorised Argon2 if the processor has vectors, or the `argon2` crate. And its memory.
+//! Computes hashes: with the vectorised Argon2 if the processor has vectors, otherwise with the `argon2` crate.
 
 use argon2::{Algorithm, Argon2, Block, Version};
 use zeroize::Zeroize;
@@ -20,7 +20,7 @@ impl Memory {
         self.is_used
     }
 
-    /// Overwrites what the last hash left: with it, trying passwords takes less time than with the hash.
+    /// Overwrites what the last hash left. With it, an attacker could test passwords faster than with the stored hash.
     pub(super) fn wipe(&mut self) {
         if std::mem::take(&mut self.is_used) {
             self.blocks.iter_mut().zeroize();

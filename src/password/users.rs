@@ -29,7 +29,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user who logs in as `identity`, once there is a password hash.
+    /// A user without a password hash. Nobody can log in until there is one.
     pub fn new(identity: Identity) -> Self {
         Self { identity, password_hash: None, disabled: false }
     }
@@ -46,7 +46,7 @@ impl User {
         self
     }
 
-    /// Who the user is, and what they may do.
+    /// The identity that a login returns.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

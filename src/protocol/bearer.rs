@@ -18,7 +18,7 @@ use crate::{
     token::{AccessToken, InvalidToken, LONGEST_TOKEN, TokenValidator},
 };
 
-/// What a bearer token is decided by.
+/// Everything that decides about a bearer token.
 #[derive(Clone)]
 pub(crate) struct Guard {
     pub(crate) validator: Arc<dyn TokenValidator>,

@@ -21,7 +21,7 @@ use crate::{
     token::{AccessToken, TokenValidator},
 };
 
-/// What an introspection request is decided by.
+/// Everything that decides an introspection request.
 #[derive(Clone)]
 pub(crate) struct Introspection {
     pub(crate) policy: ClientPolicy,

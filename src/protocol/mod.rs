@@ -15,7 +15,7 @@
 //! 10. The account has attempts left (RFC 6749, section 4.3.2).
 //! 11. **The password**, by the verifier: the one expensive step.
 //! 12. The outcome of the attempt is settled. Only then is anything created.
-//! 13. The scope is allowed for the user. Whoever does not know the password must not learn this.
+//! 13. The scope is allowed for the user. Only a correct password reveals this.
 //! 14. The access token, the refresh token, the response.
 //!
 //! A refresh has other steps from 10 on: the family exists, belongs to the client, and the token is its current one; the

@@ -33,7 +33,7 @@ pub(super) const PARAMETERS: Parameters = Parameters {
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// What a revocation request is decided by.
+/// Everything that decides a revocation request.
 #[derive(Clone)]
 pub(crate) struct Revocation {
     pub(crate) policy: ClientPolicy,
@@ -51,7 +51,7 @@ impl Endpoint for Revocation {
         Box::pin(async move {
             let client = self.policy.authenticate(request).await?;
             let token = request.required("token")?.expose();
-            // The hint is not needed to tell the two kinds apart, so a wrong one does no harm.
+            // The two kinds differ without the hint, so a wrong hint does no harm.
             if !self.revoke_refresh_token(token, client.as_ref(), request).await? {
                 self.revoke_access_token(token, client.as_ref(), request).await?;
             }
@@ -84,7 +84,7 @@ impl Revocation {
     ) -> Result<(), TokenError> {
         let Ok(token) = self.validator.validate(text) else { return Ok(()) };
         check_client(client, token.client_id())?;
-        // A 200 would promise what cannot happen (RFC 7009, section 2.2.1).
+        // A 200 would promise a revocation that cannot happen (RFC 7009, section 2.2.1).
         let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
             return Err(TokenError::unsupported_token_type());
         };

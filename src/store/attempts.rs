@@ -8,8 +8,8 @@ use std::{
 use super::StoreFuture;
 use crate::secret::debug_only;
 
-/// What attempts are counted by: an HMAC of the account, the address, or both. All keys have the same size, and whoever
-/// reads the store learns no names.
+/// The key that attempts count under: an HMAC of the account, the address, or both. All keys have the same size, and none
+/// reveals a name.
 ///
 /// ```
 /// use tower_oauth2_password::store::AttemptKey;
@@ -56,7 +56,7 @@ pub type ReservationId = u64;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// What the attempt counts by.
+    /// The key that the attempt counts under.
     pub key: AttemptKey,
     /// The reservation.
     pub id: ReservationId,

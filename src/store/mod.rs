@@ -1,7 +1,7 @@
 //! State that outlives a request: refresh token families, failed attempts, revoked access tokens.
 //!
 //! 1. Each kind of state has one trait: [`RefreshStore`], [`AttemptStore`], [`DenyList`]. Its documentation is a contract.
-//! 2. The memory stores serve one process. They are bounded, and what they hold is gone when the process ends.
+//! 2. The memory stores serve one process. They are bounded, and their contents are lost when the process ends.
 //! 3. The [Redis stores](redis) serve several processes (feature `redis`).
 //! 4. The package `tower-oauth2-password-testkit` checks the contract of your own store.
 //!

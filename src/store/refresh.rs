@@ -14,7 +14,7 @@ use crate::secret::debug_only;
 /// ```
 /// use tower_oauth2_password::store::FamilyId;
 ///
-/// assert_eq!(format!("{:?}", FamilyId([7; 16])), "FamilyId { .. }", "whoever knows an id can revoke the family");
+/// assert_eq!(format!("{:?}", FamilyId([7; 16])), "FamilyId { .. }", "an id is enough to revoke a family");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FamilyId(pub [u8; 16]);

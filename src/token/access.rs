@@ -81,7 +81,7 @@ impl AccessToken {
         self.edit(|contents| contents.issued_at = Some(seconds))
     }
 
-    /// Sets who issued the token.
+    /// Sets the issuer of the token.
     pub fn with_issuer(self, issuer: impl Into<String>) -> Self {
         self.edit(|contents| contents.issuer = Some(issuer.into()))
     }
@@ -126,7 +126,7 @@ impl AccessToken {
         time(self.0.issued_at)
     }
 
-    /// Who issued it (`iss`).
+    /// The issuer (`iss`).
     pub fn issuer(&self) -> Option<&str> {
         self.0.issuer.as_deref()
     }

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_no_token() {
+    fn bytes_that_are_not_utf8_are_not_a_token() {
         let with =
             |text: &str, member: &[u8]| [&text.as_bytes()[..text.len() - 1], b",\"x\":\"", member, b"\"}"].concat();
         assert!(jwt().validate(&signed(with(HEADER, b"y"), with(CLAIMS, b"y"))).is_ok());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_issued_is_accepted_until_it_expires() {
+    fn an_issued_token_is_accepted_until_it_expires() {
         let mut request = TokenRequest::new("alice");
         request.client_id = Some("demo-web".to_owned());
         request.scope = "a b".parse().unwrap();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_issued_that_the_guard_refuses() {
+    fn no_token_is_issued_that_the_guard_rejects() {
         let with_claim = |length: usize| {
             let mut request = TokenRequest::new("alice");
             request.claims.insert("note".to_owned(), "x".repeat(length).into());
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_token_that_is_looked_at_has_4096_bytes() {
+    fn a_token_over_4096_bytes_is_rejected_unparsed() {
         let of_length = |length: usize| {
             let padded = |(spaces, note): (usize, usize)| {
                 let claims = CLAIMS.replace("\"iat\"", &format!("\"note\":\"{}\",\"iat\"", "x".repeat(note)));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_whole_seconds_one_at_least() {
+    fn a_lifetime_is_in_whole_seconds_and_at_least_one() {
         for (ttl, expected) in [(0, 1), (999, 1), (1_000, 1), (2_900, 2)] {
             let jwt = jwt().with_ttl(Duration::from_millis(ttl));
             let issued = jwt.sign(TokenRequest::new("alice")).unwrap();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_names_the_issuer_and_no_secret() {
+    fn debug_output_names_the_issuer_and_no_secret() {
         let secret = "a secret that nobody may ever see";
         let printed = format!("{:?}", Jwt::new(Key::hs256(secret).unwrap(), "https://api.example", "api"));
         assert!(printed.contains("HS256") && printed.contains("https://api.example"), "{printed}");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_receipt() {
+    fn validation_rules() {
         let (header, claims) = (HEADER, CLAIMS);
         assert!(jwt().validate(&signed(header, claims)).is_ok());
         assert!(jwt().validate(&signed(r#"{"alg":"HS256","typ":"Application/AT+JWT"}"#, claims)).is_ok(), "R8.5");
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn public_keys_are_told_once_and_secrets_never() {
+    fn jwks_list_each_public_key_once_and_no_secret() {
         let pem = b"-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 -----END PRIVATE KEY-----

@@ -213,7 +213,7 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 
     #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]
     #[test]
-    fn a_key_goes_by_its_digest_unless_named() {
+    fn the_default_id_is_a_digest_of_the_key() {
         let key = Key::hs256([7; 32]).unwrap();
         assert_eq!((key.id().len(), key.id()), (11, Key::hs256([7; 32]).unwrap().id()));
         assert_ne!(key.id(), Key::hs256([8; 32]).unwrap().id());

@@ -1,4 +1,4 @@
-//! Access tokens: who issues them, and who accepts them.
+//! Access tokens: issuing and validating them.
 //!
 //! 1. A [`TokenIssuer`] issues the token that a login returns.
 //! 2. A [`TokenValidator`] accepts or rejects the token that a request carries. It runs on every guarded request and does

@@ -318,7 +318,7 @@ async fn users_in_postgres() {
 }
 
 #[test]
-fn a_database_that_is_away_at_the_start_is_named() {
+fn an_unreachable_database_is_named_at_start() {
     let refused = Example::start_with("sqlite", &[("DATABASE_URL", "postgres://me:topsecret@127.0.0.1:1/users")]);
     let log = refused.err().expect("it started");
     assert!(log.contains("DATABASE_URL"), "{log}");

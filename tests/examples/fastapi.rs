@@ -19,7 +19,7 @@ fn run(script: &str, arguments: impl Fn(&str) -> Vec<String>) {
 }
 
 #[test]
-fn answers_are_those_of_fastapi() {
+fn answers_equal_those_of_fastapi() {
     run("replay.py", |url| vec![url.to_owned(), SECRET_KEY.to_owned()]);
 }
 

@@ -159,7 +159,7 @@ mod in_redis {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_secret_is_logged_or_kept() {
+    async fn no_secret_is_logged_or_stored() {
         let durable = ["--appendonly", "yes", "--appendfsync", "always"];
         let mut redis = Redis::start_with(&[&durable[..], &ACCOUNTS].concat());
         let mut secrets = secrets();

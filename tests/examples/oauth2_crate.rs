@@ -14,7 +14,7 @@ use test_support::example::Example;
 type Reply = StandardTokenResponse<EmptyExtraTokenFields, BasicTokenType>;
 
 #[tokio::test]
-async fn both_ways_to_authenticate_a_client() {
+async fn both_ways_of_client_authentication_work() {
     let server = Example::start("server", &[]);
     let http = Client::builder().redirect(Policy::none()).build().unwrap();
     let (alice, password) =

@@ -113,7 +113,7 @@ async fn a_pair_is_blocked_after_ten_failures() {
 }
 
 #[tokio::test]
-async fn a_login_takes_no_second_in_the_dev_profile() {
+async fn a_login_takes_less_than_a_second_in_the_dev_profile() {
     let server = Example::start("server", &[]);
     log_in(&server).await;
     let begun = Instant::now();
@@ -129,7 +129,7 @@ fn a_redis_url_needs_the_feature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_answers_what_is_in_flight() {
+async fn sigterm_answers_requests_in_flight() {
     let mut server = Example::start("server", &[]);
     let token = log_in(&server).await.text("refresh_token");
     let logins = futures_util::future::join_all((0..8).map(|_| log_in(&server)));

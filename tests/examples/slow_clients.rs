@@ -74,7 +74,7 @@ impl SlowClient {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_head_or_body_ends_after_ten_seconds() {
+async fn a_slow_head_or_body_is_closed_after_ten_seconds() {
     let server = Example::start("server", &[]);
     let (second, five_seconds) = (Duration::from_secs(1), Duration::from_secs(5));
     let form = format!("{HEAD}content-length: 100\r\n\r\n");

@@ -12,7 +12,7 @@ fn server(redis: &Redis) -> Example {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_does_the_other_knows() {
+async fn each_process_sees_what_the_other_did() {
     let redis = Redis::start();
     let (one, other) = (server(&redis), server(&redis));
     let first = log_in(&one).await.text("refresh_token");
@@ -41,7 +41,7 @@ async fn what_one_does_the_other_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_uses_at_once_one_wins() {
+async fn one_of_fifty_concurrent_uses_wins() {
     let redis = Redis::start();
     let (one, other) = (server(&redis), server(&redis));
     for round in 0..10 {
@@ -86,7 +86,7 @@ async fn without_redis(server: &Example, access: &str, refresh_token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_stopped_killed_and_back() {
+async fn redis_may_stop_die_and_return() {
     let mut redis = Redis::start();
     let server = server(&redis);
     let login = log_in(&server).await;

@@ -14,7 +14,7 @@ fn hmac(secret: &[u8], header: &str, payload: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_public_key_is_no_hmac_secret() {
+async fn a_public_key_is_not_an_hmac_secret() {
     for (name, key) in keys() {
         let public = fixture(&format!("{name}.pub"));
         let id = key.id().to_owned();
@@ -44,7 +44,7 @@ async fn a_public_key_is_no_hmac_secret() {
 }
 
 #[tokio::test]
-async fn a_token_says_not_by_which_algorithm_it_is_checked() {
+async fn a_token_does_not_choose_its_algorithm() {
     let [(_, eddsa), (_, es256), (_, rs256)] = keys();
     let all = [eddsa, es256, rs256].map(|key| jwt(key.with_id("same")));
     for (at, signing) in all.iter().enumerate() {

@@ -51,7 +51,7 @@ async fn ask(layer: &EndpointLayer, body: String) -> (u16, HeaderMap, Value) {
 }
 
 #[tokio::test]
-async fn a_good_access_token_is_described() {
+async fn a_valid_access_token_is_described() {
     let token = issue(&signer()).await;
     let (status, headers, answer) = ask(&layer(signer()), format!("token={token}&{SERVER}")).await;
     assert_eq!((status, headers["content-type"].as_bytes()), (200, b"application/json".as_slice()));
@@ -70,7 +70,7 @@ async fn a_good_access_token_is_described() {
 }
 
 #[tokio::test]
-async fn everything_else_is_inactive_and_no_more_is_said() {
+async fn everything_else_is_inactive_without_a_reason() {
     let auth = server(signer())
         .with_deny_list(MemoryDenyList::new())
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
@@ -119,7 +119,7 @@ impl TokenValidator for Counted {
 }
 
 #[tokio::test]
-async fn strangers_are_refused_before_the_token_is_looked_at() {
+async fn unknown_clients_are_rejected_before_the_token_is_read() {
     let looked = Arc::new(AtomicUsize::new(0));
     let layer = layer(Counted(Arc::clone(&looked)));
     for caller in [
@@ -169,7 +169,7 @@ async fn malformed_requests() {
 }
 
 #[tokio::test]
-async fn secrets_cannot_be_guessed_for_long() {
+async fn guesses_at_a_client_secret_are_limited() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
     let layer = server(signer()).with_attempt_limits(limits).introspection_endpoint();
     for _ in 0..100 {

@@ -45,7 +45,7 @@ async fn get_head_and_405_over_both_protocols() {
 }
 
 #[tokio::test]
-async fn the_metadata_holds_what_rfc_8414_asks_for() {
+async fn metadata_has_the_members_that_rfc_8414_requires() {
     let issuer = "https://api.example/tenant";
     let metadata = server(issuer)
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))

@@ -37,7 +37,7 @@ async fn what_a_private_key_signs_its_public_key_verifies() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_same_kind_does_not_do() {
+async fn another_key_of_the_same_kind_does_not_verify() {
     let (key, other) = (Key::eddsa_pem(&fixture("ed25519")).unwrap(), fixture("ed25519-next"));
     let other = Key::eddsa_pem(&other).unwrap();
     assert_ne!(key.id(), other.id());
@@ -53,7 +53,7 @@ fn rsa_keys_may_be_in_pkcs1() {
 }
 
 #[test]
-fn wrong_private_keys_are_refused_for_what_they_are() {
+fn wrong_private_keys_are_rejected_with_the_reason() {
     let short = KeyError::TooShort { bytes: 128 };
     for (name, [eddsa, es256, rs256]) in [
         ("ed25519", [None, Some(KeyError::Unreadable), Some(KeyError::Unreadable)]),
@@ -80,7 +80,7 @@ fn wrong_private_keys_are_refused_for_what_they_are() {
 }
 
 #[test]
-fn wrong_public_keys_are_refused_for_what_they_are() {
+fn wrong_public_keys_are_rejected_with_the_reason() {
     let short = KeyError::TooShort { bytes: 128 };
     for (name, [eddsa, es256, rs256]) in [
         ("ed25519.pub", [None, Some(KeyError::Unreadable), Some(KeyError::Unreadable)]),
@@ -104,7 +104,7 @@ fn wrong_public_keys_are_refused_for_what_they_are() {
 }
 
 #[test]
-fn no_cut_or_broken_file_makes_a_key_or_a_panic() {
+fn a_truncated_or_broken_file_is_an_error() {
     for (name, private) in ["ed25519", "p256", "rsa2048"].into_iter().zip(PRIVATE) {
         let (pem, public_pem) = (fixture(name), fixture(&format!("{name}.pub")));
         let end = |pem: &[u8]| pem.windows(9).position(|window| window == b"-----END ").unwrap() - 1;
@@ -145,7 +145,7 @@ fn well_formed_files_with_impossible_keys_are_refused() {
 }
 
 #[test]
-fn errors_say_what_to_do() {
+fn errors_say_how_to_fix_the_key() {
     for (error, mend) in [
         (KeyError::Unreadable, "openssl pkcs8 -topk8"),
         (KeyError::Encrypted, "openssl pkey"),

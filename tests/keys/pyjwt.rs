@@ -51,7 +51,7 @@ async fn verify(published: &Jwt, tokens: Vec<String>) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pyjwt_takes_tokens_by_the_published_keys_and_no_others() {
+async fn pyjwt_accepts_tokens_of_published_keys_only() {
     let keys = keys().map(|(_, key)| key);
     let mut published = jwt(keys[0].clone());
     for key in &keys[1..] {

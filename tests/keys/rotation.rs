@@ -10,7 +10,7 @@ fn kids(jwt: &Jwt) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn old_tokens_are_good_until_their_key_is_dropped() {
+async fn old_tokens_are_valid_until_their_key_is_removed() {
     let old = Key::eddsa_pem(&fixture("ed25519")).unwrap();
     let new = Key::eddsa_pem(&fixture("ed25519-next")).unwrap();
     let elsewhere = |pem: &str| VerificationKey::eddsa_pem(&fixture(pem)).unwrap();
@@ -50,7 +50,7 @@ async fn from_one_algorithm_to_another() {
 }
 
 #[test]
-fn the_set_holds_public_members_only() {
+fn jwks_hold_public_members_only() {
     let [eddsa, es256, rs256] = keys().map(|(_, key)| key);
     let all = jwt(eddsa.clone())
         .with_verification_key(es256)

@@ -262,7 +262,7 @@ async fn with_lifetimes(lifetimes: impl Fn(RefreshTokens) -> RefreshTokens, stor
 }
 
 #[tokio::test]
-async fn a_subject_that_is_another_users_name_hands_nobody_over() {
+async fn a_subject_equal_to_another_username_grants_no_access() {
     use tower::ServiceExt;
     use tower_oauth2_password::{AuthorizationServer, BoxError, Identity, Jwt, Key, Login, Verdict, Verifier};
 

@@ -115,7 +115,7 @@ async fn a_body_cut_short_is_never_processed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_is_told_before_it_is_sent() {
+async fn a_413_comes_before_the_body_is_sent() {
     let site = stacks::start(Stack::Axum, &in_memory()).await;
     let whole = "x".repeat(16_385);
     for (what, request) in [
@@ -157,7 +157,7 @@ async fn the_absolute_form_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_to_a_stranger_is_no_connection_lost() {
+async fn a_rejected_http2_request_gets_its_response() {
     let site = stacks::start(Stack::HyperHttp2, &in_memory()).await;
     let request = Request::post("/token").body(Either::Left(Full::from("x"))).unwrap();
     let reply = tokio::time::timeout(Duration::from_secs(5), open(site.address, site.http, request)).await;

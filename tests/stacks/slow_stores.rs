@@ -97,6 +97,6 @@ async fn a_store_that_never_answers_costs_the_budget() {
 }
 
 #[tokio::test]
-async fn a_budget_without_end_is_none_of_a_panic() {
+async fn an_endless_budget_does_not_panic() {
     assert_eq!(log_in(Slow::by(Duration::ZERO), Duration::MAX).await, 200);
 }

@@ -254,7 +254,7 @@ async fn closures_and_arcs_are_verifiers_and_may_return_token_errors() {
 }
 
 #[tokio::test]
-async fn an_own_error_format_keeps_the_required_headers() {
+async fn a_custom_error_format_keeps_the_required_headers() {
     let auth = in_memory().auth.with_error_response(|error| {
         let mut response = Response::new(Bytes::from(format!("{{\"detail\":\"{}\"}}", error.code())));
         *response.status_mut() = error.status();

@@ -110,7 +110,7 @@ fn outputs_of_any_length() {
 }
 
 #[test]
-fn costs_without_a_layout_are_refused() {
+fn costs_without_a_layout_are_rejected() {
     let costs =
         |memory, lanes| Costs { algorithm: Algorithm::Argon2id, version: Version::V0x13, memory, passes: 1, lanes };
     for costs in [costs(7, 1), costs(0, 0), costs(127, 16), costs(8, 0)] {
@@ -129,7 +129,7 @@ fn these_vectors_agree_with_the_reference() {
 }
 
 #[test]
-fn another_hash_than_the_reference_s_is_noticed() {
+fn a_hash_that_differs_from_the_reference_is_noticed() {
     let costs = Costs { algorithm: Algorithm::Argon2id, version: Version::V0x13, memory: 71, passes: 2, lanes: 2 };
     let right = costs.reference().unwrap();
     let mut wrong = right;
@@ -152,7 +152,7 @@ proptest! {
     // More with PROPTEST_CASES=100000 and --release.
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
-    fn any_hash_is_the_reference_s(
+    fn any_hash_equals_the_reference(
         costs in any_costs(),
         password in prop::collection::vec(any::<u8>(), 0..300),
         salt in prop::collection::vec(any::<u8>(), 8..100),

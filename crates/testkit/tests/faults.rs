@@ -117,7 +117,7 @@ fn faults_of_attempt_stores_are_caught() {
 }
 
 #[test]
-fn a_lease_that_takes_failures_along_is_caught() {
+fn a_lease_that_also_ends_failures_is_caught() {
     let start = Instant::now();
     let store = MemoryAttemptStore::new().with_clock(move || start.elapsed() * 20);
     let fault = attempts::Fault::ForgetsFailuresWithTheLease;
@@ -173,7 +173,7 @@ fn races_between_threads_are_caught_in_parallel() {
 }
 
 #[test]
-fn stores_without_a_fault_pass_as_the_broken_ones_are_made() {
+fn stores_without_a_fault_pass() {
     let runtime = threads();
     runtime.block_on(testkit::refresh_store(refresh::broken(refresh::Fault::None)));
     runtime.block_on(testkit::attempt_store(attempts::broken(attempts::Fault::None)));

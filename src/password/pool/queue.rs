@@ -1,4 +1,4 @@
-//! The queue for the hashing threads: who may wait, and who is next.
+//! The queue of the hashing threads: it admits jobs and returns the next one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_done_in_the_order_in_which_they_came() {
+    fn jobs_are_returned_in_order_of_arrival() {
         let mut queue = queue(SECOND);
         let now = Instant::now();
         for job in 0..20 {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn small_jobs_do_not_tell_what_large_ones_take() {
+    fn timings_of_small_jobs_do_not_distort_those_of_large_ones() {
         let mut queue = queue::<u8>(SECOND);
         queue.learn(1_000_000, SECOND);
         // The overhead of a small job is ten times its work.
@@ -229,7 +229,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_admitted_is_given_out_once_and_nothing_remains(
+        fn each_admitted_job_is_returned_once_and_nothing_remains(
             steps in proptest::collection::vec((0..4_u8, 0..1_000_000_u64, 0..3_u8, 0..4_usize), 0..200)
         ) {
             let mut queue = queue(SECOND);

@@ -171,7 +171,7 @@ async fn without_a_thread_all_jobs_are_refused() {
 }
 
 #[tokio::test]
-async fn jobs_run_in_the_order_in_which_they_came() {
+async fn jobs_run_in_order_of_arrival() {
     let pool = pool();
     let busy = Busy::start(&pool).await;
     let (ran, order) = mpsc::channel();

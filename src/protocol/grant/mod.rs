@@ -25,7 +25,7 @@ use crate::{
     verifier::{DynVerifier, Identity},
 };
 
-/// What a token request is decided by.
+/// Everything that decides a token request.
 #[derive(Clone)]
 pub(crate) struct Grants {
     pub(crate) verifier: Arc<dyn DynVerifier>,

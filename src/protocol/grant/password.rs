@@ -31,7 +31,7 @@ impl Grants {
         self.begin_session(request, &identity, client.as_ref(), scope).await
     }
 
-    /// Verifies a login, and says in the audit log what became of it.
+    /// Verifies a login and records the outcome in the audit log.
     async fn verify(&self, request: &Request, login: Login) -> Result<Identity, TokenError> {
         let (username, client_id) = (login.username.clone(), login.client_id.clone());
         let audit = |event| observe::audit(event, Some(&username), client_id.as_deref());

@@ -47,7 +47,7 @@ impl Grants {
             }
             Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
         };
-        // Before the rotation, so that a failure here does not use the old token up.
+        // Before the rotation, so that a failure here leaves the old token valid.
         let issued = self.issue(&identity, client.as_ref(), &scope).await?;
         let refresh_token = match repeated {
             Some(successor) => successor,
@@ -71,7 +71,7 @@ impl Grants {
     }
 }
 
-/// A used token came back: a thief may have the family, so it ends for everyone.
+/// An old token was used again: a thief may have the family, so it ends for everyone.
 async fn reused(tokens: &RefreshTokens, token: &RefreshToken, family: &Family, request: &Request) -> TokenError {
     observe::audit("reuse", Some(&family.subject), family.client_id.as_deref());
     tokens.revoke(token, &request.budget).await.err().unwrap_or_else(invalid)

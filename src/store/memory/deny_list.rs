@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{DenyList, StoreFuture, in_time};
 
-/// Stands for a `jti`, however long that is.
+/// The digest of a `jti`. It has one size, however long the `jti` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) struct TokenDigest(pub(in crate::store) [u8; 16]);
 

@@ -99,7 +99,7 @@ impl<T> Clone for MemoryStore<T> {
 
 impl<T: Contents> fmt::Debug for MemoryStore<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Only the number: whoever knows the id of a family can revoke it, and keys of attempts could be matched to names.
+        // Only the number: the id of a family is enough to revoke it, and keys of attempts could be matched to names.
         f.debug_struct("MemoryStore")
             .field("len", &self.len())
             .field("capacity", &self.capacity)

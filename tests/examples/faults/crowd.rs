@@ -49,7 +49,7 @@ pub async fn at_once(server: &Example, count: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_logins_at_once_each_is_answered() {
+async fn each_of_many_concurrent_logins_is_answered() {
     let server = server(&[]);
     at_once(&server, scaled(2_000)).await;
     log_in(&server).await;
@@ -57,7 +57,7 @@ async fn of_many_logins_at_once_each_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_finds_room_while_the_server_is_busy() {
+async fn a_burst_is_served_while_the_server_is_busy() {
     let server = server(&[]);
     server.signal("-STOP");
     let burst = join_all((0..1_000).map(async |number| connect(server.address, neighbour(NETWORK, number)).await));

@@ -62,7 +62,7 @@ pub async fn everything(server: &Example, redis: &Redis, count: usize, start: im
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_forgets_everything() {
+async fn redis_may_forget_everything() {
     let redis = Redis::start();
     let start = || server(&[("REDIS_URL", &redis.url())]);
     let server = start();

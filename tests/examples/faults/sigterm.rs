@@ -83,7 +83,7 @@ async fn stranger(server: &Example, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_flight_at_sigterm_is_answered() {
+async fn requests_in_flight_at_sigterm_are_answered() {
     let server = server(&[]);
     log_in(&server).await;
     assert_sound(&server);

@@ -74,7 +74,7 @@ async fn connection(server: &Example, (what, first, drop): (&str, &str, &str)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stuck_connections_are_ended_and_hold_nobody_up() {
+async fn stuck_connections_end_and_delay_no_other() {
     let server = server(&[]);
     log_in(&server).await;
     connections(&server, scaled(1_000)).await;

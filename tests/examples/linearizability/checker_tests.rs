@@ -14,7 +14,7 @@ fn explained(operations: &[(u64, u64, Asked, Answer)]) -> bool {
 }
 
 #[test]
-fn what_can_happen_is_accepted() {
+fn possible_histories_are_accepted() {
     for (case, history) in [
         ("nothing", &[][..]),
         ("one after the other", &[(0, 10, Refresh(0), Done), (20, 30, Refresh(1), Done)]),
@@ -66,7 +66,7 @@ fn what_can_happen_is_accepted() {
 }
 
 #[test]
-fn what_must_not_happen_is_found() {
+fn impossible_histories_are_found() {
     for (case, history) in [
         ("two winners at once", &[(0, 10, Refresh(0), Done), (0, 10, Refresh(0), Done)][..]),
         ("two winners, one after the other", &[(0, 10, Refresh(0), Done), (20, 30, Refresh(0), Done)]),

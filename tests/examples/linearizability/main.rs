@@ -63,7 +63,7 @@ async fn a_run_with_faults_can_be_explained() {
 
 /// What a run by chance shows too seldom: a revocation that was given up reaches Redis when its time is long over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_given_up_takes_no_effect_late() {
+async fn an_abandoned_call_has_no_late_effect() {
     let world = World::start().await;
     let recorder = world.recorder();
     let ask = async |server, asked, token: &str| recorder.operate(server, asked, token, NO_ANSWER).await;

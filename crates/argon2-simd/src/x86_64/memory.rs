@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_kept_while_it_is_enough() {
+    fn memory_is_kept_while_it_suffices() {
         let mut memory = Memory::default();
         memory.blocks(64).unwrap()[63][127] = 7;
         memory.shrink(64);
