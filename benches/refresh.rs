@@ -1,6 +1,5 @@
 //! Refreshes in memory and in Redis beside bare round trips to the same Redis.
 
-#[allow(dead_code)]
 #[path = "support/mod.rs"]
 mod support;
 

@@ -12,8 +12,8 @@ use std::{
 use super::clock::Clock;
 use crate::sync::{RwLock, read, write};
 
-/// A store in the memory of this process: [`MemoryRefreshStore`], [`MemoryAttemptStore`] or [`MemoryDenyList`]. Clones share
-/// their contents.
+/// A store in the memory of this process: [`MemoryRefreshStore`](super::MemoryRefreshStore),
+/// [`MemoryAttemptStore`](super::MemoryAttemptStore) or [`MemoryDenyList`](super::MemoryDenyList). Clones share their contents.
 ///
 /// ```
 /// use tower_oauth2_password::store::MemoryRefreshStore;
