@@ -8,8 +8,8 @@ use crate::{
     error::BoxError,
     protocol::form::Form,
     store::{
-        AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryRefreshStore, Reservation, Slot,
-        StoreBudget, StoreFuture,
+        AttemptOutcome, AttemptStore, MemoryAttemptStore, MemoryRefreshStore, Reservation, Slot, StoreBudget,
+        StoreFuture,
     },
     token::{Jwt, Key},
     verifier::{Identity, Login, Verdict, Verifier},
@@ -118,7 +118,7 @@ mod audit {
 
     #[test]
     fn a_blocked_attempt_is_audited_as_blocked() {
-        let none = AttemptLimit { failures: 0, window: Duration::from_secs(60) };
+        let none = crate::store::AttemptLimit { failures: 0, window: Duration::from_secs(60) };
         let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_account_and_address_limit(none);
         let mut grants = grants();
         grants.policy.attempts = Some(limits);
