@@ -16,7 +16,7 @@ use axum::extract::ConnectInfo;
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Client, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
     StaticClients,
-    store::{self, AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
+    store::{AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -27,7 +27,7 @@ async fn main() -> Result<(), BoxError> {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let address = variable("ADDR")?.unwrap_or_else(|| "127.0.0.1:8000".to_owned());
-    let address = address.parse().map_err(|_| "ADDR is no socket address such as 127.0.0.1:8000")?;
+    let address = address.parse().map_err(|_| "ADDR is not a socket address such as 127.0.0.1:8000")?;
     connections::serve(address, api::router(&server()?)?).await?;
     std::process::exit(0) // without waiting for a name lookup of Redis that is still running
 }
@@ -43,7 +43,8 @@ fn server() -> Result<AuthorizationServer, BoxError> {
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_clients(clients);
     #[cfg(feature = "redis")]
     if let Some(url) = variable("REDIS_URL")? {
-        let redis = store::redis::RedisStores::open(&url).map_err(|error| format!("REDIS_URL: {error}"))?;
+        let redis = tower_oauth2_password::store::redis::RedisStores::open(&url);
+        let redis = redis.map_err(|error| format!("REDIS_URL: {error}"))?;
         return with_stores(auth, redis.refresh_tokens(), redis.attempts(), redis.deny_list());
     }
     #[cfg(not(feature = "redis"))]
@@ -69,13 +70,11 @@ fn with_stores(
 
 fn seconds(name: &str, default: u64) -> Result<Duration, BoxError> {
     let seconds = variable(name)?.map_or(Some(default), |text| text.parse().ok().filter(|seconds| *seconds > 0));
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("{name} is no number of seconds, 1 or more").into())
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{name} is not a number of seconds, at least 1").into())
 }
 
 /// A variable that is set and not empty.
 fn variable(name: &str) -> Result<Option<String>, BoxError> {
-    match env::var(name) {
-        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8").into()),
-        text => Ok(text.ok().filter(|text| !text.is_empty())),
-    }
+    let text = env::var_os(name).filter(|text| !text.is_empty());
+    text.map(|text| text.into_string().map_err(|_| format!("{name} is not UTF-8").into())).transpose()
 }

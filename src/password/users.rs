@@ -85,7 +85,7 @@ debug_only!(User { identity, disabled });
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let verifier = PasswordVerifier::new(Database);
 /// assert!(matches!(verifier.verify_subject("7f3a").await?, Verdict::Granted(_)));
-/// assert!(matches!(verifier.verify_subject("alice").await?, Verdict::Denied), "a username is no subject");
+/// assert!(matches!(verifier.verify_subject("alice").await?, Verdict::Denied), "a username is not a subject");
 /// # Ok::<(), BoxError>(())
 /// # })?;
 /// # Ok::<(), BoxError>(())
@@ -154,7 +154,7 @@ impl MemoryUsers {
         for (name, phc, scope) in users {
             if StoredHash::parse(phc).is_none() {
                 return Err(InvalidConfig::new(format!(
-                    "the password hash of {name:?} is no Argon2 PHC string with m up to 262144, t up to 10, p up to 16"
+                    "the password hash of {name:?} is not an Argon2 PHC string with m up to 262144, t up to 10 and p up to 16"
                 )));
             }
             let scope: Scope =

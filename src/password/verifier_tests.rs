@@ -201,7 +201,7 @@ async fn a_subject_is_granted_while_its_user_is_enabled() {
     assert_eq!(ask(alice().with_password_hash("any"), "id-of-alice").await, granted_as);
     assert_eq!(ask(alice(), "id-of-alice").await, granted_as, "who logs in elsewhere needs no password here");
     assert_eq!(ask(alice().with_disabled(true), "id-of-alice").await, None);
-    assert_eq!(ask(alice(), "alice").await, None, "a username is no subject");
+    assert_eq!(ask(alice(), "alice").await, None, "a username is not a subject");
     assert_eq!(ask(alice(), "").await, None);
 }
 

@@ -1,4 +1,4 @@
-//! Start, routes, answers, end.
+//! What the server promises about its start, routes, responses and end.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use test_support::example::{Example, server_without_redis};
 fn an_invalid_setting_is_an_error_at_start() {
     for (name, value, expected) in [
         ("JWT_SECRET", "short", "JWT_SECRET: the key has 5 bytes"),
-        ("ADDR", "localhost", "ADDR is no socket address"),
-        ("ACCESS_TOKEN_TTL", "soon", "ACCESS_TOKEN_TTL is no number of seconds"),
-        ("REFRESH_TOKEN_TTL", "0", "REFRESH_TOKEN_TTL is no number of seconds"),
+        ("ADDR", "localhost", "ADDR is not a socket address"),
+        ("ACCESS_TOKEN_TTL", "soon", "ACCESS_TOKEN_TTL is not a number of seconds"),
+        ("REFRESH_TOKEN_TTL", "0", "REFRESH_TOKEN_TTL is not a number of seconds"),
     ] {
         let log = Example::start_with("server", &[(name, value)]).err().unwrap();
         assert!(log.contains(expected), "{name}: {log}");
@@ -134,7 +134,7 @@ async fn sigterm_answers_requests_in_flight() {
     let token = log_in(&server).await.text("refresh_token");
     let logins = futures_util::future::join_all((0..8).map(|_| log_in(&server)));
     let stop = async {
-        // Once the first of them is being checked.
+        // When the first login is being checked.
         while server.log().matches("login").count() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
