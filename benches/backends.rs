@@ -1,4 +1,4 @@
-//! Signing and checking by the two JWT backends, beside each other.
+//! Compares the two JWT backends at signing and checking.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::medians;
 const ROUNDS: usize = 31;
 const MESSAGE: &[u8] = &[b'x'; 300];
 
-/// Microseconds of one call.
+/// Microseconds per call.
 fn time(calls: usize, mut call: impl FnMut()) -> f64 {
     let begun = Instant::now();
     for _ in 0..calls {
@@ -22,7 +22,7 @@ fn time(calls: usize, mut call: impl FnMut()) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / calls as f64
 }
 
-/// Of signing and of checking, with a signer and a verifier for each token, as in this crate.
+/// The times of signing and checking, with a signer and a verifier for each token, as in this crate.
 fn measure(provider: &CryptoProvider, algorithm: Algorithm, signing: &EncodingKey, checking: &DecodingKey) -> [f64; 2] {
     let sign = || (provider.signer_factory)(&algorithm, signing).unwrap().try_sign(MESSAGE).unwrap();
     let signature = sign();

@@ -1,4 +1,4 @@
-//! CPU of one password hash: the `argon2` crate beside the vectors of `argon2-simd`.
+//! CPU time of one password hash: the `argon2` crate compared with the vectors of `argon2-simd`.
 
 use std::{fs, hint::black_box, thread};
 
@@ -7,20 +7,20 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use argon2_simd::{Costs, Inputs, Memory, Vectors};
 
 const ROUNDS: usize = 15;
-/// Enough that the kernel's clock of 4 ms does not matter.
+/// Enough that the 4 ms of the kernel's clock do not matter.
 const HASHES: usize = 20;
 const PASSWORD: &[u8] = b"wonderland123";
 const SALT: &[u8] = b"sixteen bytes ..";
 
 type Hash = Box<dyn FnMut() -> [u8; 32] + Send>;
 
-/// CPU of this thread so far, in ms.
+/// CPU time of this thread so far, in ms.
 fn cpu() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
 
-/// CPU of a hash in ms, where each of some threads does it again and again.
+/// CPU time of a hash in ms, when all these threads hash again and again.
 fn measure(threads: &mut [Hash]) -> f64 {
     let hashes = (threads.len() * HASHES) as f64;
     let run = |hash: &mut Hash| {
@@ -86,7 +86,7 @@ fn table(threads: usize) {
     }
     let expected = reused()();
     for (name, threads) in &mut rows {
-        // Also the first touch of the memory.
+        // This also touches the memory for the first time.
         threads.iter_mut().for_each(|hash| assert_eq!(hash(), expected, "{name}"));
     }
     let mut figures = vec![Vec::new(); rows.len()];

@@ -1,4 +1,4 @@
-//! Logins beside bare Argon2 hashes, what attempt limits add, and the memory that many logins at once take.
+//! Logins compared with bare Argon2 hashes, the cost of attempt limits, and the memory that many logins at once take.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -53,7 +53,7 @@ async fn users(pool: &HashingPool) -> MemoryUsers {
     MemoryUsers::from_phc(rows.iter().map(|(name, phc)| (name.as_str(), phc.as_str(), "items:read"))).unwrap()
 }
 
-/// Bare hashes a second on so many threads, each with memory of its own that it keeps.
+/// Bare hashes a second on this many threads, each with its own memory that it keeps.
 fn hashes(threads: usize, length: Duration) -> f64 {
     let params = Params::new(19_456, 2, 1, None).unwrap();
     let started = Instant::now();
@@ -75,7 +75,7 @@ fn hashes(threads: usize, length: Duration) -> f64 {
     done as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Seconds of all cores that this process has used so far, in hundredths.
+/// CPU seconds that this process has used so far, in steps of 10 ms.
 fn cpu() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
@@ -83,7 +83,7 @@ fn cpu() -> f64 {
     if ticks.len() == 2 { (ticks[0] + ticks[1]) / 100.0 } else { f64::NAN }
 }
 
-/// What `run` says it did a second, and the milliseconds of CPU for each.
+/// The operations a second that `run` returns, and the CPU milliseconds for each.
 fn with_cpu(run: impl FnOnce() -> f64) -> [f64; 2] {
     let (started, before) = (Instant::now(), cpu());
     let rate = run();
@@ -115,7 +115,7 @@ fn throughput(runtime: &Runtime, endpoint: &StandaloneService, cores: usize) -> 
         for tasks in TASKS {
             let bare = || with_cpu(|| hashes(threads(tasks), ROUND));
             let with = || with_cpu(|| logins(tasks));
-            // By turns, so that what drifts favours neither.
+            // Alternates the order, so that drift favours neither.
             let ([bare, bare_cpu], [with, with_cpu]) = if number.is_multiple_of(2) {
                 let bare = bare();
                 (bare, with())
@@ -183,10 +183,10 @@ fn peak() -> f64 {
     row.and_then(|row| row.trim().strip_suffix(" kB")?.parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
 }
 
-/// First of all, since the peak never falls again.
+/// Runs first, since the peak never falls again.
 fn memory(runtime: &Runtime, cores: usize) -> MemoryUsers {
     let start = peak();
-    // All are to wait at once, none to be refused.
+    // All logins must wait at once, and none may be refused.
     let pool = HashingPool::new().with_queue_wait(Duration::from_secs(600));
     let users = runtime.block_on(users(&pool));
     let warm = peak();

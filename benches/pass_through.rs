@@ -1,4 +1,4 @@
-//! What the layers cost a request that is not theirs, and what the guard costs beside a check written by hand.
+//! What the layers cost a request that is not for them, and what the guard costs compared with a handwritten check.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -32,9 +32,9 @@ const ROUNDS: usize = 101;
 const CALLS: u32 = 10_000;
 const SECRET: [u8; 32] = [7; 32];
 const ISSUER: &str = "https://api.example";
-/// `index:calls`: this process is one that only makes calls, so that its allocations can be counted from outside.
+/// `index:calls`: this process only makes these calls, so that its allocations can be counted from outside.
 const COUNTED: &str = "PASS_THROUGH_COUNTED";
-/// Counts the calls of malloc, calloc and realloc: a counting allocator would need `unsafe`, which this crate forbids.
+/// Counts calls of malloc, calloc and realloc: a counting allocator would need `unsafe`, which this package forbids.
 const MEMUSAGE: &[&str] = &["/lib/x86_64-linux-gnu/libmemusage.so", "/lib/aarch64-linux-gnu/libmemusage.so"];
 
 type Body = Empty<Bytes>;
@@ -58,7 +58,7 @@ impl Service<Request<Body>> for Inner {
     }
 }
 
-/// The guard as people write it, with its keys made once.
+/// The guard as people write it by hand, with keys made once.
 struct Handwritten {
     inner: Inner,
     key: DecodingKey,
@@ -113,7 +113,7 @@ impl Service<Request<Body>> for Handwritten {
     }
 }
 
-/// Something to measure, and the case that is the same without it.
+/// Something to measure, and the same case without it.
 struct Case {
     name: &'static str,
     without: usize,
@@ -152,7 +152,7 @@ fn request(method: Method, uri: &'static str, bearer: Option<&str>) -> impl Fn()
     }
 }
 
-/// What a future that never waits comes to.
+/// The output of a future that never waits.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else { panic!("it waits") };
     value
@@ -172,7 +172,7 @@ fn cases() -> Vec<Case> {
     let any = BearerLayer::new(move |_: &str| Ok(known.clone()));
     let guard = BearerLayer::new(jwt);
 
-    // Any layer that may answer in the inner service's place has to wrap its responses.
+    // Any layer that may respond instead of the inner service has to wrap its responses.
     let either = MapResponseLayer::new(|response: Response<Body>| response.map(Either::<Body, Full<Bytes>>::Left));
 
     let get = || request(Method::GET, "/users/me", None);
@@ -193,7 +193,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Allocations of one call, counted in two processes of which one makes more calls than the other.
+/// Allocations per call, from the difference between two processes of which one makes more calls.
 fn allocations(index: usize) -> Option<f64> {
     let library = MEMUSAGE.iter().find(|path| Path::new(path).exists())?;
     let count = |calls: u32| {
@@ -202,7 +202,7 @@ fn allocations(index: usize) -> Option<f64> {
         let output = Command::new(program).env(COUNTED, counted).env("LD_PRELOAD", library).output().unwrap();
         assert!(output.status.success());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // "malloc|<colour>  1701  106839  0": the first number behind the bar and its colour is the number of calls.
+        // "malloc|<colour>  1701  106839  0": the first number after the bar and its colour is the number of calls.
         let calls = ["malloc|", "realloc|", "calloc|"].map(|name| {
             let row = text.lines().find_map(|line| line.split_once(name));
             let (_, row) = row.unwrap_or_else(|| panic!("libmemusage did not count {name}: {text}"));
@@ -213,7 +213,7 @@ fn allocations(index: usize) -> Option<f64> {
     Some((count(11_000) as f64 - count(1_000) as f64) / 10_000.0)
 }
 
-/// Instructions of one call as callgrind counts them, in the same way.
+/// Instructions per call as callgrind counts them, in the same way.
 fn instructions(index: usize) -> Option<f64> {
     let count = |calls: u32| {
         let program = std::env::current_exe().unwrap();
@@ -243,7 +243,7 @@ fn main() {
             nanos.push(started.elapsed().as_nanos() as f64 / f64::from(CALLS));
         }
     }
-    // Differences within a round, then their median: a slow moment hits neighbours alike.
+    // The median of the differences within each round: a slow moment hits neighbours alike.
     let over = |index: usize| {
         let pairs = nanos[index].iter().zip(&nanos[cases[index].without]);
         median(&pairs.map(|(with, without)| with - without).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! Refreshes in memory and in Redis beside bare round trips to the same Redis.
+//! Refreshes in memory and in Redis compared with bare round trips to the same Redis.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -18,10 +18,10 @@ use tower_oauth2_password::{
 const TASKS: [usize; 2] = [1, 64];
 const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_millis(500);
-/// How many requests the commands are counted over.
+/// The number of requests for which commands are counted.
 const COUNTED: usize = 200;
 
-/// Knows everyone, so that only the stores are measured.
+/// Accepts everyone, so that only the stores are measured.
 struct Everyone;
 
 impl Verifier for Everyone {
@@ -39,7 +39,7 @@ fn auth(tokens: RefreshTokens) -> AuthorizationServer {
     AuthorizationServer::new(Everyone, jwt).with_refresh_tokens(tokens)
 }
 
-/// Sends a form and takes the refresh token out of the answer.
+/// Sends a form and returns the refresh token from the response.
 async fn exchange(endpoint: &mut StandaloneService, body: String) -> String {
     let answer = json(send(endpoint, form(body)).await).await;
     answer["refresh_token"].as_str().unwrap().to_owned()
@@ -66,7 +66,7 @@ async fn refreshes(endpoint: &StandaloneService, tasks: usize) -> f64 {
     rate(tasks, ROUND, state, once).await
 }
 
-/// A `GET` and then a `SET`: a refresh, too, reads and then writes.
+/// A `GET` and then a `SET`, since a refresh also reads and then writes.
 async fn bare(connection: &MultiplexedConnection, tasks: usize) -> f64 {
     let state = |task| (connection.clone(), format!("bare:{task}"));
     let once = |(mut connection, key): (MultiplexedConnection, String)| async move {
@@ -77,7 +77,7 @@ async fn bare(connection: &MultiplexedConnection, tasks: usize) -> f64 {
     rate(tasks, ROUND, state, once).await
 }
 
-/// How many scripts Redis ran so far. What scripts call is counted by Redis, too, under the names of those commands.
+/// How many scripts Redis has run so far. Redis counts the commands in scripts separately, under their own names.
 async fn scripts(connection: &mut MultiplexedConnection) -> u64 {
     let text: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
     let calls = |name: &str| {
@@ -94,7 +94,7 @@ async fn count_commands(connection: &mut MultiplexedConnection, stores: &RedisSt
     let mut limited = auth(tokens()).with_attempt_limits(limits).token_endpoint().into_service();
     let per_request = |before: u64, after: u64| (after - before) as f64 / COUNTED as f64;
 
-    // Once before counting: the first calls of scripts load them.
+    // Runs once before counting: the first call of a script loads it.
     let mut token = login(&mut limited, 0).await;
     token = refresh(&mut limited, &token).await;
     let mut counts = vec![scripts(connection).await];

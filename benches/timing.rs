@@ -1,5 +1,6 @@
-//! Whether the time of a refused login tells who has an account: the medians of interleaved logins of each kind, beside
-//! those of a known user with the same wrong password. `cargo bench --bench timing -- ROUNDS`
+//! Whether the time of a refused login reveals who has an account: the medians of interleaved logins of each kind,
+//! compared with those of a known user with the same wrong password.
+//! `cargo bench -p benchmarks --bench timing -- ROUNDS`
 
 #[path = "support/mod.rs"]
 mod support;
@@ -15,12 +16,12 @@ use tower_oauth2_password::{
 };
 
 const ROUNDS: usize = 1_000;
-/// What one median may be off from the other.
+/// How much one median may differ from the other.
 const TOLERANCE: f64 = 0.02;
 const RESAMPLES: usize = 1_000;
 const BCRYPT: &str = "$2b$12$KIXQ4lQe0gN1bPzGkCy5o.6jFsgTgvW0cL7kJtqVqQyYt1F1l0p7e";
 
-/// The first user of each is the one that the others are set beside.
+/// Username and label. The others are compared with the first one.
 const USERS: [(&str, &str); 5] = [
     ("known", "known user"),
     ("nobody", "unknown user"),
@@ -82,7 +83,7 @@ impl World {
         assert!(matches!(self.verifier.verify(Login::new(user, text)).await, Ok(Verdict::Denied)));
     }
 
-    /// Milliseconds of CPU and of wall time that it took.
+    /// Milliseconds of CPU and of wall time that a login takes.
     fn time(&mut self, runtime: &Runtime, user: &str, password: Password) -> [f64; 2] {
         let (started, before) = (Instant::now(), cpu_ms());
         runtime.block_on(self.log_in(user, password));
@@ -90,7 +91,7 @@ impl World {
     }
 }
 
-/// Of all threads of this process; always 0 where nobody can tell.
+/// CPU time of all threads of this process; always 0 on systems other than Linux.
 #[cfg(target_os = "linux")]
 fn cpu_ms() -> f64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -102,7 +103,7 @@ fn cpu_ms() -> f64 {
     0.0
 }
 
-/// The ratio of two medians, and the interval that 95 of 100 resamples of the rounds fall into.
+/// The ratio of two medians, and the interval that holds 95% of the ratios of resampled rounds.
 fn ratio(these: &[f64], those: &[f64], dice: &mut Dice) -> (f64, f64, f64) {
     let mut resampled = Vec::new();
     for _ in 0..RESAMPLES {

@@ -1,4 +1,4 @@
-//! What strangers can make the store of failed attempts hold, and what a clock that steps back does to it.
+//! How much memory strangers can make the attempt store use, and what a clock that steps back does to it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +27,7 @@ use tower_oauth2_password::store::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const TEN: AttemptLimit = AttemptLimit { failures: 10, window: MINUTE };
-/// What the store documents for its 200,000 keys and limits of up to 16 failures.
+/// The documented bound of the store: 200,000 keys, for limits of up to 16 failures.
 const DOCUMENTED_KEYS: usize = 200_000;
 const DOCUMENTED_MIB: f64 = 100.0;
 
@@ -43,13 +43,13 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// A different key for each number, spread as an HMAC spreads names.
+/// A different key for each number, spread like HMACs of names.
 fn key(number: u64) -> AttemptKey {
     let spread = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     AttemptKey(spread.to_be_bytes())
 }
 
-/// A failed attempt, as the endpoint makes one.
+/// Records a failed attempt as the endpoint does.
 fn fail(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) {
     let answer = now(store.reserve(Slot { key: key(number), id: number, limit }, soon())).unwrap();
     assert_eq!(answer, Reservation::Reserved, "attempt {number}");
@@ -63,7 +63,7 @@ fn is_blocked(store: &MemoryAttemptStore, number: u64, limit: AttemptLimit) -> b
     )
 }
 
-/// Runs a test in a process of its own, where nothing else takes memory or leaves it behind.
+/// Runs a test in its own process, where nothing else uses memory or leaves it behind.
 fn in_own_process(test: &str, run: impl FnOnce()) {
     const CHILD: &str = "ATTEMPTS_BOUNDS_CHILD";
     if env::var_os(CHILD).is_some() {
@@ -76,14 +76,14 @@ fn in_own_process(test: &str, run: impl FnOnce()) {
     println!("{said}");
 }
 
-/// A figure of this process in MiB, by its name in `/proc/self/status`.
+/// A field of `/proc/self/status` in MiB.
 fn mebibytes(figure: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("memory is measured by /proc: run this test on Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// By how much resident memory rose at most while `run` ran.
+/// The peak rise of resident memory while `run` ran.
 fn peak_of<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let before = mebibytes("VmRSS");
     let output = run();
@@ -126,7 +126,7 @@ fn the_largest_entries_stay_within_the_bound() {
             let store =
                 MemoryAttemptStore::new().with_clock(move || Duration::from_nanos(clock.load(Ordering::Relaxed)));
             for number in 0..DOCUMENTED_KEYS as u64 {
-                // One failure and fifteen checks under way: each place of those takes more than a failure.
+                // One failure and fifteen checks under way: a slot takes more memory than a failure.
                 for id in 0..16 {
                     assert_eq!(
                         now(store.reserve(Slot { key: key(number), id, limit }, soon())).unwrap(),
@@ -144,7 +144,7 @@ fn the_largest_entries_stay_within_the_bound() {
             now(store.reserve(Slot { key: key(u64::MAX), id: 0, limit }, soon())).is_err(),
             "entries at their limit make no room"
         );
-        // All of it comes free once it counts no more, a few entries with each new key.
+        // Expired entries are freed gradually: each new key frees a few.
         time.store(u64::try_from(MINUTE.as_nanos()).unwrap(), Ordering::Relaxed);
         for number in 1_000_000..1_000_000 + DOCUMENTED_KEYS as u64 / 4 {
             fail(&store, number, limit);
@@ -175,7 +175,7 @@ fn a_clock_that_steps_back_unblocks_nobody_and_locks_nobody_out() {
             panic!()
         };
         assert_eq!(retry_after, Duration::from_secs(1_060 - back));
-        // Failures and reservations from the time after the step count on, and new ones are taken.
+        // Failures and slots from before the step still count, and new ones are accepted.
         assert_eq!(now(store.reserve(Slot { key: key(2), id: back, limit }, soon())).unwrap(), Reservation::Reserved);
         assert_eq!(now(store.reserve(Slot { key: key(2), id: back + 1, limit }, soon())).unwrap(), Reservation::Busy);
         store.abandon(Slot { key: key(2), id: back, limit });
@@ -186,11 +186,11 @@ fn a_clock_that_steps_back_unblocks_nobody_and_locks_nobody_out() {
         }
         assert!(store.len() <= 50);
         assert!(is_blocked(&store, 1, limit), "many names later, with the clock at {back}");
-        // The place of key 2 was dropped to make room, or not: what it says next is no matter of the clock.
+        // The entry of key 2 may have been dropped to make room. Either way, settling it does not depend on the clock.
         now(store.settle(Slot { key: key(2), id: 1, limit }, AttemptOutcome::Succeeded, soon())).unwrap();
         fail(&store, 2, limit);
     }
-    // A hold of the time before the steps and one of the time after end each by their own window.
+    // A block from before the steps and one from after them each end with their own window.
     at(0);
     (0..2).for_each(|_| fail(&store, 5, limit));
     at(59);
@@ -211,7 +211,7 @@ fn any_times_in_any_order_keep_the_limit_and_the_bound() {
         .with_capacity(20)
         .with_clock(move || Duration::from_millis(clock.load(Ordering::Relaxed)));
     let limit = AttemptLimit { failures: 3, window: MINUTE };
-    // A small generator of its own, so that a failure can be repeated.
+    // A small generator with a fixed seed, so that a failure can be repeated.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut draw = |below: u64| {
         state ^= state << 13;
@@ -227,7 +227,7 @@ fn any_times_in_any_order_keep_the_limit_and_the_bound() {
             1 => AttemptOutcome::Released,
             _ => AttemptOutcome::Failed,
         };
-        // Full of entries at their limit, the store may refuse; it must not panic, nor grow.
+        // A store full of entries at their limit may refuse. It must not panic or grow.
         if now(store.reserve(Slot { key, id, limit }, soon())).is_ok_and(|answer| answer == Reservation::Reserved) {
             let settled = now(store.settle(Slot { key, id, limit }, outcome, soon()));
             assert!(settled.is_ok(), "a place that was given cannot be settled");

@@ -1,5 +1,4 @@
-//! A verifier or a table of clients of the user's own that panics: the request ends and no more, and nothing that is told
-//! of it holds a secret.
+//! If a user's verifier or client table panics, only that request ends, and no log or panic message holds a secret.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,7 +36,7 @@ use tower_oauth2_password::{
 const PASSWORD: &str = "wonderland123";
 const CLIENT_SECRET: &str = "a-secret-of-a-client";
 
-/// All that was written, to the log and by panics.
+/// All output of the log and of panics.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<u8>>>);
 
@@ -84,7 +83,7 @@ fn endpoint() -> EndpointLayer {
         .token_endpoint()
 }
 
-/// A server that tells how its connections ended.
+/// A server that records how its connections ended.
 async fn serve(told: Told) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -131,7 +130,7 @@ async fn a_panic_ends_its_request_and_reveals_no_secret() {
 
     let address = serve(told.clone()).await;
     for http in [Http::One, Http::Two] {
-        // More often than failures are allowed: each gives its place back.
+        // More panics than the limit on failures allows: each one gives its slot back.
         for _ in 0..12 {
             assert!(log_in(address, http, "unlucky", "web").await.is_none(), "an answer in spite of the panic");
             assert!(log_in(address, http, "alice", "unlucky").await.is_none(), "an answer in spite of the panic");

@@ -1,4 +1,4 @@
-//! The stores in Redis, against a real redis-server.
+//! The Redis stores, tested against a real redis-server.
 #![cfg(feature = "redis")]
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ fn stores(redis: &Redis) -> RedisStores {
     RedisStores::open(&redis.url()).unwrap()
 }
 
-/// As long as a request waits for its stores.
+/// The deadline that a request sets for its stores.
 fn soon() -> Instant {
     Instant::now() + Duration::from_millis(500)
 }
@@ -38,7 +38,7 @@ fn next(byte: u8) -> Successor {
     Successor::new(hash(byte))
 }
 
-/// What Redis counts, asked over one connection.
+/// Redis's own counters, read over one connection.
 struct Stats(redis::aio::MultiplexedConnection);
 
 impl Stats {
@@ -52,7 +52,7 @@ impl Stats {
         stats.lines().find_map(|line| line.strip_prefix(start)).unwrap_or("0").to_owned()
     }
 
-    /// All connections that it was ever asked for, and how many keys it has.
+    /// How many connections Redis has ever received, and how many keys it holds.
     async fn connections_and_keys(&mut self) -> (String, u64) {
         let connections = self.line("stats", "total_connections_received:").await;
         (connections, redis::cmd("DBSIZE").query_async(&mut self.0).await.unwrap())
@@ -136,7 +136,7 @@ async fn one_of_several_concurrent_rotations_wins() {
         let calls: Vec<_> = (0..50u8)
             .map(|n| {
                 let store = both[usize::from(n % 2)].clone();
-                // The race is about who wins, not about how fast a loaded machine is.
+                // A generous deadline: the race is about who wins, not about how fast a loaded machine is.
                 let late = Instant::now() + Duration::from_secs(10);
                 tokio::spawn(async move { (n, store.rotate(id, hash(1), next(100 + n), late).await.unwrap()) })
             })
@@ -202,7 +202,7 @@ async fn a_paused_redis_costs_the_budget_and_does_nothing_late() {
     let stores = stores(&redis);
     let store = stores.refresh_tokens();
     store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
-    // Loads the script, so that the call below is one command that waits in the socket.
+    // Loads the script, so that the call below is a single command, waiting in the socket.
     assert_eq!(store.rotate(ID, hash(9), next(2), soon()).await.unwrap(), Rotation::Mismatch);
     redis.pause();
     let (begun, limit) = (Instant::now(), AttemptLimit { failures: 1, window: HOUR });
@@ -257,7 +257,7 @@ async fn a_call_asks_redis_once() {
         store.find(ID, soon()).await.unwrap();
         store.rotate(ID, hash(1), next(2), soon()).await.unwrap();
     }
-    // Each script asks for the time.
+    // Each script calls TIME.
     assert_eq!(stats.calls(["evalsha", "time"]).await, before.map(|calls| calls + 20));
 }
 
@@ -267,7 +267,7 @@ async fn a_wrong_clock_offset_costs_one_call_and_no_connection() {
     let slow = Slow::in_front_of(redis.port()).await;
     let store = RedisStores::open(&format!("redis://{}/0", slow.address)).unwrap().refresh_tokens();
     let deadline_in = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
-    // The time of Redis is 300 ms old when it comes.
+    // Redis's time is 300 ms old when it arrives.
     slow.set_round_trip(Duration::from_millis(600));
     store.find(ID, deadline_in(20_000)).await.unwrap();
     slow.set_round_trip(Duration::ZERO);
@@ -294,7 +294,7 @@ async fn a_full_redis_is_an_error_and_keeps_its_connection() {
     assert_eq!(stats.connections_and_keys().await, before);
 }
 
-/// What the page of the Redis stores says that its user must be allowed.
+/// The rights that Redis's user needs, from the page of the Redis stores.
 fn documented_rights() -> String {
     let page = include_str!("../src/store/redis/mod.rs").replace("\n//!  ", "");
     let (_, rights) = page.split_once("- ACL, for the prefix `oauth2`: `").unwrap();
@@ -359,7 +359,7 @@ async fn a_long_idle_connection_survives_a_restart() {
     let mut redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     store.find(ID, soon()).await.unwrap();
-    // After 30 seconds the connection is asked for Redis's clock anew before it is used.
+    // After 30 seconds the store asks for Redis's clock again before it uses the connection.
     tokio::time::sleep(Duration::from_secs(31)).await;
     redis.kill9();
     redis.restart();

@@ -1,4 +1,4 @@
-//! Refresh tokens through the public API, step by step against a model of what is due.
+//! Refresh tokens through the public API, compared with a model step by step.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +31,7 @@ use tower_oauth2_password::{
     Verdict, Verifier, store::MemoryRefreshStore,
 };
 
-/// What the verifier says of each user now.
+/// What the verifier currently says about a user.
 #[derive(Clone, Copy, Debug)]
 struct Account {
     welcome: bool,
@@ -64,7 +64,7 @@ impl Verifier for Accounts {
     }
 }
 
-/// The real thing, under a clock that the test moves.
+/// The real server, with a clock that the test moves.
 struct Server {
     accounts: Accounts,
     clock: Arc<AtomicU64>,
@@ -101,7 +101,7 @@ impl Server {
 }
 
 async fn post(endpoint: &StandaloneService, form: &[(&str, &str)]) -> (StatusCode, Value) {
-    // Tokens, numbers and scopes need no more of the form encoding than this.
+    // Tokens, numbers and scopes need no other form encoding.
     let body = form.iter().map(|(name, value)| format!("{name}={}", value.replace(' ', "+"))).collect::<Vec<_>>();
     let request = Request::post("/")
         .header("content-type", "application/x-www-form-urlencoded")
@@ -113,7 +113,7 @@ async fn post(endpoint: &StandaloneService, form: &[(&str, &str)]) -> (StatusCod
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-/// Compares an answer with what is due; returns the refresh token in it.
+/// Compares a reply with the expected one. Returns the refresh token in it.
 fn compare(server: &Server, answer: &(StatusCode, Value), due: &Due) -> Result<Option<String>, TestCaseError> {
     let (status, body) = answer;
     let Due::Tokens { user, scope } = due else {
@@ -130,7 +130,7 @@ fn compare(server: &Server, answer: &(StatusCode, Value), due: &Due) -> Result<O
     Ok(Some(body["refresh_token"].as_str().unwrap().to_owned()))
 }
 
-/// One step, for the server and the model alike.
+/// Takes one step in the server and in the model.
 async fn take(server: &Server, model: &mut Model, names: &mut Names, step: &Step) -> Result<(), TestCaseError> {
     match *step {
         Step::LogIn { user, asked } => {
@@ -219,7 +219,7 @@ fn step() -> impl Strategy<Value = Step> {
         16 => (which(), asked).prop_map(|(token, asked)| Step::Refresh { token, asked }),
         1 => which().prop_map(|token| Step::Revoke { token }),
         1 => user.clone().prop_map(|user| Step::RevokeSubject { user }),
-        // Lands on the ends of lifetimes and of the grace period themselves, a moment before, and past them.
+        // Lands exactly on the ends of lifetimes and of the grace period, just before them, and after them.
         6 => prop_oneof![Just(1), Just(499), Just(500), Just(2_999), Just(3_000), 1..4_000_u64, Just(10_000)]
             .prop_map(|millis| Step::Advance { millis }),
         1 => (user.clone(), any::<bool>()).prop_map(|(user, welcome)| Step::Welcome { user, welcome }),

@@ -1,4 +1,4 @@
-//! The stores of this crate keep the contract of their traits.
+//! This crate's stores keep the contracts of their traits.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,7 +44,7 @@ fn memory_keeps_the_contracts_in_parallel() {
 
 #[test]
 fn memory_frees_a_slot_that_is_never_settled() {
-    // A clock that runs 20 times as fast; the kit measures by its own.
+    // The store's clock runs 20 times as fast; the kit measures with its own clock.
     let start = Instant::now();
     let store = MemoryAttemptStore::new().with_clock(move || start.elapsed() * 20);
     threads().block_on(testkit::attempt_store_lease(store));

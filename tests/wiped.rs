@@ -1,5 +1,5 @@
-//! After its use, a password, a client secret or a token is nowhere in this process's memory, nor is what hashing left, as far
-//! as this crate had it.
+//! After use, this process's memory holds no password, client secret or token, and no remains of a hash, as far as this
+//! crate owned the copies.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -34,13 +34,13 @@ use zeroize::{Zeroize, Zeroizing};
 const LENGTH: usize = 40;
 const MASK: u8 = 0x5A;
 
-/// A password that a form need not encode. It is masked, so that the search does not put it where it searches.
+/// A password that needs no form encoding. It is masked, so that the search does not find its own pattern.
 fn masked(number: u8) -> [u8; LENGTH] {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     std::array::from_fn(|at| LETTERS[(at * 37 + usize::from(number) * 11) % LETTERS.len()] ^ MASK)
 }
 
-/// The same with the byte in its middle percent-encoded.
+/// The same, with its middle byte percent-encoded.
 fn encoded_in_the_middle(masked: &[u8; LENGTH]) -> Vec<u8> {
     let digit = |nibble: u8| b"0123456789ABCDEF"[usize::from(nibble)] ^ MASK;
     let (start, rest) = masked.split_at(LENGTH / 2);
@@ -53,7 +53,7 @@ fn middle(masked: &[u8; LENGTH]) -> Vec<u8> {
     masked[12..28].to_vec()
 }
 
-/// How often one of these masked texts is in memory that can be written.
+/// How many times writable memory contains one of these masked texts.
 fn copies(wanted: &[Vec<u8>]) -> usize {
     let overlap = wanted.iter().map(Vec::len).max().unwrap() - 1;
     let memory = File::open("/proc/self/mem").unwrap();
@@ -73,7 +73,7 @@ fn copies(wanted: &[Vec<u8>]) -> usize {
             if memory.read_exact_at(&mut piece[..size], at).is_err() {
                 break;
             }
-            // Masked and without what this buffer held before, so that it does not count itself.
+            // Masks the piece and zeroes this buffer's own bytes, so that the search does not count itself.
             let own = piece.as_ptr() as u64..piece.as_ptr() as u64 + piece.len() as u64;
             for (byte, at) in piece[..size].iter_mut().zip(at..) {
                 *byte = if own.contains(&at) { 0 } else { *byte ^ MASK };
@@ -81,14 +81,14 @@ fn copies(wanted: &[Vec<u8>]) -> usize {
             let count =
                 |wanted: &Vec<u8>| piece[..size].windows(wanted.len()).filter(|window| window == wanted).count();
             found += wanted.iter().map(count).sum::<usize>();
-            // What lies across two pieces is seen in the second.
+            // A match across two pieces is found in the second.
             at += if at + (size as u64) < end { size - overlap } else { size } as u64;
         }
     }
     found
 }
 
-/// A buffer of which nothing is left, and no copy was left while it grew.
+/// A buffer that is wiped on drop and never grows, so it leaves no copy.
 fn unmasked(masked: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(Vec::with_capacity(masked.len()));
     text.extend(masked.iter().map(|byte| byte ^ MASK));
@@ -124,7 +124,7 @@ fn secret(masked: &[u8]) -> Secret {
     Secret::from(std::str::from_utf8(&unmasked(masked)).unwrap())
 }
 
-/// Each test looks at the memory of all, and holds for a moment what the others must not have.
+/// Each test searches the memory of all, and holds secrets for a moment that the others must not find.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_password_is_nowhere_after_its_login() {
     assert_eq!(left, [0, 0], "copies are left of the right and of the wrong password");
 }
 
-/// `form_urlencoded` decodes into a buffer of its own, which grows: it leaves the start of an encoded value.
+/// `form_urlencoded` decodes into its own growing buffer, which leaves the start of an encoded value behind.
 #[tokio::test]
 async fn an_encoded_password_is_nowhere_as_a_whole_after_its_login() {
     let _alone = ALONE.lock().await;
@@ -211,12 +211,12 @@ async fn a_long_body_leaves_no_copy_while_it_is_read() {
     let hash = pool.hash(secret(&password)).await.unwrap();
     let endpoint = endpoint(pool, &hash).with_body_limit(150_000).token_endpoint().into_service();
     let mut first = Zeroizing::new(Vec::with_capacity(51_000));
-    // Far behind the start, where small things are kept later on.
+    // Far from the start of the buffer, which later small allocations would overwrite.
     first.extend(format!("grant_type=password&username=alice&first={}&password=", "x".repeat(50_000)).as_bytes());
     first.extend(password.iter().map(|byte| byte ^ MASK));
     let [second, third] = [70_000, 200_000].map(|length| Bytes::from(vec![b'x'; length]));
     let pieces = [Bytes::from_owner(first), second, third];
-    // What lies behind the buffer, and stays, keeps it from growing in its place and malloc from giving it back.
+    // A leaked allocation behind the buffer keeps it from growing in place, and malloc from returning it to the system.
     let pieces = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))).into_iter();
     let pieces = pieces.inspect(|_| _ = vec![0_u8; 100_000].leak());
     let request = Request::post("/token")
@@ -227,7 +227,7 @@ async fn a_long_body_leaves_no_copy_while_it_is_read() {
     assert_eq!(copies(&[middle(&password)]), 0);
 }
 
-/// Some words that a hash of the password leaves in its memory, masked. Of 100 KiB, which malloc keeps when it is freed.
+/// Some words that a hash of the password leaves in memory, masked. It uses 100 KiB, which malloc keeps when freed.
 fn leavings(hash: &str, password: &[u8]) -> Vec<u8> {
     let stored = PasswordHash::new(hash).unwrap();
     let params = Params::try_from(&stored).unwrap();
@@ -267,7 +267,7 @@ async fn memory_is_overwritten_before_it_is_freed() {
     let password = masked(7);
     let hash = pool(100).hash(secret(&password)).await.unwrap();
     let wanted = leavings(&hash, &password);
-    // More than usual, which is given back at once; and what is usual, whose pool ends with its last endpoint.
+    // More memory than usual is returned at once. The usual memory is freed when the pool ends with its last endpoint.
     for usual in [64, 100] {
         let endpoint = endpoint(pool(usual), &hash).token_endpoint().into_service();
         assert_eq!(log_in(&endpoint, &password).await, 200);

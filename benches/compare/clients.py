@@ -1,10 +1,10 @@
-"""Two clients that no load tool offers: a paced probe, and clients that come back at once when refused.
+"""Two clients that no load tool offers: a paced probe, and clients that retry at once when refused.
 
-    python3 clients.py probe PORT SECONDS RATE        GET / at RATE a second, whatever the answers take
+    python3 clients.py probe PORT SECONDS RATE        GET / at RATE a second, however long the responses take
     python3 clients.py storm PORT SECONDS N ADDRESSES N clients that log in again and again
 
-Each prints one line of JSON. The probe opens its connections, says `ready` and begins at a line on its standard input,
-so that a load can be put between. They speak only to 127.0.0.1 and stop by themselves.
+Each prints one line of JSON. The probe opens its connections, prints `ready`, and starts when it reads a line from
+standard input, so that a load can start in between. They connect only to 127.0.0.1 and stop by themselves.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import time
 
 from servers import FORM
 
-IN_TIME = 2.0  # seconds: a login later than this is no good one
-GIVE_UP = 5.0  # seconds: then a client of the storm hangs up and counts a time-out
+IN_TIME = 2.0  # seconds: a slower login counts as late
+GIVE_UP = 5.0  # seconds: after this a client of the storm hangs up and counts a time-out
 GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 POST = (
     "POST /token HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-www-form-urlencoded\r\n"
@@ -30,7 +30,7 @@ class Connection:
         self.port, self.source, self.streams = port, source, None
 
     async def ask(self, request):
-        """The status of the answer, once the whole of it is in."""
+        """The status of the response, after all of it has arrived."""
         if self.streams is None:
             local = (self.source, 0) if self.source else None
             self.streams = await asyncio.open_connection("127.0.0.1", self.port, local_addr=local)
@@ -58,7 +58,7 @@ async def probe(port, seconds, rate):
 
     async def one():
         nonlocal errors
-        # The one that rested longest: so every process behind the port is asked, and none is closed for its idleness.
+        # Uses the connection that was idle longest, so that every process gets requests and closes none for being idle.
         connection = idle.popleft() if idle else Connection(port)
         begun = time.perf_counter()
         try:
@@ -66,7 +66,7 @@ async def probe(port, seconds, rate):
                 try:
                     status = await connection.ask(GET)
                 except (OSError, EOFError):
-                    # Closed while it rested: like a browser, once more on a new one, and the clock runs on.
+                    # Closed while idle: tries once more on a new one, like a browser. The clock keeps running.
                     connection.close()
                     status = await connection.ask(GET)
         except (OSError, EOFError, TimeoutError):
@@ -78,8 +78,8 @@ async def probe(port, seconds, rate):
             errors += 1
             connection.close()
 
-    # Connections that are open before the clock runs, so that what is measured is GET / alone.
-    # As many as a server needs that stalls for a second; one that stalls longer must accept more.
+    # Opens connections before the clock starts, so that only GET / is measured. They are enough for a server that
+    # stalls for a second; one that stalls longer must accept more.
     connections = [Connection(port) for _ in range(256)]
     await asyncio.gather(*(connection.ask(GET) for connection in connections))
     idle.extend(connections)
@@ -113,7 +113,7 @@ async def storm(port, seconds, clients, addresses):
             except (OSError, EOFError):
                 counts["errors"] += 1
                 connection.close()
-                # A server that hangs up is asked again soon, but not in a spin that would be the client's own load.
+                # Asks again soon after the server hangs up, but not in a busy loop, which would load the client.
                 await asyncio.sleep(0.05)
                 continue
             if status == 200:
@@ -133,7 +133,7 @@ async def storm(port, seconds, clients, addresses):
 def main():
     what, port, seconds, *rest = sys.argv[1:]
     if what == "probe":
-        # Below the servers' threads in the queue for a core, it would measure its own wait.
+        # With a lower priority than the servers' threads, the probe would measure its own wait for a core.
         try:
             os.nice(-10)
         except PermissionError:

@@ -1,4 +1,4 @@
-"""The driver: rounds of phases of contenders, in turns, and one table at the end. Started by `run`."""
+"""The driver: runs rounds of phases, with all contenders in turn, and prints one table. Started by `run`."""
 
 import argparse
 import collections
@@ -13,7 +13,7 @@ import load
 import report
 import servers
 
-# Seconds of load for each measure.
+# Seconds of load for each measurement.
 QUICK = {"login1": 3, "login16": 3, "login64": 4, "login512": 4, "requests": 2, "probe": 4, "storm": 8}
 FULL = {"login1": 10, "login16": 10, "login64": 10, "login512": 20, "requests": 5, "probe": 15, "storm": 20}
 
@@ -24,8 +24,8 @@ def options():
     ask.add_argument("--rounds", type=int, help="default: 1 with --quick, else 3")
     ask.add_argument("--record", action="store_true", help="write RESULTS.md")
     ask.add_argument("--crate", action="append", metavar="NAME[=CARGO FLAGS]",
-                     help="a build of the example server, such as 'simd=--features simd'; may be repeated. "
-                          "Default: the default features and, where there is a feature `simd`, that too")
+                     help="a build of the example server, such as 'redis=--features redis'; may be repeated. "
+                          "Default: the default features, and those without `simd`")
     ask.add_argument("--extra", action="append", default=[], metavar="NAME=COMMAND",
                      help="one more server; ADDR and JWT_SECRET are set, {host} and {port} filled in")
     ask.add_argument("--no-fastapi", action="store_true")
@@ -43,7 +43,7 @@ def contenders(asked):
         found.append(servers.fastapi("FastAPI, def", "def"))
     builds = asked.crate
     if builds is None:
-        builds = ["crate"] + ["crate+simd=--features simd"] * servers.has_feature("simd")
+        builds = ["crate", "crate-simd=--no-default-features --features aws_lc_rs,tracing"]
         if not servers.example_exists():
             print("compare: examples/server is not there: this crate is left out", file=sys.stderr)
             builds = []
@@ -86,8 +86,8 @@ PHASES = {"login": login_phase, "login512": login512_phase, "requests": requests
 
 
 def measure(field, asked, seconds, count):
-    """Each phase meets each contender with a fresh server, so that no one's memory or backlog reaches the next; the
-    contenders take turns within a phase, and another begins each round, so that a slow minute hits all of them."""
+    """Each phase starts a fresh server for each contender, so that no memory or backlog reaches the next one. The
+    contenders take turns within a phase, and the first one changes each round, so a slow minute hits all of them."""
     rounds = collections.defaultdict(list)
     chosen = asked.only.split(",") if asked.only else list(PHASES)
     for turn in range(count):
@@ -109,13 +109,13 @@ def main():
     asked = options()
     seconds = QUICK if asked.quick else FULL
     count = asked.rounds or (1 if asked.quick else 3)
-    # A signal ends the run as an exception does: every server's `with` closes.
+    # A signal ends the run like an exception, so that every `with` block ends its server.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     field = contenders(asked)
     names = [contender.name for contender in field]
     assert len(set(names)) == len(names), f"two contenders of one name: {names}"
-    # What hangs in spite of every limit ends here.
+    # Ends a run that hangs in spite of every limit.
     signal.alarm(int(60 + count * len(field) * (240 if asked.quick else 480)))
     busy = os.getloadavg()[0]
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is measured: each function loads one server and returns a dictionary of figures."""
+"""The measurements: each function puts load on one server and returns a dictionary of figures."""
 
 import contextlib
 import csv
@@ -12,8 +12,8 @@ import time
 
 from servers import FORM, HERE
 
-RATE = 200  # GET / a second, for the probe
-BUSY = 64  # clients at /token while the probe looks
+RATE = 200  # requests a second for GET /, in the probe
+BUSY = 64  # clients at /token while the probe runs
 STORM = 1000
 
 
@@ -27,21 +27,21 @@ def per(cost, count):
 
 
 def run(argv, seconds):
-    # The slowest answers come long after the load ends: 512 hashes on two cores take half a minute when memory is short.
+    # The slowest responses come long after the load: 512 hashes on two cores take half a minute if memory is short.
     done = subprocess.run(list(map(str, argv)), check=True, capture_output=True, text=True, timeout=seconds + 150)
     sys.stderr.write(done.stderr)
     return done.stdout
 
 
 def hey(server, clients, *until):
-    # -t 0: a late login is still one whose latency counts. hey waits for what is under way when the time is over.
+    # -t 0: the latency of a late login counts, too. hey waits for requests under way when the time is over.
     return ["hey", *until, "-c", clients, "-t", "0", "-o", "csv", "-m", "POST",
             "-T", "application/x-www-form-urlencoded", "-d", FORM, f"{server.base}/token"]
 
 
 @contextlib.contextmanager
 def metered(server, figures):
-    """Adds the wall time, the server's CPU and the load tool's own."""
+    """Adds the wall time, and the CPU time of the server and of the load tool."""
     def tool():
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return children.ru_utime + children.ru_stime
@@ -83,7 +83,7 @@ def requests(server, path, seconds):
 
 @contextlib.contextmanager
 def process(argv, **pipes):
-    """A client that runs beside the driver, and never longer."""
+    """A client that runs next to the driver, and never longer than it."""
     child = subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True, **pipes)
     try:
         yield child
@@ -99,16 +99,16 @@ def probe(server, seconds, busy=False):
         prober = stack.enter_context(process(argv, stdin=subprocess.PIPE))
         assert prober.stdout.readline() == "ready\n", "the probe did not begin"
         if busy:
-            # Longer than the probe can take; at SIGINT hey waits for what is under way and reports.
+            # Longer than the probe can take; at SIGINT hey waits for requests under way and reports.
             loader = stack.enter_context(process(hey(server, BUSY, "-z", f"{seconds + 30}s")))
-            time.sleep(1)  # to fill the queues first
+            time.sleep(1)  # fills the queues first
         begun = time.monotonic()
         out, _ = prober.communicate("\n", timeout=seconds + 60)
         took = time.monotonic() - begun
         if busy:
             loader.send_signal(signal.SIGINT)
             rows = list(csv.DictReader(loader.communicate(timeout=150)[0].splitlines()))
-            # The end of the last login to begin: a load that was over sooner left the probe alone.
+            # When the last login ended: if that was before the probe ended, the probe ran partly without load.
             last = max((float(row["offset"]) + float(row["response-time"]) for row in rows), default=0)
             figures["busy_all_along"] = last >= took
             figures["busy_logins"] = sum(row["status-code"] == "200" for row in rows)
@@ -129,5 +129,5 @@ def storm(server, seconds, addresses):
 
 
 def warm(server):
-    """Pools, pages and code paths that a first request pays for; on both of uvicorn's workers."""
+    """Warms pools, pages and code paths, for which a first request pays, in both of uvicorn's workers."""
     run(hey(server, 4, "-n", 16), 20)

@@ -1,4 +1,4 @@
-"""The table: medians of the rounds, each beside its ratio to the first column."""
+"""The table: medians of the rounds, each with its ratio to the first column."""
 
 import datetime
 import pathlib
@@ -7,7 +7,7 @@ import re
 import statistics
 import subprocess
 
-# Phase, figure, what the row is called, whether a ratio to the hand-written handler says something.
+# Phase, figure, title of the row, and whether a ratio to the hand-written handler is meaningful.
 ROWS = [
     *((f"login{n}", *row) for n in (1, 16, 64, 512) for row in (
         ("per_second", f"logins/s, {n} client{'s' * (n > 1)}", True),
@@ -42,7 +42,7 @@ def number(value):
 
 
 def medians(rounds):
-    """`rounds` maps (contender, phase) to one dictionary of figures a round."""
+    """`rounds` maps (contender, phase) to one dictionary of figures per round."""
     middle = {}
     for (name, phase), all_figures in rounds.items():
         for figure in all_figures[0]:
@@ -63,7 +63,7 @@ def table(names, middle):
     lines = ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for phase, figure, title, ratio in ROWS:
         values = [middle.get((name, phase, figure)) for name in names]
-        # A row of nothing but 0 refusals, or of a phase left out, tells nobody anything.
+        # Skips rows with only 0 refusals, and rows of phases that were left out.
         if not any(values):
             continue
         cells = []

@@ -1,4 +1,4 @@
-"""The programs compared: how each is built, started, watched through /proc and ended."""
+"""The compared programs: how each is built, started, watched through /proc and stopped."""
 
 import base64
 import ctypes
@@ -24,13 +24,13 @@ OUT = ROOT / "target" / "compare"
 VENV = OUT / "fastapi-venv"
 TICK = os.sysconf("SC_CLK_TCK")
 FORM = urllib.parse.urlencode({"grant_type": "password", "username": "alice", "password": "wonderland123"})
-# HS256 wants 32 bytes; it guards nothing but loopback for minutes.
+# HS256 needs 32 bytes. It protects only loopback, for minutes.
 SECRET = "a secret for benches/compare only"
 
 
 @dataclasses.dataclass
 class Contender:
-    """A program that serves GET /, POST /token and GET /users/me at the address it is told."""
+    """A program that serves GET /, POST /token and GET /users/me at a given address."""
 
     name: str
     about: str
@@ -70,12 +70,8 @@ def example_exists():
     return any((ROOT / "examples" / file).exists() for file in ("server.rs", "server/main.rs"))
 
 
-def has_feature(name):
-    return re.search(rf"^{re.escape(name)}\s*=\s*\[", (ROOT / "Cargo.toml").read_text(), re.M) is not None
-
-
 def crate(name, flags):
-    """This crate's example server, built with `flags`; each build is copied, since the next one replaces it."""
+    """This crate's example server, built with `flags`. Each build is copied, since the next one replaces it."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
     sh("cargo", "build", "--release", "--example", "server", *flags, cwd=ROOT)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -92,7 +88,7 @@ def free_port():
 
 
 def die_with_parent():
-    # PR_SET_PDEATHSIG: also a driver that was killed outright leaves no server behind.
+    # PR_SET_PDEATHSIG: even a driver that is killed outright leaves no server behind.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
@@ -101,7 +97,7 @@ class Taken(Exception):
 
 
 class Server:
-    """A contender that runs, in a process group of its own; `with` ends the group whatever happens."""
+    """A running contender in its own process group. `with` always ends the group."""
 
     def __init__(self, contender):
         self.contender = contender
@@ -161,7 +157,7 @@ class Server:
             return answer.code, answer.read()
 
     def check(self):
-        """A program that does another job would be compared for nothing."""
+        """Comparing a program that does a different job would be useless."""
         status, body = self.ask("/token", FORM)
         assert status == 200, f"{self.contender.name}: POST /token answers {status} {body!r}"
         self.token = json.loads(body)["access_token"]
@@ -176,7 +172,7 @@ class Server:
         assert status == 400, f"{self.contender.name}: a wrong password is answered {status} {body!r}"
 
     def tree(self):
-        """The ids of the server's processes, with the CPU seconds each has used, ended children included."""
+        """The ids of the server's processes, with the CPU seconds that each has used, including ended children."""
         parents, used = {}, {}
         for entry in os.listdir("/proc"):
             if entry.isdigit():
@@ -196,7 +192,7 @@ class Server:
         return sum(self.tree().values())
 
     def peak_mib(self):
-        """VmHWM summed over the tree: pages that its processes share count in each."""
+        """The sum of VmHWM over the tree: pages that processes share count in each of them."""
         total = 0
         for pid in self.tree():
             status = pathlib.Path(f"/proc/{pid}/status").read_text()

@@ -20,7 +20,7 @@ pub fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// Medians of what rounds brought forth, one value for each column and round.
+/// The median of each column over all rounds.
 pub fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
     (0..rounds[0].len()).map(|column| median(&rounds.iter().map(|round| round[column]).collect::<Vec<_>>())).collect()
 }
@@ -43,8 +43,8 @@ pub async fn json(response: Response<ResponseBody<String>>) -> serde_json::Value
     serde_json::from_slice(&body).unwrap()
 }
 
-/// How many times a second `tasks` tasks, each in a loop, get an operation done within `length`. An operation that
-/// returns false is not counted.
+/// How many operations a second `tasks` tasks complete during `length`, each in a loop. An operation that returns false
+/// is not counted.
 pub async fn rate<S, F, Fut>(tasks: usize, length: Duration, state: impl Fn(usize) -> S, operation: F) -> f64
 where
     S: Send + 'static,
@@ -67,6 +67,6 @@ where
         });
     }
     let done: u64 = running.join_all().await.iter().sum();
-    // Until the last was done: what was under way when the time was over has been counted, too.
+    // Until the last one was done: operations still under way at the end of `length` were counted, too.
     done as f64 / started.elapsed().as_secs_f64()
 }

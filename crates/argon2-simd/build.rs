@@ -1,5 +1,5 @@
-//! Vectors that are not optimised take many times as long as the `argon2` crate, which a profile can optimise on its own:
-//! in such a build there are none.
+//! Without optimisation, vectors are many times slower than the `argon2` crate, which a profile can optimise
+//! separately. So such a build has no vectors.
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(optimised)");

@@ -1,4 +1,4 @@
-//! An Authorization header to the token endpoint: as it is, and as the id and secret in a Basic header.
+//! An Authorization header for the token endpoint: the input as it is, and as id and secret in a Basic header.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Authorization headers to the guard, one a line; `@0` is a good access token, `@1` one of too little scope.
+//! Authorization headers for the guard, one per line. `@0` is a valid access token, `@1` one with too little scope.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The whole server, bytes in, reply out: requests as text, separated by a line of `====`.
+//! The whole server, bytes in, replies out: requests as text, separated by a line of `====`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A form body to the token endpoint.
+//! A form body for the token endpoint.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The hash on vectors, on every kind of them that this processor has: the argon2 crate's bytes, whatever it is asked.
+//! Every kind of vectors that this processor has must compute what the argon2 crate computes, for any input.
 #![no_main]
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
@@ -22,7 +22,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Small ones more often, within the caps of stored hashes, and too little memory for many lanes now and then.
+/// Mostly small costs, within the limits for stored hashes, and sometimes too little memory for many lanes.
 fn costs(input: &mut Input<'_>) -> Costs {
     let kind = input.byte();
     let lanes = input.byte();
@@ -67,7 +67,7 @@ fn check(input: &[u8]) {
     assert_eq!(known, costs.memory >= 8 * costs.lanes, "{costs:?}");
     let vectors: Vec<_> = Vectors::detected().collect();
     assert!(!vectors.is_empty(), "this processor has not even AVX2: leave this target out");
-    // Twice, so that all of them find the memory as another left it.
+    // Twice, so that each kind gets the memory as another one left it.
     let mut memory = Memory::default();
     for vectors in vectors.repeat(2) {
         let mut computed = vec![0; expected.len()];

@@ -1,4 +1,4 @@
-//! Introspection: lines, each a form; `@0` is the access token of the first login.
+//! Introspection. Each line is a form; `@0` is the access token of the first login.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

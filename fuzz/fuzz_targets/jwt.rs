@@ -1,4 +1,4 @@
-//! A token to the validator as it is, and signed: the first line is the header's JSON, the rest the claims'.
+//! The input as a token, and as a token to sign: the first line is the JSON of the header, the rest that of the claims.
 #![no_main]
 
 use std::{str, sync::LazyLock};
@@ -30,7 +30,7 @@ static KEY_ID: LazyLock<Option<String>> = LazyLock::new(|| {
     serde_json::from_slice::<Value>(&header).expect("JSON")["kid"].as_str().map(str::to_owned)
 });
 
-/// What stands in a DER file after the algorithm: the public key itself.
+/// The public key itself, which follows the algorithm in a DER file.
 static PUBLIC_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let text = PUBLIC.lines().nth(1).expect("one line of base64");
     base64::standard(text).expect("base64")[12..].to_vec()

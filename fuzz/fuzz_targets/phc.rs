@@ -13,7 +13,7 @@ use tower_oauth2_password::{
 static POOL: LazyLock<HashingPool> =
     LazyLock::new(|| HashingPool::new().with_params(Argon2Params::new(64, 1, 1).expect("small")));
 
-/// A parameter of a PHC string. Of one that is there twice, the argon2 crate takes the last.
+/// A parameter of a PHC string. If it appears twice, the argon2 crate uses the last one.
 fn parameter<'a>(phc: &'a str, name: &str) -> Option<&'a str> {
     phc.split(['$', ',']).filter_map(|part| part.strip_prefix(name)?.strip_prefix('=')).next_back()
 }
@@ -22,7 +22,7 @@ fn cost(phc: &str, name: &str) -> Option<u32> {
     parameter(phc, name)?.parse().ok()
 }
 
-/// What is no hash of Argon2, costs too much, or was made with what is not in it.
+/// True if it is not an Argon2 hash, costs too much, or depends on a key or data that it does not contain.
 fn is_refused(phc: &str) -> bool {
     let Ok(hash) = PasswordHash::new(phc) else { return true };
     let is_argon2 = ["argon2i", "argon2d", "argon2id"].contains(&hash.algorithm.as_str());
@@ -42,7 +42,7 @@ fuzz_target!(|phc: &str| {
     let users = match MemoryUsers::from_phc([("alice", phc, "")]) {
         Ok(users) => users,
         Err(error) => {
-            // Nothing of the hash may be told: whatever it is, the message is the same.
+            // The error must not reveal the hash: the message is the same for every hash.
             let other = MemoryUsers::from_phc([("alice", "", "")]).expect_err("no hash at all");
             assert_eq!(error.to_string(), other.to_string());
             assert!(is_refused(phc), "{phc}");
@@ -50,7 +50,7 @@ fuzz_target!(|phc: &str| {
         }
     };
     let mut reference = PasswordHash::new(phc).expect("what is read here is a PHC string for others, too");
-    // Without a version it is of the first one, as the reference implementation writes it; the crate takes the newest.
+    // Without a version it has version 1.0, as the reference implementation writes it; the crate assumes the newest.
     reference.version = reference.version.or(Some(16));
     assert!(!is_refused(phc), "{phc}");
     if cost(phc, "m").is_none_or(|m| m > 64) || cost(phc, "t").is_none_or(|t| t > 1) {
@@ -67,7 +67,7 @@ fuzz_target!(|phc: &str| {
     let kept = block_on(users.find("alice")).expect("a table").expect("alice");
     let kept = kept.password_hash().expect("a hash");
     if right {
-        // Kept, or made anew with today's parameters.
+        // Kept, or replaced with today's parameters.
         assert!(kept == phc || kept.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{kept}");
         assert!(log_in("wonderland123") && !log_in("wonderland124"), "{kept}");
     } else {

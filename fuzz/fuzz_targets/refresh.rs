@@ -1,4 +1,4 @@
-//! Refresh tokens in use: lines, each a form; `$0` is the refresh token of the first login.
+//! Refresh tokens in use. Each line is a form; `$0` is the refresh token of the first login.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

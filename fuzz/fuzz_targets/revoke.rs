@@ -1,4 +1,4 @@
-//! Revocation of refresh and access tokens: lines, each a form; `$0` and `@0` are the tokens of the first login.
+//! Revocation of refresh and access tokens. Each line is a form; `$0` and `@0` are the tokens of the first login.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

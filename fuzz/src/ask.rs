@@ -22,8 +22,8 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// `None` where it is nothing that an HTTP server would hand on. Of the headers, `x-pad: N` fills the body up to a
-    /// length and `x-cut` makes it break off.
+    /// `None` if an HTTP server would not pass it on. The header `x-pad: N` pads the body to a length, and `x-cut`
+    /// makes it break off.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<Self> {
         let (head, body) = split(text, b"\n\n").unwrap_or((text, b""));
@@ -84,7 +84,7 @@ pub fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((&text[..start], &text[start + at.len()..]))
 }
 
-/// A body in pieces, of a length that is known beforehand or not.
+/// A body in pieces, with a length that is known in advance or not.
 #[derive(Debug)]
 pub struct Pieces {
     pieces: VecDeque<Bytes>,

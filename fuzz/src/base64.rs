@@ -1,4 +1,4 @@
-//! Base64 as RFC 4648 has it: no other characters, canonical, and padded or not.
+//! Base64 as in RFC 4648: no other characters, canonical, with or without padding.
 
 const TABLE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

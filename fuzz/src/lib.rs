@@ -1,5 +1,5 @@
 //! What the fuzz targets share: a model of every endpoint, written from the RFCs and not from the crate, and the
-//! checks that each reply must pass whatever was asked.
+//! checks that every reply must pass.
 #![allow(missing_docs)]
 
 pub mod ask;

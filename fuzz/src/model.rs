@@ -1,4 +1,4 @@
-//! What is due for a request: RFC 6749, 6750, 7009 and 7662 as this server has to read them.
+//! The expected reply to a request: RFC 6749, 6750, 7009 and 7662 as this server has to read them.
 
 use http::{HeaderMap, Method, header};
 
@@ -18,10 +18,10 @@ pub enum Due {
     Refused(u16, &'static str),
     Tokens(Grant),
     Revoked,
-    /// What introspection says: the number of an access token, or that it is not active.
+    /// The result of introspection: the number of an access token, or that the token is not active.
     Introspected(Option<usize>),
     MethodNotAllowed,
-    /// The inner service answers; the guard saw this access token.
+    /// The inner service replies; the guard saw this access token.
     Passed(Option<usize>),
     /// The guard refuses, with its error code.
     Guarded(u16, Option<&'static str>),
@@ -39,7 +39,7 @@ pub struct Grant {
 pub enum Line {
     Begun,
     Rotated(usize),
-    /// The successor is handed out a second time.
+    /// The successor is returned a second time.
     Repeated(usize),
 }
 
@@ -62,10 +62,10 @@ pub struct Access {
 pub struct Model {
     pub grace: bool,
     pub families: Vec<Family>,
-    /// All refresh tokens, in the order in which they were given out.
+    /// All refresh tokens, in the order in which they were issued.
     pub issued: Vec<String>,
     pub access: Vec<Access>,
-    /// What the verifier was due to be asked, and was not yet.
+    /// The calls that the verifier must get, and has not got yet.
     pub logins: Logins,
 }
 
@@ -80,7 +80,7 @@ const TOKEN: &[&str] = &["grant_type", "username", "password", "scope", "client_
 const OTHERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secret"];
 
 impl Model {
-    /// What is due; what a revocation or a reuse ends is ended here, what a reply begins when the reply is known.
+    /// The expected reply. Revocation and reuse end families here; new tokens are added when the reply is known.
     pub fn due(&mut self, ask: &Ask) -> Due {
         let path = ask.parts.uri.path();
         if path == "/guarded" {
@@ -153,7 +153,7 @@ impl Model {
         Ok(Due::Tokens(Grant { user: family.grant.user, client, scope, line }))
     }
 
-    /// The line that a refresh token names, whether or not its secret is right.
+    /// The family that a refresh token names, whether or not its secret is right.
     fn family_of(&self, token: &str) -> Option<usize> {
         let id = |token: &str| Some(base64::url_safe(token).filter(|bytes| bytes.len() == 48)?[..16].to_vec());
         let named = id(token)?;
@@ -218,7 +218,7 @@ impl Model {
     }
 }
 
-/// The scope asked for, without duplicates; empty where none is.
+/// The requested scope without duplicates; empty if there is none.
 fn scope(form: &Form) -> Result<Vec<String>, Refusal> {
     let mut asked = Vec::new();
     for token in form.get("scope").unwrap_or_default().split(' ').filter(|token| !token.is_empty()) {
@@ -290,7 +290,7 @@ fn scheme(field: &[u8]) -> Option<(String, &str)> {
     Some((scheme.to_ascii_lowercase(), rest.trim_matches(' ')))
 }
 
-/// The client that the request authenticates.
+/// The client that the request authenticates as.
 fn client(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refusal> {
     let fields: Vec<_> = headers.get_all(header::AUTHORIZATION).iter().collect();
     let basic = match fields[..] {

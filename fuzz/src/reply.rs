@@ -1,4 +1,4 @@
-//! What every reply must look like, and what follows from it.
+//! What every reply must look like, and what the model learns from it.
 
 use bytes::Bytes;
 use http::{Response, Version, header};
@@ -14,7 +14,7 @@ use crate::{
 
 pub type Reply = Response<Bytes>;
 
-/// Panics unless `reply` is what is due, and lets the model learn the tokens in it.
+/// Panics unless `reply` is the expected one, and adds its tokens to the model.
 pub fn check(model: &mut Model, ask: &Ask, reply: &Reply, due: &Due) {
     let status = reply.status().as_u16();
     let is = |name, value: &str| reply.headers().get(name).is_some_and(|header| header == value);
@@ -77,7 +77,7 @@ fn members(body: &Map<String, Value>) -> Vec<&str> {
     names
 }
 
-/// RFC 6749, section 5.2, on what a description may hold.
+/// RFC 6749, section 5.2: the characters that a description may contain.
 fn described(body: &Map<String, Value>, due: &[&str]) {
     assert_eq!(members(body), due);
     for text in body.values().map(|value| value.as_str().expect("text")) {
@@ -86,7 +86,7 @@ fn described(body: &Map<String, Value>, due: &[&str]) {
     }
 }
 
-/// RFC 6750, section 3. A call of gRPC has its status in a header.
+/// RFC 6750, section 3. A gRPC call has its status in a header.
 fn guarded(ask: &Ask, reply: &Reply, status: u16, code: Option<&str>) {
     let challenge = reply.headers()[header::WWW_AUTHENTICATE].to_str().expect("ASCII");
     let parameters = challenge.strip_prefix("Bearer realm=\"api\"").expect("a realm");

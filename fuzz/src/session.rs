@@ -1,4 +1,4 @@
-//! Requests one after the other, each checked against the model.
+//! Requests one after another, each checked against the model.
 
 use http::{Uri, header::AUTHORIZATION};
 
@@ -11,7 +11,7 @@ use crate::{
     world::World,
 };
 
-/// The names that the replies' own sentences may hold.
+/// The names that the replies' own sentences may contain.
 const NAMES: &[&str] = &["username", "password", "grant_type", "refresh_token", "client_id", "client_secret"];
 
 pub struct Session {
@@ -31,7 +31,7 @@ impl Session {
         reply::check(&mut self.model, ask, &reply, &due);
         let due_logins = std::mem::take(&mut self.model.logins);
         assert_eq!(self.world.take_logins(), due_logins, "the verifier is asked for what was sent, once, and else not");
-        // The members of the other replies are known one by one.
+        // All other replies are checked member by member.
         if matches!(due, Due::Refused(..) | Due::Guarded(..)) {
             self.check_echo(ask, &reply);
             self.world.take_logins();
@@ -39,14 +39,14 @@ impl Session {
         reply
     }
 
-    /// What was sent must not come back, unless the same reply comes to whoever sends something else.
+    /// Text that was sent must not come back, unless the same text comes back to a request without it.
     fn check_echo(&mut self, ask: &Ask, reply: &Reply) {
         let said = text(reply);
         for sent in secrets(ask) {
             let telling = sent.len() >= 8 && sent.bytes().any(|byte| byte.is_ascii_alphanumeric());
             if telling && !NAMES.contains(&sent.as_str()) && said.contains(&sent) {
                 let other = without(ask, &sent);
-                // Printed anew, it may have grown over the limit, and then it is refused for that.
+                // Printed again, the body may exceed the limit, and then it is refused for that.
                 if other.body.len() > BODY_LIMIT && ask.body.len() <= BODY_LIMIT {
                     continue;
                 }
@@ -56,8 +56,8 @@ impl Session {
         }
     }
 
-    /// Replaces `$n` by the nth refresh token and `@n` by the nth access token (one hexadecimal digit), with what
-    /// follows as `~` and five characters changed: three digits say where, the last two what it becomes.
+    /// Replaces `$n` with the nth refresh token and `@n` with the nth access token (one hexadecimal digit). A following
+    /// `~` and five digits change one byte: three digits give its position, the last two its new value.
     #[must_use]
     pub fn fill(&self, text: &[u8]) -> Vec<u8> {
         let refresh: Vec<_> = self.model.issued.iter().collect();
@@ -105,7 +105,7 @@ fn secrets(ask: &Ask) -> Vec<String> {
     let query = ask.parts.uri.query().unwrap_or_default().as_bytes();
     let fields = || ask.parts.headers.get_all(AUTHORIZATION).iter();
     let basic = fields().filter_map(|field| model::basic(field.as_bytes())).flat_map(|(id, secret)| [id, secret]);
-    // Without the scheme, which decides what is answered.
+    // Without the scheme, since the reply depends on it.
     let raw = fields().filter_map(|field| field.to_str().ok());
     let raw = raw.map(|field| field.split_once(' ').map_or(field, |(_, rest)| rest));
     let values = [query, &ask.body].into_iter().flat_map(urlencoded::pieces).filter_map(|(_, value)| value);
@@ -147,7 +147,7 @@ fn without(ask: &Ask, secret: &str) -> Ask {
         if let Some((id, password)) = model::basic(field.as_bytes()) {
             let [id, password] = [id, password].map(|text| match urlencoded::decode(&text) {
                 _ if text == secret => turned.clone(),
-                // Header and body name one client, the header in encoded form.
+                // Header and body name the same client, the header in encoded form.
                 Some(decoded) if in_the_form && decoded == secret => urlencoded::encode(&turned),
                 _ => text,
             });
@@ -158,8 +158,8 @@ fn without(ask: &Ask, secret: &str) -> Ask {
     other
 }
 
-/// Lines, each a request: `token`, `revoke` or `introspect` with a form, `guard` with an Authorization field, or a form
-/// alone for `usual`. A first line `grace` allows repeats.
+/// Sends each line as a request: `token`, `revoke` or `introspect` with a form, `guard` with an Authorization header,
+/// or only a form, which goes to `usual`. A first line `grace` allows repeats.
 pub fn lines(input: &[u8], usual: &str, before: &[&str]) {
     let lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
     let mut session = Session::new(lines[0] == b"grace");

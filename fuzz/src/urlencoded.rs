@@ -1,6 +1,6 @@
 //! WHATWG urlencoded, byte by byte and strict about UTF-8.
 
-/// Names and values as they decode; `None` where that is not UTF-8.
+/// A decoded name and value; `None` if it is not UTF-8.
 pub type Piece = (Option<String>, Option<String>);
 
 #[must_use]
@@ -48,7 +48,7 @@ fn digit(hex: u8) -> u8 {
     }
 }
 
-/// One text as a whole, without `&` and `=` meaning anything.
+/// Decodes one text as a whole: `&` and `=` have no meaning.
 #[must_use]
 pub fn decode(text: &str) -> Option<String> {
     let hidden = text.replace('&', "%26").replace('=', "%3D");

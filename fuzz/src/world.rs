@@ -1,4 +1,4 @@
-//! A server with everything in it, a new one for each input.
+//! A server with all endpoints. Each input gets a new one.
 
 use std::{
     convert::Infallible,
@@ -26,10 +26,10 @@ use crate::ask::{Ask, Pieces};
 pub const SECRET: [u8; 32] = [7; 32];
 pub const ISSUER: &str = "https://api.example";
 pub const AUDIENCE: &str = "api";
-/// Later than any real clock says, so that what reads the real one finds tokens that still live.
+/// Later than any real clock, so that code that reads the real clock finds tokens that have not expired.
 pub const NOW: u64 = 4_000_000_000;
 
-/// Name, password, scope; the last may not log in.
+/// Name, password, scope; the last user may not log in.
 pub const USERS: [(&str, &str, &str); 5] = [
     ("alice", "wonderland123", "items:read items:write"),
     ("bob", "builder456", "items:read"),
@@ -42,7 +42,7 @@ pub const USERS: [(&str, &str, &str); 5] = [
 pub const CLIENTS: [(&str, &str); 4] =
     [("demo-web", "demo-web-secret"), ("percent", "100%25"), ("colon", "a:b"), ("demo-cli", "")];
 
-/// What came to the verifier since it was last asked: username, password, client and scope.
+/// What the verifier got since this was last read: username, password, client and scope.
 pub type Logins = Vec<(String, String, Option<String>, Vec<String>)>;
 
 #[derive(Clone, Default)]
@@ -72,7 +72,7 @@ impl Verifier for Accounts {
     }
 }
 
-/// Answers everything with the body that came, and with whom the guard saw.
+/// Replies to everything with the body it got, and with the subject that the guard saw.
 #[derive(Clone, Debug)]
 pub struct Inner;
 
@@ -93,7 +93,7 @@ impl Service<Request<Pieces>> for Inner {
     }
 }
 
-/// The mark of the inner service.
+/// Marks a reply of the inner service. Holds the subject that the guard saw.
 #[derive(Clone, Debug)]
 pub struct Seen(pub Option<String>);
 
@@ -150,7 +150,7 @@ impl World {
     }
 }
 
-/// The whole body. One that breaks off does so in the inner service's reply, too.
+/// Reads the whole body. A request body that breaks off does so in the inner service's reply, too.
 fn whole<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> Response<Bytes> {
     let (parts, body) = response.into_parts();
     let mut body = pin!(body);
@@ -161,7 +161,7 @@ fn whole<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> Response<By
     Response::from_parts(parts, bytes.into())
 }
 
-/// Has a timer, as the endpoints demand.
+/// Has a timer, which the endpoints require.
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime for the harness"));
 
@@ -172,7 +172,7 @@ impl Drop for World {
     }
 }
 
-/// Nothing in this world has to wait.
+/// The output of a future: nothing in this world has to wait.
 pub fn at_once<F: Future>(future: F) -> F::Output {
     let _timer = RUNTIME.enter();
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,4 +1,4 @@
-//! The example `sqlite` as a process, over SQLite and over Postgres: one suite for both.
+//! The example `sqlite` as a process, over SQLite and over Postgres, with the same tests for both.
 
 use std::{
     path::PathBuf,
@@ -19,7 +19,7 @@ use test_support::{
 };
 
 const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
-/// The hash of FastAPI's tutorial, made by pwdlib: "secret".
+/// The hash of "secret" from FastAPI's tutorial, made by pwdlib.
 const PWDLIB: &str =
     "$argon2id$v=19$m=65536,t=3,p=4$wagCPXjifgvUFBzq4hqe3w$CYaIb8sB+wtD+Vu/P4uod1+Qof8h+1g7bbDlBID48Rc";
 
@@ -32,7 +32,7 @@ impl Site {
     async fn start(url: &str) -> Self {
         sqlx::any::install_default_drivers();
         let server = Example::start("sqlite", &[("DATABASE_URL", url)]);
-        // Nobody reaches the memory of another process: then this is a database of the test's own, and unused.
+        // The server's memory is out of reach, so this is the test's own database, and unused.
         let url = if url.is_empty() { "sqlite::memory:" } else { url };
         Self { server, table: AnyPoolOptions::new().connect_lazy(url).unwrap() }
     }
@@ -42,7 +42,7 @@ impl Site {
         request(&self.server, "POST", "/users", &[("content-type", "application/json")], &body).await
     }
 
-    /// A new user's id.
+    /// Signs up a new user and returns the id.
     async fn new_user(&self, name: &str, password: &str) -> String {
         let reply = self.sign_up(name, password).await;
         assert_eq!(reply.status, 201, "{reply:?}");
@@ -75,7 +75,7 @@ impl Site {
         sqlx::query_scalar(&select).bind(name).fetch_one(&self.table).await.unwrap()
     }
 
-    /// A right login is answered 503, within the time in which a client still waits.
+    /// A correct login gets a 503 before its client would give up.
     async fn unavailable(&self, name: &str, password: &str) {
         let begun = Instant::now();
         let reply = attempt(&self.server, name, password).await;
@@ -185,7 +185,7 @@ async fn a_password_change_ends_sessions(site: &Site) {
     assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
     assert_eq!(refresh(&site.server, &franks.text("refresh_token")).await.status, 200, "another user's session ended");
 
-    // Under the old stamp again, a session that was revoked is still refused; one that was not is refused by its stamp.
+    // Back under the old stamp, the revoked session is still refused, and the other one is refused for its stamp.
     site.execute(&format!("UPDATE users SET stamp = '{stamp}' WHERE username = 'erin'")).await;
     assert_eq!(refresh(&site.server, &other.text("refresh_token")).await.status, 400);
     assert_eq!(refresh(&site.server, &new.text("refresh_token")).await.status, 400);
@@ -237,7 +237,7 @@ async fn a_broken_table_is_503(site: &Site) {
     assert_eq!(refresh(&site.server, &token).await.status, 200, "a failed refresh spent the token");
 }
 
-/// `lock` keeps everyone else from the table until the connection rolls back.
+/// `lock` locks the table for all others until the connection rolls back.
 async fn a_stuck_database_is_503(site: &Site, lock: &[&str]) {
     site.new_user("judy", "down-the-hole").await;
     let mut blocker = site.table.acquire().await.unwrap();
@@ -249,7 +249,7 @@ async fn a_stuck_database_is_503(site: &Site, lock: &[&str]) {
     site.available_again("judy", "down-the-hole").await;
 }
 
-/// A password that was changed between the look at a hash and its renewal stays changed.
+/// If the password changes after the old hash was read and before it is renewed, the change stays.
 async fn a_renewed_hash_does_not_undo_a_change(site: &Site) {
     let insert = "INSERT INTO users (id, username, password_hash, stamp) VALUES ('id', 'kim', $1, '1')";
     sqlx::query(insert).bind(PWDLIB).execute(&site.table).await.unwrap();

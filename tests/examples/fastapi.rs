@@ -1,4 +1,4 @@
-//! The example `fastapi_tutorial` answers like FastAPI's own.
+//! The example `fastapi_tutorial` gives the same responses as FastAPI's own tutorial.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! No secret that went in comes out in a log, at the most talkative level, nor stays in Redis.
+//! No secret that a client sends appears in the log, even at trace level, or stays in Redis.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{Either, Full};
@@ -18,7 +18,7 @@ use test_support::{
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 const BOB: &str = "grant_type=password&username=bob&password=builder456";
 
-/// All that goes into a session, but for the tokens.
+/// Every secret of a session except the tokens.
 fn secrets() -> Secrets {
     Secrets::of(&[
         "wonderland123",
@@ -45,7 +45,7 @@ async fn basic(server: &Example, http: Http, secret: &str, form: &str) -> Reply 
     send(server.address, http, request.body(Either::Left(Full::from(form.to_owned()))).unwrap()).await
 }
 
-/// What comes of bytes that are no request.
+/// Sends bytes that are not a valid request.
 async fn raw(server: &Example, text: &str) {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -70,7 +70,7 @@ async fn broken_requests(server: &Example) {
     raw(server, &form("cut-secret\r\n\r\n")).await;
 }
 
-/// Everything that can be asked, by each way in; adds the tokens that there were.
+/// Sends every kind of request, over HTTP/1 and HTTP/2. Adds the tokens that it gets to `secrets`.
 async fn session(server: &Example, secrets: &mut Secrets) -> String {
     for http in [Http::One, Http::Two] {
         let login = basic(server, http, "demo-web-secret", BOB).await;

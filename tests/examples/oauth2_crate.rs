@@ -55,7 +55,7 @@ async fn both_ways_of_client_authentication_work() {
 
         let other: Reply = client.exchange_password(&alice, &password).request_async(&http).await.unwrap();
         let token = StandardRevocableToken::from(other.refresh_token().unwrap().clone());
-        // The crate refuses to revoke over plain HTTP, as RFC 7009 demands: here the token is only on this machine.
+        // The crate refuses to revoke over plain HTTP, as RFC 7009 requires. Here the token never leaves this machine.
         assert!(client.revoke_token(token).is_err());
         let form = format!(
             "token={}&client_id=demo-web&client_secret=demo-web-secret",

@@ -1,4 +1,4 @@
-//! OAuth clients of Python and JavaScript, from their registries.
+//! OAuth clients for Python and JavaScript, installed from their registries.
 
 use std::process::Command;
 

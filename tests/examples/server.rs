@@ -1,4 +1,4 @@
-//! The example server as a process: what `example-server.md` promises, seen from outside.
+//! The example server as a process, tested from outside.
 
 mod fastapi;
 mod logs;

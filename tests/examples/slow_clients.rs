@@ -23,14 +23,14 @@ fn http2() -> Vec<u8> {
     start
 }
 
-/// `:method: POST` on stream 1, and more to come.
+/// `:method: POST` on stream 1, with the end of the head missing.
 fn half_a_head_of_http2() -> Vec<u8> {
     [http2(), vec![0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83]].concat()
 }
 
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/// A client that sends something, and perhaps more of it from time to time.
+/// A client that sends some bytes, and perhaps more at intervals.
 struct SlowClient {
     what: &'static str,
     sent: Vec<u8>,
@@ -46,7 +46,7 @@ fn dripping(what: &'static str, sent: impl Into<Vec<u8>>, every: Duration, more:
 }
 
 impl SlowClient {
-    /// What the server answered until it ended the connection.
+    /// What the server sent until it closed the connection.
     async fn run(self, address: SocketAddr) -> (&'static str, Duration, Vec<u8>) {
         let begun = Instant::now();
         let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
@@ -65,7 +65,7 @@ impl SlowClient {
             drop(write);
         });
         let mut reply = Vec::new();
-        // An error is an end, too.
+        // An error also ends the connection.
         let ended = timeout(Duration::from_secs(14), read.read_to_end(&mut reply)).await;
         drip.abort();
         assert!(ended.is_ok(), "{}: still open", self.what);
@@ -99,7 +99,7 @@ async fn a_slow_head_or_body_is_closed_after_ten_seconds() {
     ];
     let clients = futures_util::future::join_all(clients.map(|client| client.run(server.address)));
     let others = async {
-        // 300 stuck clients do not hold others up.
+        // 300 stuck clients do not delay others.
         let mut stuck = Vec::new();
         for _ in 0..300 {
             let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -78,7 +78,7 @@ async fn prometheus() {
     let server = Example::start("prometheus", &[]);
     log_in(&server).await;
     assert_eq!(attempt(&server, "alice", "wrong").await.status, 400);
-    // The last hash is counted a moment after its answer went out.
+    // The last hash is counted a moment after its response was sent.
     let mut text = String::new();
     for _ in 0..1_000 {
         text = String::from_utf8(get(&server, "/metrics", "").await.body.to_vec()).unwrap();

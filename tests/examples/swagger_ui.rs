@@ -95,7 +95,7 @@ async fn the_authorize_dialog_logs_in() {
     wait_for_text(&client, "[id$='-me'] .live-responses-table tbody .response-col_status", "200").await;
     wait_for_text(&client, "[id$='-me'] .live-responses-table tbody .response-col_description", "\"alice\"").await;
 
-    // The body that Swagger UI generates is a good one.
+    // The server accepts the body that Swagger UI generates.
     find(&client, "[id$='-add_item'] .opblock-summary-control").await.click().await.unwrap();
     find(&client, "[id$='-add_item'] .try-out__btn").await.click().await.unwrap();
     find(&client, "[id$='-add_item'] .execute").await.click().await.unwrap();

@@ -137,7 +137,7 @@ async fn a_slow_redis_is_waited_for_up_to_the_budget() {
     let token = refresh(&server, &login.text("refresh_token")).await.text("refresh_token");
     log_in(&server).await;
 
-    // Each of its four calls alone would be in time.
+    // Each of the four store calls alone would be in time.
     slow.set_round_trip(Duration::from_millis(300));
     let begun = Instant::now();
     let form = "grant_type=password&username=bob&password=builder456&client_id=demo-web&client_secret=demo-web-secret";

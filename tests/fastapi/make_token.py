@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes a token as FastAPI's tutorial does: PyJWT, HS256, claims `sub`, `scope`, `exp`.
+"""Makes a token like FastAPI's tutorial: PyJWT, HS256, claims `sub`, `scope`, `exp`.
 
     make_token.py KEY SUBJECT SCOPES MINUTES     e.g.  make_token.py "$SECRET_KEY" johndoe "me items" 30
     make_token.py KEY --named NAME               a token of tokens.json, such as `expired`
 
-KEY is taken as text, not as hex. MINUTES may be negative: the token has then expired.
+KEY is text, not hex. MINUTES may be negative: then the token has expired.
 Prints the token on one line. `--check KEY TOKEN` prints the claims of a token instead, as JSON, if PyJWT accepts it.
 """
 
@@ -19,7 +19,7 @@ NAMED = pathlib.Path(__file__).with_name("tokens.json")
 
 
 def make(key, claims, minutes, algorithm="HS256"):
-    """A signed token; `minutes` is from now to `exp`, None for no `exp` at all."""
+    """A signed token. `minutes` is the time from now to `exp`, None for no `exp`."""
     claims = dict(claims)
     if minutes is not None:
         claims["exp"] = datetime.now(timezone.utc) + timedelta(minutes=minutes)
@@ -27,7 +27,7 @@ def make(key, claims, minutes, algorithm="HS256"):
 
 
 def named(key, name):
-    """The token of that name in tokens.json; one with a `key` of its own is signed with that."""
+    """The token with that name in tokens.json, signed with its own `key` if it has one."""
     if name not in (known := json.loads(NAMED.read_text())):
         sys.exit(f"no token {name!r} in {NAMED}; there are: {', '.join(known)}")
     spec = known[name]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Sends every request of cases.json to a server and compares the answers with those that FastAPI gave.
+"""Sends every request of cases.json to a server and compares the responses with FastAPI's.
 
     replay.py BASE_URL SECRET_KEY [--edges]
 
 SECRET_KEY is the key that the server signs with. `--edges` adds the cases marked `edge`.
-Prints a line for each case and `N passed, N failed` last; exits 1 if any failed. README.md tells the format.
+Prints a line for each case and `N passed, N failed` last; exits 1 if any failed. README.md describes the format.
 """
 
 import http.client
@@ -73,7 +73,7 @@ def missing_from(found, wanted, path="$"):
 
 
 def differences(server, expected, status, headers, text, edges):
-    """What in the answer is not as expected, as lines."""
+    """The differences between the response and the expected one, as lines."""
     if status != expected["status"]:
         yield f"status {status}, expected {expected['status']}"
     for name, value in expected["headers"].items():
@@ -89,7 +89,7 @@ def differences(server, expected, status, headers, text, edges):
         return
     wanted = expected["body"]
     if "claims" in expected:
-        # The token itself differs each time: its claims stand for it.
+        # The token differs each time, so its claims are compared instead.
         token = body.get("access_token", "") if isinstance(body, dict) else ""
         wanted = wanted | {"access_token": token}
         try:

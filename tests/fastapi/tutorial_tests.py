@@ -3,8 +3,8 @@
 
     tutorial_tests.py BASE_URL
 
-The tests come from FastAPI's source distribution, which is downloaded. Only those that use HTTP run, without the one that
-compares the OpenAPI document. Prints a line for each and `N passed, N failed` last; exits 1 if any failed.
+Downloads FastAPI's source distribution for the tests. Runs only those that use HTTP, except the one that compares the
+OpenAPI document. Prints a line for each and `N passed, N failed` last; exits 1 if any failed.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-//! One key's text taken for another's (RFC 8725, section 2.1).
+//! The text of one key used as another kind of key (RFC 8725, section 2.1).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -37,7 +37,7 @@ async fn a_public_key_is_not_an_hmac_secret() {
                 assert!(jwt.validate(&hmac(secret, &header, &payload)).is_err(), "{name} {header}");
             }
         }
-        // That the forgery is well made: who does take the text for a secret accepts it.
+        // The forgery is well made: a validator that uses the text as a secret accepts it.
         let forged = hmac(&public, r#"{"alg":"HS256","typ":"at+jwt"}"#, &payload);
         assert!(super::jwt(Key::hs256(&public).unwrap()).validate(&forged).is_ok(), "{name}");
     }

@@ -1,4 +1,4 @@
-//! Forged tokens that some library took once, each by the number of that advisory.
+//! Forged tokens that other libraries have accepted, each with the number of its advisory.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 #[cfg(feature = "aws_lc_rs")]
@@ -21,7 +21,7 @@ fn parts(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// A token of whoever has this key, with the header it likes.
+/// A token signed with any key, under any header.
 fn signed(header: &Value, payload: &str, algorithm: Algorithm, key: &EncodingKey) -> String {
     let message = format!("{}.{payload}", encode(header.to_string()));
     let signature = (PROVIDER.signer_factory)(&algorithm, key).unwrap().try_sign(message.as_bytes()).unwrap();
@@ -86,7 +86,7 @@ async fn a_key_in_the_header_is_ignored() {
             assert_eq!(forge(&jwt, member, value, kid), Some(InvalidToken::Signature), "{member} {kid:?}");
         }
     }
-    // That the forgery is well made: who knows the key accepts it.
+    // The forgery is well made: a validator that knows the key accepts it.
     let knowing = jwt.with_verification_key(Key::eddsa_pem(&fixture("ed25519-next")).unwrap());
     assert_eq!(forge(&knowing, "jwk", &jwk, None), None);
 }
@@ -112,13 +112,13 @@ async fn only_the_compact_form_with_three_parts_is_a_token() {
     let [header, payload, signature] = parts(&token);
     let forged = encode(r#"{"sub":"mallory"}"#);
     for text in [
-        // CVE-2022-39227: one half of a library reads the compact form in it, the other the JSON.
+        // CVE-2022-39227: one half of a library read the compact form in it, the other half the JSON.
         format!(
             r#"{{"  {header}.{forged}.":"","protected":"{header}","payload":"{payload}","signature":"{signature}"}}"#
         ),
         json!({"protected": header, "payload": payload, "signature": signature}).to_string(),
         json!({"payload": payload, "signatures": [{"protected": header, "signature": signature}]}).to_string(),
-        // RFC 7516: five parts are an encrypted token; what it inflates to (CVE-2024-33664) is never seen.
+        // RFC 7516: five parts are an encrypted token. It is never decompressed (CVE-2024-33664).
         format!("{header}.{payload}.{payload}.{payload}.{signature}"),
         format!("{header}.{payload}.{payload}.{signature}"),
         format!("{token}.{signature}"),
@@ -140,7 +140,7 @@ fn good_claims() -> Value {
 
 #[test]
 fn a_time_that_is_not_a_number_is_rejected() {
-    // CVE-2026-25537: such a claim counted as missing, and what is missing was not checked.
+    // CVE-2026-25537: such a claim counted as missing, and missing claims were not checked.
     let jwt = jwt(Key::hs256(SECRET).unwrap());
     for claim in ["exp", "nbf", "iat"] {
         for value in [json!("9999999999"), json!("never"), json!([1]), json!({"at": 1}), json!(true)] {
@@ -159,7 +159,7 @@ fn no_variant_of_an_audience_or_issuer_passes_as_ours() {
     for (claim, values) in [
         // CVE-2020-26160: an empty list passed.
         ("aud", json!([null, "", [], [""], ["ap"], "ap", "apis", "API", ["other"], [["api"]], {"api": true}, 1, true])),
-        // CVE-2024-53861: a part of the issuer passed; CVE-2025-30144: a list that has it.
+        // CVE-2024-53861: part of the issuer passed; CVE-2025-30144: a list that contains it passed.
         ("iss", json!([null, "", "https://", "https://api.example/", ["https://api.example"], {}, 1])),
     ] {
         for value in values.as_array().unwrap() {

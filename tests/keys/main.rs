@@ -1,4 +1,4 @@
-//! Keys from PEM, their rotation, and what other servers are told of keys and tokens.
+//! Keys from PEM files, key rotation, and what other servers learn about keys and tokens.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +23,7 @@ use tower_oauth2_password::{Jwt, Key, TokenIssuer, TokenRequest};
 const ISSUER: &str = "https://api.example";
 const AUDIENCE: &str = "api";
 
-/// A file made by openssl.
+/// Reads a file made by openssl.
 fn fixture(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/support/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

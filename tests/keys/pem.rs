@@ -1,4 +1,4 @@
-//! Right and wrong PEM files.
+//! Valid and invalid PEM files.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tower_oauth2_password::{JwtValidator, Key, KeyError, TokenValidator, VerificationKey};
@@ -134,7 +134,7 @@ fn well_formed_files_with_impossible_keys_are_refused() {
         let key = VerificationKey::eddsa_pem(public_pem(&der).as_bytes());
         assert_eq!(key.err(), Some(KeyError::Unreadable), "{length} bytes");
     }
-    // Longer than any backend verifies.
+    // A modulus longer than any backend verifies.
     let modulus = vec![0x7F; 1_200];
     let mut der = [&[0x30, 0x82, 0x04, 0xB9, 0x02, 0x82, 0x04, 0xB0][..], &modulus, &[0x02, 0x03, 1, 0, 1]].concat();
     der = [&[0x30, 0x82, 0x04, 0xCE, 0x30, 0x0D, 0x06, 0x09][..], RSA, &[0x05, 0, 0x03, 0x82, 0x04, 0xBE, 0], &der]

@@ -1,4 +1,4 @@
-//! Tokens and keys before a verifier that is not ours.
+//! Tokens and keys, checked by another implementation.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use tower_oauth2_password::{JsonDocument, Jwt, Key, TokenIssuer};
 
 use super::{AUDIENCE, ISSUER, fixture, header, issue, jwt, keys};
 
-// All of them pinned, what PyJWT itself needs too.
+// All versions are pinned, including PyJWT's own dependencies.
 const PACKAGES: [&str; 4] = ["pyjwt==2.15.1", "cryptography==50.0.2", "cffi==2.1.1", "pycparser==3.12"];
 
 fn run(command: &mut Command) -> String {
@@ -22,7 +22,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The interpreter of an environment that has PyJWT, made on first use.
+/// The interpreter of a virtual environment with PyJWT, which is created on first use.
 fn python() -> PathBuf {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/keys-venv");
     let (python, stamp) = (venv.join("bin/python"), venv.join(".installed"));

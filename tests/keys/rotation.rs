@@ -1,4 +1,4 @@
-//! From one key to the next without refusing a token.
+//! Rotating from one key to the next without rejecting a token.
 
 use serde_json::{Value, json};
 use tower_oauth2_password::{Jwt, JwtValidator, Key, TokenIssuer, TokenValidator, VerificationKey};

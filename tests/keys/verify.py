@@ -1,4 +1,4 @@
-"""Checks access tokens as a server elsewhere would: PyJWT, with the keys from a JWK Set URL.
+"""Checks access tokens as another server would: with PyJWT and the keys from a JWK Set URL.
 
 verify.py JWKS_URL ISSUER AUDIENCE TOKEN... prints one line of JSON for each token: its claims, or the error.
 """

@@ -1,4 +1,4 @@
-//! Where the layer sits in an axum router, and what reaches it there.
+//! Where the layer can sit in an axum router, and which requests reach it there.
 
 use axum::{
     Router,

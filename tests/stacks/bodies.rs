@@ -1,4 +1,4 @@
-//! Bodies that are too large or too slow, on servers that limit neither themselves.
+//! Bodies that are too large or too slow, on servers without their own limits.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const HEAD: &str = "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application
 /// The stacks that speak HTTP/1.1.
 const OVER_HTTP_1: [Stack; 3] = [Stack::Axum, Stack::HyperHttp1, Stack::Tonic];
 
-/// Without a reset, which on most systems takes the answer along.
+/// The server must not reset the connection: on most systems a reset discards the response.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_still_sending_can_read_its_413() {
     const CHUNK: usize = 100_000;

@@ -1,4 +1,4 @@
-//! `tests/cases/*.json`: one case a rule, a request and the reply that is due, over every stack.
+//! Sends every case of `tests/cases/*.json` to every stack. A case is a request and the expected reply.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -26,14 +26,14 @@ struct Case {
     path: Option<String>,
     #[serde(default)]
     headers: Map<String, Value>,
-    /// `id:secret`, to be sent as a Basic header.
+    /// `id:secret`, sent as a Basic header.
     #[serde(default)]
     basic: Option<String>,
     #[serde(default)]
     body: Option<String>,
     #[serde(default)]
     body_hex: Option<String>,
-    /// The body's length, filled up with `x`.
+    /// Pads the body with `x` to this length.
     #[serde(default)]
     pad_to: usize,
     #[serde(default)]
@@ -46,10 +46,10 @@ struct Case {
     json: Map<String, Value>,
     #[serde(default)]
     reply_headers: Map<String, Value>,
-    /// What the challenge must hold.
+    /// Text that the challenge must contain.
     #[serde(default)]
     challenge: Option<String>,
-    /// What the reply must not hold.
+    /// Text that the reply must not contain.
     #[serde(default)]
     lacks: Option<String>,
 }
@@ -137,7 +137,7 @@ async fn run(file: &str, default_path: &str, over: &[Stack]) {
         let site = stacks::start(*stack, &in_memory()).await;
         let variables = if *stack == Stack::Tonic { login_only() } else { tokens(&site).await.to_vec() };
         for case in &cases {
-            // What is not the endpoint's reaches the gRPC routes, which know no 404.
+            // Requests for other paths reach the gRPC routes, which never reply with 404.
             if *stack == Stack::Tonic && case.status == 404 {
                 continue;
             }

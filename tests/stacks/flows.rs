@@ -1,4 +1,4 @@
-//! What takes more than one request: refresh, reuse, revocation, attempts; over every stack and every store.
+//! Flows of several requests (refresh, reuse, revocation, attempts) over every stack and every store.
 
 use std::time::Duration;
 
@@ -46,14 +46,14 @@ async fn refresh_tokens() {
         let second = second.text("refresh_token");
         assert_ne!(first, second, "R9.1");
 
-        // R9.4: narrower for the access token only.
+        // R9.4: a narrower scope applies to this access token only.
         let narrow = site.refresh(&second, "&scope=items:read").await;
         assert_eq!(narrow.text("scope"), "items:read");
         let third = site.refresh(&narrow.text("refresh_token"), "").await;
         assert_eq!(third.text("scope"), "items:read items:write");
         let third = third.text("refresh_token");
 
-        // R9.5: a refused request spends nothing.
+        // R9.5: a refused request does not use the token.
         refused(&site.refresh(&third, "&scope=admin").await, 400, "invalid_scope");
         refused(&site.refresh(&third, "&scope=%22").await, 400, "invalid_scope");
         refused(&site.refresh(&third, "&client_id=demo-web&client_secret=wrong").await, 401, "invalid_client");
@@ -61,11 +61,11 @@ async fn refresh_tokens() {
         refused(&site.refresh(&third, "&refresh_token=x").await, 400, "invalid_request");
         let fourth = site.refresh(&third, "").await.text("refresh_token");
 
-        // R9.1: a replay ends the line.
+        // R9.1: a replay ends the family.
         refused(&site.refresh(&second, "").await, 400, "invalid_grant");
         refused(&site.refresh(&fourth, "").await, 400, "invalid_grant");
 
-        // A login with fewer scopes cannot be widened later, even though the user may have more.
+        // A refresh cannot widen the scope of the login, even if the user may have more.
         let less = site.log_in("&scope=items:read").await.text("refresh_token");
         refused(&site.refresh(&less, "&scope=items:read+items:write").await, 400, "invalid_scope");
         assert_eq!(site.refresh(&less, "").await.text("scope"), "items:read");
@@ -100,7 +100,7 @@ async fn wrong_tokens() {
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             String::from_utf8(bytes).unwrap()
         };
-        // The family of one login with the secret of another is a reuse by whoever mixed them.
+        // The family of one login with the secret of another counts as reuse.
         let mixed = format!("{}{}", &site.log_in("").await.text("refresh_token")[..22], &other[22..]);
         for token in
             [flipped(0), good[..63].to_owned(), format!("{good}A"), format!("{good}%3D"), access.clone(), mixed]
@@ -113,7 +113,7 @@ async fn wrong_tokens() {
             assert_eq!(site.guarded(&good).await, 401, "a refresh token is no access token");
         }
         let next = site.refresh(&good, "").await.text("refresh_token");
-        // A known family with any other secret is the reuse signal.
+        // A known family with any other secret counts as reuse.
         refused(&site.refresh(&format!("{}{}", &next[..24], "A".repeat(40)), "").await, 400, "invalid_grant");
         refused(&site.refresh(&next, "").await, 400, "invalid_grant");
     })
@@ -196,7 +196,7 @@ async fn attempts() {
             assert_eq!(attempt(&there, "nobody", "wrong").await.status, 400);
         }
         assert_eq!(attempt(&there, "nobody", "wrong").await.status, 429, "R7.3: unknown names count alike");
-        // R7.5: what is malformed or a wrong client is no failure, and makes none good.
+        // R7.5: a malformed request or a wrong client is not counted as a failure, and does not clear failures.
         for _ in 0..9 {
             assert_eq!(attempt(&there, "bob", "wrong").await.status, 400);
         }
@@ -266,7 +266,7 @@ async fn a_subject_equal_to_another_username_grants_no_access() {
     use tower::ServiceExt;
     use tower_oauth2_password::{AuthorizationServer, BoxError, Identity, Jwt, Key, Login, Verdict, Verifier};
 
-    /// Finds subjects as if they were names.
+    /// Looks up subjects as if they were usernames.
     struct Overlapping;
     impl Verifier for Overlapping {
         async fn verify(&self, _: Login) -> Result<Verdict, BoxError> {

@@ -1,4 +1,5 @@
-//! What is not ours passes untouched: streams, trailers, errors, upgrades; and what is cut off is never processed.
+//! Requests for the inner service pass untouched: streams, trailers, errors, upgrades. A body that is cut short is
+//! never processed.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The users, clients and limits of the suite's servers.
+//! The users, clients and limits of the test servers.
 
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
@@ -37,7 +37,7 @@ static HASHES: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
     hashes.into()
 });
 
-/// These tests are not about the cost of a hash.
+/// Cheap hashes: these tests do not depend on the cost of a hash.
 fn pool() -> HashingPool {
     HashingPool::new().with_params(Argon2Params::new(64, 1, 1).unwrap())
 }

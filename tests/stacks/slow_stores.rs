@@ -1,4 +1,4 @@
-//! One budget of time for all that a request asks of its stores.
+//! All store calls of a request share one time budget.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,12 +18,12 @@ use crate::setup::over;
 
 const CALL: Duration = Duration::from_millis(60);
 
-/// Counts attempts after so long a wait, whatever the deadline says.
+/// An attempt store that waits this long before each call, whatever the deadline says.
 #[derive(Clone)]
 struct Slow {
     store: Arc<MemoryAttemptStore>,
     wait: Duration,
-    /// The time that each call was given.
+    /// How much time each call had until its deadline.
     given: Arc<Mutex<Vec<Duration>>>,
 }
 
@@ -55,7 +55,7 @@ impl AttemptStore for Slow {
     }
 }
 
-/// A login of a confidential client makes four calls, one after the other.
+/// A login of a confidential client makes four calls, one after another.
 async fn log_in(attempts: Slow, budget: Duration) -> u16 {
     let setup = over(MemoryRefreshStore::new(), attempts, MemoryDenyList::new(), |tokens| tokens);
     let form = "grant_type=password&username=alice&password=wonderland123\

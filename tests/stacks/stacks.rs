@@ -1,4 +1,4 @@
-//! One site on each stack: the endpoints as layers, `/guarded` behind the guard, an echo, and no more.
+//! One site on each stack: the endpoints as layers, `/guarded` behind the guard, an echo, and nothing else.
 
 use std::{
     convert::Infallible,
@@ -35,7 +35,7 @@ pub enum Stack {
 }
 
 pub const ALL: [Stack; 4] = [Stack::Axum, Stack::HyperHttp1, Stack::HyperHttp2, Stack::Tonic];
-/// Those whose inner service answers plain HTTP.
+/// The stacks whose inner service speaks plain HTTP.
 pub const HTTP: [Stack; 3] = [Stack::Axum, Stack::HyperHttp1, Stack::HyperHttp2];
 
 pub struct Site {
@@ -126,14 +126,14 @@ async fn plain(request: Request<Incoming>, guard: BearerLayer) -> Result<Respons
     }
 }
 
-/// An address that no other request comes from.
+/// An address that no other request uses.
 pub fn fresh_address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     std::net::Ipv4Addr::from(0x0a00_0000 + NEXT.fetch_add(1, Ordering::Relaxed)).to_string()
 }
 
 impl Site {
-    /// Whether `/guarded` is there.
+    /// Whether this stack has `/guarded`.
     pub fn is_http(&self) -> bool {
         HTTP.contains(&self.stack)
     }
@@ -142,7 +142,7 @@ impl Site {
         send(self.address, self.http, request).await
     }
 
-    /// Posts a form from an address of its own.
+    /// Posts a form from an address that no other request uses.
     pub async fn post(&self, path: &str, form: &str) -> Reply {
         self.post_from(&fresh_address(), path, form).await
     }

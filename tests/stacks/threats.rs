@@ -1,4 +1,4 @@
-//! Checks that `manual::threats` names tests that exist, and claims of that page that no other test covers.
+//! Checks that the tests named in `manual::threats` exist, and tests claims of that page that no other test covers.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether `folder::file::function` or `cases RULE` is one.
+/// Whether there is a test `folder::file::function`, or a case of the rule in `cases RULE`.
 fn is_there(test: &str, files: &[PathBuf], root: &Path) -> bool {
     if let Some(rule) = test.strip_prefix("cases ") {
         return fs::read_dir(root.join("tests/cases")).unwrap().any(|file| {

@@ -1,4 +1,4 @@
-//! What a tower layer owes its users, with a mock inner service.
+//! The contract of a tower layer, tested with a mock inner service.
 
 use std::{
     convert::Infallible,
@@ -42,7 +42,7 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
 fn types_cross_threads_and_are_cheap_to_clone() {
     fn all<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
     fn sent<T: Send>() {}
-    // An inner service that is not Sync still makes a service that can be sent.
+    // The service is Send even if the inner service is not Sync.
     type Inner = std::cell::Cell<u8>;
     all::<AuthorizationServer>();
     all::<EndpointLayer>();
@@ -99,7 +99,7 @@ async fn a_token_request_leaves_the_inner_service_unharmed() {
     let mut service = in_memory().auth.endpoints().layer(mock);
     let reply = service.ready().await.unwrap().call(login()).await.unwrap();
     assert_eq!(reply.status(), 200);
-    // The one request that was allowed is still there for another.
+    // The login did not use up the one request that the mock allows.
     let other = service.ready().await.unwrap().call(Request::get("/token").body(Full::default()).unwrap());
     let (request, send) = handle.next_request().await.unwrap();
     assert_eq!(request.method(), "GET");
@@ -108,7 +108,7 @@ async fn a_token_request_leaves_the_inner_service_unharmed() {
     assert_eq!(body, "inner");
 }
 
-/// Ready only after `poll_ready` of the same clone, as services may demand.
+/// Accepts a call only after `poll_ready` on the same clone, as a service may require.
 #[derive(Default)]
 struct Strict {
     ready: bool,
@@ -174,7 +174,7 @@ fn a_service_without_send_or_clone_is_enough() {
     assert!(matches!(poll(future.as_mut()), Poll::Ready(Err("inner"))), "errors pass as they are");
 }
 
-/// Polls a login to its n-th await and drops it there.
+/// Polls a login up to its nth await and drops it there.
 async fn leave_at(await_number: usize, service: &mut StandaloneService) -> bool {
     let mut future = Box::pin(service.call(login()));
     for _ in 0..await_number {
@@ -228,7 +228,7 @@ async fn a_client_that_leaves_at_any_await_leaves_nothing_behind() {
     }
     assert!(await_number >= 4, "too few awaits to say anything: {await_number}");
     assert!(attempts.open.load(Ordering::Relaxed) > 0, "no reservation was ever given up");
-    // Were one place lost each time, ten logins at once would not find ten places.
+    // If each dropped login had lost a slot, ten logins at once would not find ten slots.
     let logins =
         futures_util::future::join_all((0..10).map(|_| setup.auth.token_endpoint().into_service().oneshot(login())));
     assert!(logins.await.into_iter().all(|reply| reply.unwrap().status() == 200));

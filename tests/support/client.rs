@@ -15,7 +15,7 @@ use super::{
     tally::TALLY,
 };
 
-/// The environment in which a whole group of servers accepts each other's tokens.
+/// The environment variable with which a group of servers accepts each other's tokens.
 pub const SECRET: (&str, &str) = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
 
 pub const ALICE: &str = "grant_type=password&username=alice&password=wonderland123";
@@ -27,7 +27,8 @@ pub async fn request(server: &Example, method: &str, path: &str, headers: &[(&st
     reply.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
-/// From any address in 127.0.0.0/8: to the server, each is somebody else. What happened, if there was no answer.
+/// Sends a request from any address in 127.0.0.0/8; to the server, each address is a different client. If there is no
+/// reply, the error says what happened.
 pub async fn try_request(
     server: SocketAddr,
     from: Ipv4Addr,
@@ -84,7 +85,7 @@ pub async fn get(server: &Example, path: &str, token: &str) -> Reply {
     request(server, "GET", path, &[("authorization", &format!("Bearer {token}"))], "").await
 }
 
-/// What must come, though nobody can say when exactly.
+/// Waits until `done` returns true, which may take up to five seconds.
 pub async fn eventually(what: &str, done: impl AsyncFnMut() -> bool) {
     within(Duration::from_secs(5), what, done).await;
 }
@@ -97,7 +98,7 @@ pub async fn within(limit: Duration, what: &str, mut done: impl AsyncFnMut() -> 
     }
 }
 
-/// Ends the test where `work` hangs.
+/// Fails the test if `work` hangs.
 pub async fn in_time<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("{what}: not done after {limit:?}"))
 }

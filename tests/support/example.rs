@@ -1,4 +1,4 @@
-//! An example of this package, as a process.
+//! An example of this workspace, run as a process.
 
 use crate::root;
 use std::{
@@ -16,12 +16,12 @@ pub struct Example {
     log: Arc<Mutex<String>>,
 }
 
-/// Those of the crate's own package. Each of the others is a package of its own.
+/// The examples in the crate's own package. Every other example is its own package.
 const OWN: [&str; 4] = ["custom_verifier", "fastapi_tutorial", "hyper", "server"];
 
 static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// The example's binary, built as it is now: `cargo test -p test-examples` alone would leave an old one.
+/// Builds the example and returns its binary. `cargo test -p test-examples` alone would use an old one.
 pub fn binary(name: &str) -> PathBuf {
     let profile = profile();
     let package = format!("example-{}", name.replace('_', "-"));
@@ -43,7 +43,7 @@ pub fn server_without_redis() -> PathBuf {
     let examples = profile().join("examples");
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     build(&["--example", "server"]);
-    // It lies where the one with Redis does.
+    // It has replaced the binary with Redis.
     built.retain(|name| name != "server");
     let binary = examples.join("server-without-redis");
     std::fs::copy(examples.join("server"), &binary).unwrap();
@@ -74,7 +74,7 @@ impl Example {
         Self::start_with(name, variables).unwrap_or_else(|log| panic!("{name} did not start: {log}"))
     }
 
-    /// Starts on a free port; what it wrote to stderr if it ends instead.
+    /// Starts on a free port. The error is what it wrote to stderr before it exited.
     pub fn start_with(name: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_binary(&binary(name), variables)
     }
@@ -122,7 +122,7 @@ impl Example {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    /// Waits for the end; the exit code, if there is one within `limit`.
+    /// Waits up to `limit` for the process to exit. Returns its exit code, if there is one.
     pub fn wait(&mut self, limit: Duration) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < limit {
@@ -138,7 +138,7 @@ impl Example {
         self.child.id()
     }
 
-    /// Its log, once it tells one of these: what it writes is read a little later.
+    /// Returns the log when it contains one of these texts. The log is read with a small delay.
     pub fn log_that_tells(&self, any: &[&str]) -> String {
         let begun = Instant::now();
         loop {
@@ -151,7 +151,7 @@ impl Example {
         }
     }
 
-    /// All that it logged so far.
+    /// Everything logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! One request over a socket of its own.
+//! Sends one request over its own socket.
 
 use std::{
     io,
@@ -59,11 +59,11 @@ pub fn chunked(body: &[u8]) -> TestBody {
     Either::Right(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
-/// A connection from a given address of this machine.
+/// Connects from a given address of this machine.
 pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // The usual address is not bound: bound ports are not shared with connections that are over, of which there may be
-    // tens of thousands, and the search for a free one takes milliseconds.
+    // The usual address is not bound: a bound socket cannot share its port with closed connections. There may be tens
+    // of thousands of these, and then the search for a free port takes milliseconds.
     if from != Ipv4Addr::LOCALHOST {
         socket.bind(SocketAddr::from((from, 0)))?;
     }
@@ -76,7 +76,7 @@ pub async fn open(address: SocketAddr, http: Http, request: Request<TestBody>) -
 
 async fn open_on(stream: TcpStream, http: Http, request: Request<TestBody>) -> Result<Response<Incoming>, Broken> {
     let address = stream.peer_addr()?;
-    // Else a small frame waits 40 ms for the acknowledgement of the one before.
+    // Otherwise a small frame waits 40 ms for the acknowledgement of the one before.
     stream.set_nodelay(true)?;
     let (mut parts, body) = request.into_parts();
     match http {
@@ -99,7 +99,7 @@ pub async fn send(address: SocketAddr, http: Http, request: Request<TestBody>) -
     try_send(address, http, request).await.unwrap()
 }
 
-/// The whole reply, unless the connection broke before it was there.
+/// The whole reply, unless the connection broke first.
 pub async fn try_send(address: SocketAddr, http: Http, request: Request<TestBody>) -> Result<Reply, Broken> {
     send_on(TcpStream::connect(address).await?, http, request).await
 }

@@ -1,4 +1,4 @@
-//! What the tests of several packages need.
+//! Shared code for the tests of several packages.
 
 pub mod client;
 pub mod example;
@@ -13,7 +13,7 @@ pub mod tally;
 
 use std::path::Path;
 
-/// The folder of the crate's own package.
+/// The folder of the crate's own package, which is the root of the workspace.
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

@@ -1,11 +1,11 @@
-//! Ports for servers that must be told theirs.
+//! Free ports for servers that need a port in their settings.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     net::TcpListener,
 };
 
-/// Below those that the system gives to connections: one of many could take it while the server is away.
+/// A port below the system's ephemeral ports, so that no connection takes it while the server is down.
 pub fn free_port() -> u16 {
     loop {
         let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;

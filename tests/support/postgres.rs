@@ -1,4 +1,4 @@
-//! A Postgres server of the test's own.
+//! The test's own Postgres server.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Ends the server and every connection to it.
+    /// Stops the server and closes every connection to it.
     pub fn stop(&mut self) {
         self.end("-INT");
     }
@@ -51,7 +51,7 @@ impl Postgres {
     }
 
     fn end(&mut self, signal: &str) {
-        // Not SIGKILL: the server's own children and its shared memory would be left.
+        // Not SIGKILL, which would leave the server's child processes and shared memory behind.
         if self.child.try_wait().unwrap().is_none() {
             Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
             self.child.wait().unwrap();
@@ -79,7 +79,7 @@ fn launch(port: u16, dir: &Path, user: Option<(u32, u32)>) -> Child {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    // What pg_ctl looks at: the server writes there that it takes connections.
+    // As pg_ctl does: the server writes to this file when it accepts connections.
     while !fs::read_to_string(dir.join("data/postmaster.pid")).is_ok_and(|text| text.contains("ready")) {
         let ended = child.try_wait().unwrap().is_some();
         if ended || begun.elapsed() > Duration::from_secs(30) {
@@ -101,7 +101,7 @@ fn command(name: &str, dir: &Path, user: Option<(u32, u32)>) -> Command {
     command
 }
 
-/// Debian keeps the server's programs out of `PATH`, by version.
+/// Debian keeps the server's programs outside `PATH`, in a folder for each version.
 fn binary(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut versions: Vec<_> = versions.filter(|dir| dir.join("bin").join(name).exists()).collect();
@@ -113,7 +113,7 @@ fn binary(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("postgresql is not installed: apt-get install postgresql"))
 }
 
-/// The user and group that the package made.
+/// The user and group that the Debian package created.
 fn postgres_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let ids = users.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! A redis-server of the test's own.
+//! The test's own redis-server.
 
 use std::{
     fs,
@@ -25,14 +25,14 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    /// What was answered is on disk: nothing of it is lost when it is killed.
+    /// Writes to disk before it replies, so that a kill loses nothing that it confirmed.
     pub fn durable() -> Self {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// With options of redis-server; of two for the same setting the last counts.
+    /// Starts redis-server with these options. If a setting appears twice, the last one counts.
     pub fn start_with(settings: &[&'static str]) -> Self {
-        // Another may take the port before Redis does.
+        // Another process may take the port first.
         for _ in 0..10 {
             let port = free_port();
             let dir = std::env::temp_dir().join(format!("tower-oauth2-redis-{}-{port}", std::process::id()));
@@ -61,7 +61,7 @@ impl Redis {
         self.signal("-CONT");
     }
 
-    /// One command in the inline form, answered by a line that begins with `+OK`.
+    /// Sends one inline command. The reply must begin with `+OK`.
     pub fn command(&self, line: &str) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
@@ -85,7 +85,7 @@ impl Redis {
         };
     }
 
-    /// All keys and values, as they are.
+    /// All keys and values, as raw bytes.
     #[cfg(feature = "redis")]
     pub async fn contents(&self) -> Vec<u8> {
         let client = redis::Client::open(self.url()).unwrap();
@@ -110,7 +110,7 @@ impl Redis {
         contents.join(&b"\n"[..])
     }
 
-    /// What it wrote to disk, in all files together.
+    /// The contents of all files that it wrote.
     pub fn files(&self) -> Vec<u8> {
         let (mut contents, mut dirs) = (Vec::new(), vec![self.dir.clone()]);
         while let Some(dir) = dirs.pop() {
@@ -122,7 +122,7 @@ impl Redis {
         contents
     }
 
-    /// Does not wait until it listens again.
+    /// Restarts without waiting until it listens.
     pub fn begin_restart(&mut self) {
         self.child = spawn(self.port, &self.dir, &self.settings);
     }
@@ -140,7 +140,7 @@ impl Drop for Redis {
     }
 }
 
-/// Whether it is Redis that listens there, and not the end of another connection.
+/// Whether Redis listens there, and not the end of another connection.
 fn answers(port: u16) -> io::Result<bool> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -160,7 +160,7 @@ fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
         .unwrap_or_else(|_| panic!("redis-server is not installed: apt-get install redis-server"))
 }
 
-/// Waits until it answers; `None` if it ends instead.
+/// Starts Redis and waits until it replies. `None` if it exits instead.
 fn launch(port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
     let mut child = spawn(port, dir, settings);
     let begun = Instant::now();

@@ -1,10 +1,10 @@
-//! What is due for refresh tokens: families as plain lists, without secrets, stores or HTTP.
+//! A model of refresh tokens: families as plain lists, without secrets, stores or HTTP.
 
 use std::collections::HashMap;
 
 pub const USERS: usize = 3;
 
-/// A scope as bits.
+/// The text of a scope that is given as bits.
 pub fn text(scope: u8) -> String {
     let tokens = [(0b001, "read"), (0b010, "write"), (0b100, "admin")];
     tokens.iter().filter(|(bit, _)| scope & bit != 0).map(|(_, token)| *token).collect::<Vec<_>>().join(" ")
@@ -29,18 +29,18 @@ pub enum Step {
     ChangePassword { user: usize },
 }
 
-/// Which of the tokens known so far; the number chooses, wrapping around.
+/// Selects one of the tokens known so far. The number chooses it and wraps around.
 #[derive(Clone, Copy, Debug)]
 pub enum Which {
     Current(u8),
     Previous(u8),
     Any(u8),
-    /// The name of a family with a secret that was never its own.
+    /// The name of a family with a secret that the family never had.
     Forged(u8),
     OfNoFamily(u8),
 }
 
-/// A token by its family and its place in it.
+/// A token, given by its family and its position in the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId {
     pub family: usize,
@@ -159,7 +159,7 @@ impl Model {
     }
 }
 
-/// The tokens as the server wrote them.
+/// The tokens as the server issued them.
 #[derive(Default)]
 pub struct Names {
     families: Vec<Vec<String>>,
@@ -167,7 +167,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Notes a token; says whether it is new.
+    /// Records a token. Returns whether it is new.
     pub fn give(&mut self, id: TokenId, text: String) -> bool {
         if id.place == 0 {
             self.families.push(Vec::new());
@@ -180,7 +180,7 @@ impl Names {
         self.families[id.family].get(id.place)
     }
 
-    /// The token, and what the model knows of it; nothing where no family began yet.
+    /// The selected token and its id in the model. `None` if there is no family yet.
     pub fn pick(&self, which: Which) -> Option<(Option<TokenId>, String)> {
         let number = match which {
             Which::Current(n) | Which::Previous(n) | Which::Any(n) | Which::Forged(n) | Which::OfNoFamily(n) => n,
@@ -193,7 +193,7 @@ impl Names {
             Which::Any(n) => usize::from(n) / self.families.len() % tokens.len(),
         };
         let text = tokens[place].clone();
-        // Of the 64 characters, the first 21 tell the family's name alone, the last 42 the secret alone.
+        // Of the 64 characters, the first 21 hold only the family's name, the last 42 only the secret.
         Some(match which {
             Which::Forged(_) => {
                 (Some(TokenId { family, place: FORGED }), format!("{}{}", &text[..48], turned(&text[48..])))
@@ -204,7 +204,7 @@ impl Names {
     }
 }
 
-/// Other text in the same alphabet.
+/// Different text in the same alphabet.
 fn turned(text: &str) -> String {
     text.chars().map(|c| if c == 'A' { 'B' } else { 'A' }).collect()
 }

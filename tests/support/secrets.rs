@@ -1,4 +1,4 @@
-//! Secrets that must not come out anywhere, in whatever spelling.
+//! Secrets that must not leak, in any spelling.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ const START: usize = 6;
 
 #[derive(Default)]
 pub struct Secrets {
-    /// By how it starts: a log is long, and gone through once for all of them.
+    /// Spellings by their first bytes, so that one pass over a long log finds all of them.
     spellings: HashMap<[u8; START], Vec<Spelling>>,
 }
 
@@ -35,13 +35,13 @@ impl Secrets {
         self.add_bytes(secret, secret.as_bytes());
     }
 
-    /// The whole of it, and what it is without the name of its family.
+    /// Adds the whole token, and its secret without the name of its family.
     pub fn add_refresh_token(&mut self, token: &str) {
         self.add(token);
         self.add_bytes(&format!("the secret of {token}"), &URL_SAFE_NO_PAD.decode(token).unwrap()[16..]);
     }
 
-    /// The whole of it, and its signature.
+    /// Adds the whole token, and its signature.
     pub fn add_access_token(&mut self, token: &str) {
         self.add(token);
         self.add(token.rsplit('.').next().unwrap());
@@ -55,7 +55,7 @@ impl Secrets {
         }
     }
 
-    /// Fails where one of them is in there.
+    /// Fails if `text` contains one of them.
     pub fn assert_none_in(&self, place: &str, text: &[u8]) {
         for (at, start) in text.windows(START).enumerate() {
             for Spelling { of, bytes } in self.spellings.get(start).into_iter().flatten() {
@@ -68,7 +68,7 @@ impl Secrets {
     }
 }
 
-/// As it is, as bytes in a list, percent-encoded, in hex, and in base64, also as a part of something longer.
+/// The secret as it is, as a list of bytes, percent-encoded, in hex, and in base64, also as part of a longer text.
 fn spellings(bytes: &[u8]) -> Vec<Vec<u8>> {
     let each = |write: fn(&u8) -> String, between: &str| bytes.iter().map(write).collect::<Vec<_>>().join(between);
     let mut all = vec![
@@ -83,7 +83,7 @@ fn spellings(bytes: &[u8]) -> Vec<Vec<u8>> {
         let base64 = GeneralPurpose::new(&alphabet, NO_PAD);
         for before in 0..3 {
             let encoded = base64.encode([&vec![0; before][..], bytes].concat());
-            // The characters that depend on no neighbour.
+            // Only the characters that do not depend on neighbouring bytes.
             let (first, last) = ((before * 8).div_ceil(6), (before + bytes.len()) * 8 / 6);
             all.push(encoded[first..last].to_owned());
         }

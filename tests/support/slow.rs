@@ -1,4 +1,4 @@
-//! A TCP proxy that keeps everything back for a while, in both directions.
+//! A TCP proxy that delays everything in both directions.
 
 use std::{
     net::SocketAddr,
@@ -27,7 +27,7 @@ pub struct Slow {
 struct Delays {
     each_way_ms: AtomicU64,
     held_ms: AtomicU64,
-    /// The request to keep back is so many away.
+    /// How many requests until the one to delay.
     until_held: AtomicI64,
 }
 
@@ -48,12 +48,12 @@ impl Slow {
         Self { address, delays }
     }
 
-    /// Half of it on the way there, half on the way back.
+    /// Adds half of the delay in each direction.
     pub fn set_round_trip(&self, delay: Duration) {
         self.delays.each_way_ms.store(delay.as_millis() as u64 / 2, Ordering::Relaxed);
     }
 
-    /// Keeps one request back for so long, and what follows it on its connection: the one that comes after `others`.
+    /// Delays one request, the one after `others` more, for `held`, and everything that follows it on its connection.
     pub fn hold_one(&self, others: u32, held: Duration) {
         self.delays.held_ms.store(held.as_millis() as u64, Ordering::Relaxed);
         self.delays.until_held.store(i64::from(others) + 1, Ordering::Relaxed);

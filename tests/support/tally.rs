@@ -1,4 +1,4 @@
-//! What all clients of this test saw.
+//! Counts the replies that all clients of this test got.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 pub static TALLY: Tally = Tally(Mutex::new(BTreeMap::new()));
 
-/// By status: how many, and the slowest.
+/// For each status, the number of replies and the time of the slowest.
 pub struct Tally(Mutex<BTreeMap<u16, (u64, Duration)>>);
 
 impl Tally {

@@ -1,7 +1,7 @@
 """The password login of FastAPI's tutorial, with this comparison's Argon2 parameters.
 
-As the tutorial has it, `POST /token` is an `async def` that checks the password on the event loop. With
-`TOKEN_HANDLER=def` it is a plain `def`, which FastAPI runs on its pool of 40 threads.
+As in the tutorial, `POST /token` is an `async def` that checks the password on the event loop. With `TOKEN_HANDLER=def`
+it is a plain `def`, which FastAPI runs on its pool of 40 threads.
 """
 
 import os

@@ -1,4 +1,4 @@
-//! No vectors: this processor is not an x86-64.
+//! No vectors: this processor is not x86-64.
 
 use crate::{Costs, Inputs};
 

@@ -11,7 +11,7 @@ use std::fmt;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
-/// The vectors of this processor. A value is the proof that the processor has them.
+/// Vectors of one width. A value proves that this processor has them.
 ///
 /// ```
 /// use argon2_simd::Vectors;
@@ -24,14 +24,14 @@ use argon2::{Algorithm, Argon2, Params, Version};
 pub struct Vectors(processor::Vectors);
 
 impl Vectors {
-    /// The vectors of this processor, the widest first. None on other processors than x86-64, and none in a build
+    /// The vectors of this processor, widest first. There are none on processors other than x86-64, and none in a build
     /// without optimisation, where the `argon2` crate is faster.
     pub fn detected() -> impl Iterator<Item = Self> {
         processor::Vectors::detected().filter(|_| cfg!(any(optimised, test))).map(Self)
     }
 
-    /// Writes the hash of `inputs` into `output`. It takes `costs.memory` KiB of `memory`, which stay there for the next
-    /// hash, with what this one left in them: see [`Memory::wipe`].
+    /// Writes the hash of `inputs` into `output`. It uses `costs.memory` KiB in `memory`, which keeps them for the next
+    /// hash, with the data that this hash left: see [`Memory::wipe`].
     ///
     /// # Errors
     /// When a cost or a length is out of range (RFC 9106, section 3.1), or the system has no memory.
@@ -45,15 +45,15 @@ impl Vectors {
         self.0.hash(costs, inputs, output, &mut memory.0).ok_or(HashError)
     }
 
-    /// Whether these vectors compute what the `argon2` crate computes: hashes of every variant and version, with one lane
-    /// and with two. Takes some milliseconds. Ask once, before the first hash: nothing else would notice a processor, or
-    /// a compiler, that computes wrong.
+    /// Whether these vectors compute the same hashes as the `argon2` crate, for every variant and version, with one
+    /// lane and with two. This takes some milliseconds. Call it once, before the first hash: nothing else detects a
+    /// processor or a compiler that computes wrong results.
     #[must_use]
     pub fn agree_with_reference(self) -> bool {
         let mut memory = Memory::default();
         [Algorithm::Argon2d, Algorithm::Argon2i, Algorithm::Argon2id].into_iter().all(|algorithm| {
             [Version::V0x10, Version::V0x13].into_iter().all(|version| {
-                // Two blocks of addresses in each segment, and several lanes.
+                // One with two blocks of addresses in each segment, and one with several lanes.
                 [(520, 2, 1), (71, 2, 2)].into_iter().all(|(kibibytes, passes, lanes)| {
                     let costs = Costs { algorithm, version, memory: kibibytes, passes, lanes };
                     costs.reference().is_some_and(|hash| self.compute(hash, costs, &mut memory))
@@ -78,7 +78,7 @@ impl fmt::Debug for Vectors {
 const PASSWORD: &[u8] = b"wonderland123";
 const SALT: &[u8] = b"sixteen bytes ..";
 
-/// The variant of Argon2, and what a hash costs.
+/// The variant of Argon2, and the costs of a hash.
 ///
 /// ```
 /// use argon2::{Algorithm, Params, Version};
@@ -103,7 +103,7 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// The costs that `params` name. The key id and the data in them are not looked at.
+    /// The costs in `params`. Ignores their key id and data.
     #[must_use]
     pub fn new(algorithm: Algorithm, version: Version, params: &Params) -> Self {
         Self { algorithm, version, memory: params.m_cost(), passes: params.t_cost(), lanes: params.p_cost() }
@@ -118,7 +118,7 @@ impl Costs {
     }
 }
 
-/// What is hashed.
+/// The inputs of a hash.
 ///
 /// ```
 /// let inputs = argon2_simd::Inputs { password: b"wonderland123", salt: b"sixteen bytes ..", ..Default::default() };
@@ -130,7 +130,7 @@ pub struct Inputs<'a> {
     pub password: &'a [u8],
     /// The salt (S): 16 random bytes.
     pub salt: &'a [u8],
-    /// A key that the stored hash does not hold (K), if any.
+    /// A key that is not part of the stored hash (K), if any.
     pub secret: &'a [u8],
     /// Other data that the hash depends on (X), if any.
     pub associated_data: &'a [u8],
@@ -142,7 +142,7 @@ impl fmt::Debug for Inputs<'_> {
     }
 }
 
-/// The memory that hashes need, kept from one hash to the next. On Linux it asks for huge pages.
+/// The memory for hashes, kept from one hash to the next. On Linux it asks for huge pages.
 ///
 /// ```
 /// let mut memory = argon2_simd::Memory::default();
@@ -153,18 +153,19 @@ impl fmt::Debug for Inputs<'_> {
 pub struct Memory(processor::Memory);
 
 impl Memory {
-    /// How much it holds, in KiB.
+    /// The size of this memory in KiB.
     #[must_use]
     pub fn kibibytes(&self) -> usize {
         self.0.held()
     }
 
-    /// Overwrites what the last hash left. Whoever reads that can try passwords on it, in less time than on the hash.
+    /// Overwrites the data that the last hash left. An attacker who reads it can test passwords faster than with the
+    /// hash.
     pub fn wipe(&mut self) {
         self.0.wipe();
     }
 
-    /// Gives all of it back to the system if it is more than `usual` KiB. The system clears it.
+    /// Returns all of it to the system if it is more than `usual` KiB. The system clears it.
     pub fn shrink(&mut self, usual: usize) {
         self.0.shrink(usual);
     }

@@ -31,7 +31,7 @@ fn all_vectors() -> Vec<Vectors> {
     all
 }
 
-/// On every kind of vectors that this processor has, in memory that each hash finds as the last one left it.
+/// Checks every kind of vectors that this processor has. Each hash gets the memory as the last one left it.
 fn check(costs: Costs, inputs: Inputs<'_>, output: usize, memory: &mut Memory) {
     let expected = reference(costs, inputs, output);
     for vectors in all_vectors() {
@@ -57,7 +57,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 #[test]
 fn vectors_of_rfc_9106() {
-    // Sections 5.1 to 5.3; then the same of the first version, from the reference implementation's kats/.
+    // Sections 5.1 to 5.3, then the same for version 1.0, from the reference implementation's kats/.
     for (algorithm, version, expected) in [
         (Algorithm::Argon2d, Version::V0x13, "512b391b6f1162975371d30919734294f868e3be3984f3c1a13a4db9fabe4acb"),
         (Algorithm::Argon2i, Version::V0x13, "c814d9d1dc7f37aa13f0d77f2494bda1c8de6b016dd388d29952a4c4672b6ce8"),
@@ -91,7 +91,7 @@ fn segments_of_one_to_three_blocks_of_addresses() {
     }
 }
 
-/// Minutes without optimization.
+/// Takes minutes without optimisation.
 #[test]
 #[ignore = "slow: cargo test --release -p argon2-simd -- --ignored"]
 fn large_costs() {
@@ -149,7 +149,7 @@ fn any_costs() -> impl Strategy<Value = Costs> {
 }
 
 proptest! {
-    // More with PROPTEST_CASES=100000 and --release.
+    // For more cases, use PROPTEST_CASES=100000 and --release.
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn any_hash_equals_the_reference(

@@ -1,4 +1,4 @@
-//! The contract of [`AttemptStore`], as far as one caller sees it.
+//! The contract of [`AttemptStore`], as a single caller sees it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tower_oauth2_password::store::{
 
 pub(crate) const CONTRACT: Contract = Contract("AttemptStore");
 pub(crate) const THREE: AttemptLimit = AttemptLimit { failures: 3, window: HOUR };
-/// 30 seconds, and a little for the store to notice.
+/// 30 seconds, plus some time for the store to notice.
 const LEASE: Duration = Duration::from_millis(31_500);
 
 pub(crate) async fn check(store: &impl AttemptStore) {
@@ -81,7 +81,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
         self.settle(id, AttemptOutcome::Failed).await;
     }
 
-    /// Reserves and fails.
+    /// Reserves a slot and settles it as failed.
     async fn fail_anew(&self, clause: &str) {
         let id = self.reserve_or_break(clause).await;
         self.fail(id).await;
@@ -103,7 +103,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
         }
     }
 
-    /// Exactly so many places are free; takes them.
+    /// Takes this many slots. Exactly as many must be free.
     async fn expect_free(&self, places: usize, clause: &str) {
         for _ in 0..places {
             self.reserve_or_break(clause).await;
@@ -144,7 +144,7 @@ async fn a_released_place_is_free(store: &impl AttemptStore) {
     key.reserve_or_break(clause).await;
     key.settle(one, AttemptOutcome::Released).await;
     key.expect_free(1, clause).await;
-    // Its id is unknown by now.
+    // The store no longer knows this id.
     key.settle(one, AttemptOutcome::Released).await;
     key.expect(Reservation::Busy, "a place is given back once").await;
 }

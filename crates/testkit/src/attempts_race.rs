@@ -1,4 +1,4 @@
-//! [`AttemptStore`] under many calls at once.
+//! [`AttemptStore`] with many calls at once.
 
 use std::sync::Arc;
 

@@ -15,8 +15,8 @@ use tower_oauth2_password::store::{AttemptStore, DenyList, RefreshStore};
 pub use self::support::Job;
 use self::support::Race;
 
-/// Checks a [`RefreshStore`] against its contract. Takes a few seconds. Its races are between calls in one task: they show
-/// a store that reads, waits, and then writes.
+/// Checks a [`RefreshStore`] against its contract. This takes a few seconds. Its races run in one task: they expose a
+/// store that reads, awaits, and then writes.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -37,8 +37,8 @@ pub async fn refresh_store(store: impl RefreshStore) {
     refresh_time::check(&*store).await;
 }
 
-/// Checks that each call of a [`RefreshStore`] is one atomic step, wherever it runs. `stores` are handles of one store, as
-/// several processes would hold them (clones, or connections of their own), and `spawn` runs jobs side by side.
+/// Checks that each call of a [`RefreshStore`] is one atomic step, wherever it runs. `stores` are handles of one store,
+/// as several processes would have them (clones, or separate connections). `spawn` runs jobs in parallel.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -61,8 +61,8 @@ pub async fn refresh_store_in_parallel<S: RefreshStore>(
     refresh_race::check(&stores, Race::Spawned(&spawn)).await;
 }
 
-/// Checks an [`AttemptStore`] against its contract. Takes a few seconds, or half a minute where
-/// [`AttemptStore::abandon`] is left to its default.
+/// Checks an [`AttemptStore`] against its contract. This takes a few seconds, or half a minute if the store uses the
+/// default [`AttemptStore::abandon`].
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -72,7 +72,7 @@ pub async fn attempt_store(store: impl AttemptStore) {
     attempts_race::check(from_ref(&store), Race::OneTask).await;
 }
 
-/// Checks that an [`AttemptStore`] gives a slot that is never settled back after at most 30 seconds, which it waits for.
+/// Checks that an [`AttemptStore`] frees an unsettled slot within 30 seconds. It waits that long.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -81,7 +81,7 @@ pub async fn attempt_store_lease(store: impl AttemptStore) {
 }
 
 /// Checks that `reserve` is one atomic step, wherever it runs. `stores` are handles of one store, as several processes
-/// would hold them (clones, or connections of their own), and `spawn` runs jobs side by side.
+/// would have them (clones, or separate connections). `spawn` runs jobs in parallel.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -93,7 +93,7 @@ pub async fn attempt_store_in_parallel<S: AttemptStore>(
     attempts_race::check(&stores, Race::Spawned(&spawn)).await;
 }
 
-/// Checks a [`DenyList`] against its contract. Takes a few seconds.
+/// Checks a [`DenyList`] against its contract. This takes a few seconds.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.
@@ -101,8 +101,8 @@ pub async fn deny_list(list: impl DenyList) {
     deny_list::check(&Arc::new(list)).await;
 }
 
-/// Checks that a token that was denied through one handle of a list is denied by another within a second: two clones, or
-/// the handles of two processes.
+/// Checks that a token denied through one handle of a list is denied through another within a second. The handles may
+/// be two clones, or those of two processes.
 ///
 /// # Panics
 /// When a clause of the contract is broken, or a call fails.

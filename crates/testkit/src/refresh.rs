@@ -1,4 +1,4 @@
-//! The contract of [`RefreshStore`], as far as one caller sees it.
+//! The contract of [`RefreshStore`], as a single caller sees it.
 
 use crate::support::{Contract, HOUR, LATE, name, over, random, soon};
 use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
@@ -16,7 +16,7 @@ pub(crate) async fn check(store: &impl RefreshStore) {
     late_calls_do_nothing(store).await;
 }
 
-/// A family in the store, and the secret that is current.
+/// A family in the store, and its current secret.
 pub(crate) struct Known {
     pub(crate) id: FamilyId,
     pub(crate) current: SecretHash,
@@ -33,7 +33,7 @@ impl Known {
         CONTRACT.answer("find", store.find(self.id, soon()).await)
     }
 
-    /// Rotates with the current secret, whether or not the family is still there.
+    /// Rotates with the current secret, whether or not the family still exists.
     pub(crate) async fn rotate(&mut self, store: &impl RefreshStore) -> Rotation {
         let next = secret();
         let rotation = rotate(store, self.id, self.current, Successor::new(next)).await;
@@ -83,7 +83,7 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
     let texts = ["plain", "", "a b:c|d\t\"'\\{}", "Straße 東京 🔑", "%_*?[a]"];
     for (n, text) in texts.into_iter().cycle().take(8).enumerate() {
         let mut given = family(&format!("{}{text}", name("subject")));
-        // Eight times 32: every byte, so that a store that keeps text cannot mistake one.
+        // Eight secrets of 32 bytes cover every byte value, in case a store keeps them as text.
         given.current = SecretHash(std::array::from_fn(|at| (n * 32 + at) as u8));
         given.client_id = (n != 0).then(|| text.to_owned());
         given.security_stamp = (n != 2).then(|| text.to_owned());

@@ -1,4 +1,4 @@
-//! [`RefreshStore`] under many calls at once.
+//! [`RefreshStore`] with many calls at once.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) async fn check<S: RefreshStore>(stores: &[Arc<S>], race: Race<'_>) {
 
 type Answer = Result<Rotation, BoxError>;
 
-/// Calls with one secret and a successor each.
+/// Calls with the same secret, each with its own successor.
 fn rotations<S: RefreshStore>(stores: &[Arc<S>], known: &Known) -> (Vec<SecretHash>, Vec<BoxFuture<'static, Answer>>) {
     let (id, presented) = (known.id, known.current);
     let call = |store: &Arc<S>| {

@@ -1,4 +1,4 @@
-//! What all checks share: asking, racing, and telling the time.
+//! What all checks share: calls, races and time.
 
 use std::{
     fmt,
@@ -13,32 +13,32 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::sleep;
 use tower_oauth2_password::{BoxError, store::AttemptKey};
 
-/// What a kit gives to be run beside others, to its end: `|job| { tokio::spawn(job); }`.
+/// A job to run to its end in parallel with others, for instance by `|job| { tokio::spawn(job); }`.
 pub type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const SHORT: Duration = Duration::from_millis(400);
 /// How far the store's clock and its rounding may be off.
 pub(crate) const SLACK: Duration = Duration::from_millis(100);
-/// How long something may linger that is over.
+/// How long expired data may linger.
 const LINGER: Duration = Duration::from_millis(1_500);
 const STEP: Duration = Duration::from_millis(20);
-/// How long all calls of one race may take, and how long a machine may be too slow to decide.
+/// How long all calls of one race may take, and the deadline of calls that do not test deadlines.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a check is tried for which the calls must be faster than a lifetime.
+/// How many times to try a check whose calls must be faster than a lifetime.
 pub(crate) const ROUNDS: usize = 8;
 
-/// A deadline for calls that are not about theirs.
+/// A deadline for calls that do not test deadlines.
 pub(crate) fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// A deadline that is over.
+/// A deadline that has passed.
 pub(crate) fn over() -> Instant {
     Instant::now()
 }
 
-/// The clause on deadlines, which all contracts have.
+/// The clause on deadlines, which all contracts share.
 pub(crate) const LATE: &str = "a call that comes after its deadline is an error and takes no effect";
 
 /// Names the broken clause of one trait's contract.
@@ -57,13 +57,13 @@ impl Contract {
         }
     }
 
-    /// A call that came after its deadline must say so.
+    /// A call after its deadline must return an error.
     #[track_caller]
     pub(crate) fn require_late<T>(self, call: &str, answer: &Result<T, BoxError>) {
         self.require(answer.is_err(), LATE, format_args!("`{call}` says that it was done"));
     }
 
-    /// The answer of a call that has no reason to fail.
+    /// The result of a call that has no reason to fail.
     pub(crate) fn answer<T>(self, call: &str, answer: Result<T, BoxError>) -> T {
         match answer {
             Ok(answer) => answer,
@@ -72,7 +72,7 @@ impl Contract {
     }
 }
 
-/// When a call was made and answered: the store saw it in between.
+/// When a call began and when it returned: the store saw it in between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub(crate) from: Instant,
@@ -86,14 +86,14 @@ impl Span {
         (Span { from, to: Instant::now() }, answer)
     }
 
-    /// The least and the most time that lies between what the store did in `self` and in `later`.
+    /// The shortest and the longest time between what the store did in `self` and in `later`.
     pub(crate) fn until(self, later: Span) -> (Duration, Duration) {
         let (least, most) = (later.from.saturating_duration_since(self.to), later.to - self.from);
         (least.saturating_sub(SLACK), most + SLACK)
     }
 }
 
-/// Asks on and on whether what began at `began` is still there; it must be for `ttl`, and not be much later.
+/// Asks again and again whether what began at `began` still exists. It must exist for `ttl`, and not much longer.
 pub(crate) async fn lasts<A>(contract: Contract, clause: &str, began: Span, ttl: Duration, mut ask: A)
 where
     A: AsyncFnMut() -> bool,
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// Waits for what must come true within `limit`.
+/// Waits until `ask` returns true, which must happen within `limit`.
 pub(crate) async fn comes<A>(contract: Contract, clause: &str, limit: Duration, mut ask: A)
 where
     A: AsyncFnMut() -> bool,
@@ -128,7 +128,7 @@ where
     }
 }
 
-/// A check that is decided only if the machine was fast enough: `attempt` says whether it was.
+/// Repeats a check that counts only if the machine was fast enough: `attempt` returns whether it was.
 pub(crate) async fn decided<A>(clause: &str, mut attempt: A)
 where
     A: AsyncFnMut() -> bool,
@@ -141,7 +141,7 @@ where
     panic!("the calls took too long to decide whether {clause}: run the kit on a machine with less to do");
 }
 
-/// Polls `future` up to `polls` times and drops it then.
+/// Polls `future` up to `polls` times, then drops it.
 pub(crate) async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -162,14 +162,14 @@ pub(crate) async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usi
 /// Where the calls of a race run.
 #[derive(Clone, Copy)]
 pub(crate) enum Race<'a> {
-    /// All in the task of the caller, who is woken for any of them.
+    /// All in the caller's task, which wakes for each of them.
     OneTask,
-    /// Wherever the caller's function puts them.
+    /// Wherever the caller's function runs them.
     Spawned(&'a (dyn Fn(Job) + Send + Sync)),
 }
 
 impl Race<'_> {
-    /// Runs calls at once and returns their answers in order.
+    /// Runs calls at once and returns their results in order.
     pub(crate) async fn run<T: Send + 'static>(self, calls: Vec<BoxFuture<'static, T>>) -> Vec<T> {
         match self {
             Race::OneTask => join_all(calls).await,

@@ -1,4 +1,4 @@
-//! The kit names the broken clause of a store that has one fault, and passes those that have none.
+//! The kit names the broken clause of a store with one fault, and passes stores without faults.
 
 mod broken;
 
@@ -22,7 +22,7 @@ fn spawn(job: Job) {
     tokio::spawn(job);
 }
 
-/// What the kit says of a store, if it finds it broken.
+/// What the kit says about a store, if it finds a broken clause.
 fn verdict(run: impl AsyncFnOnce()) -> Option<String> {
     let runtime = threads();
     let panic = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run()))).err()?;

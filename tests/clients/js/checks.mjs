@@ -1,13 +1,13 @@
-// What every client must see, whatever the library: the same checks as python/checks.py.
+// What every client must see with any library: the same checks as python/checks.py.
 //
-// A client is an object with `name`, `client` (its id) and the functions, all but the first promising their result,
+// A client is an object with `name`, `client` (its id) and these functions. All but the first return a promise:
 //   refusal(error)                  [error code, description] if it is the library's own error, else undefined
-//   login(username, password, scope)    the token answer with the names of RFC 6749
+//   login(username, password, scope)    the token response with the names of RFC 6749
 //   refresh(refreshToken, scope)
 //   revoke(token, hint)
 //   call(method, path, accessToken, json)   {status, body}
-// and, where it can be made with a wrong secret, `withWrongSecret`, another such client; `refusesSecret(error)` then
-// says whether the error is the one the library gives for invalid_client.
+// If a client can have a wrong secret, it also has `withWrongSecret`, another such client, and `refusesSecret(error)`,
+// which says whether the error is the library's error for invalid_client.
 import assert from 'node:assert/strict';
 
 const ALL = 'items:read items:write';
@@ -27,7 +27,7 @@ export class Report {
   }
 }
 
-/** The library's own error that `promise` is rejected with, as [code, description]. */
+/** The library's own error with which `promise` is rejected, as [code, description]. */
 async function refused(client, promise) {
   let result;
   try {
@@ -71,7 +71,7 @@ export async function run(report, c) {
       assert.deepEqual(await refused(c, c.login('alice', 'pä&ss=w+o%72d 密')), WRONG);
     },
     async 'so is an unknown user, in the same words'() {
-      // A name of its own for each client: failures of one name are counted together.
+      // Each client uses its own name, since failures of one name are counted together.
       assert.deepEqual(await refused(c, c.login(`nobody of ${c.name}`, 'wonderland123')), WRONG);
     },
     async refresh() {

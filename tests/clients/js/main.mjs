@@ -1,4 +1,4 @@
-// main.mjs BASE_URL: the JavaScript clients against a running example server.
+// main.mjs BASE_URL: runs the JavaScript clients against an example server.
 import assert from 'node:assert/strict';
 import { OAuth2Client, OAuth2HttpError } from '@badgateway/oauth2-client';
 import * as oauth from 'oauth4webapi';
@@ -48,13 +48,13 @@ function oauth4webapi(style, id, secret) {
       await oauth.processRevocationResponse(response);
     },
     refusal: (error) => error instanceof oauth.ResponseBodyError && [error.error, error.error_description],
-    // With a challenge in the answer the library does not look at the body.
+    // If the response has a challenge, the library does not read the body.
     refusesSecret: (error) => error instanceof oauth.WWWAuthenticateChallengeError && error.status === 401
       && error.cause[0].scheme === 'basic' && error.cause[0].parameters.realm !== undefined,
   };
 }
 
-/** The same author's client for whole applications, which can also read the answers of guarded routes. */
+/** The same author's client for whole applications, which can also read the responses of guarded routes. */
 function openidClient(style, id, secret) {
   const authentication = { basic: openid.ClientSecretBasic, default: () => undefined, none: openid.None }[style](secret);
   const configuration = new openid.Configuration(SERVER, id, secret, authentication);

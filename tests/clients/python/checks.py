@@ -1,12 +1,12 @@
-"""What every client must see, whatever the library: the same checks as js/checks.mjs.
+"""What every client must see with any library: the same checks as js/checks.mjs.
 
-A client is an object with `name`, `client` (its id) and the methods
-    login(username, password, scope=None) -> dict       the token answer, as the library gives it
+A client is an object with `name`, `client` (its id) and these methods:
+    login(username, password, scope=None) -> dict       the token response, as the library returns it
     refresh(refresh_token, scope=None) -> dict
     revoke(token, hint)
     call(method, path, access_token, json=None) -> (status, JSON or None)
     refusal(action) -> (error code, description)         of the library's own error; anything else is raised
-and, where it can be made with a wrong secret, `with_wrong_secret`, another such client.
+If a client can have a wrong secret, it also has `with_wrong_secret`, another such client.
 """
 
 ALL = "items:read items:write"
@@ -61,7 +61,7 @@ def run(report, c):
         equal(c.refusal(lambda: c.login("alice", "pä&ss=w+o%72d 密")), wrong)
 
     def user_refused():
-        # A name of its own for each client: failures of one name are counted together.
+        # Each client uses its own name, since failures of one name are counted together.
         equal(c.refusal(lambda: c.login(f"nobody of {c.name}", "wonderland123")), wrong)
 
     def refresh_works():

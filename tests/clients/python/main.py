@@ -1,11 +1,11 @@
-"""main.py BASE_URL: the Python clients against a running example server."""
+"""main.py BASE_URL: runs the Python clients against an example server."""
 
 import asyncio
 import os
 import sys
 import time
 
-# Both libraries refuse plain HTTP unless told; the server is on this machine.
+# Without these settings both libraries refuse plain HTTP; the server is on this machine.
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
@@ -32,7 +32,7 @@ def call(method, path, access_token, json=None):
 
 
 class RequestsOauthlib:
-    """style: `basic`, `body`, `default` (what the library does when told nothing: Basic with an empty secret), `none`."""
+    """style: `basic`, `body`, `default` (what the library does by default: Basic with an empty secret), `none`."""
 
     def __init__(self, style, client, secret=None):
         self.name = f"requests-oauthlib, {client or 'no client'}, {style}"
@@ -41,7 +41,7 @@ class RequestsOauthlib:
 
     def session(self, scope=None, **options):
         scope = scope.split() if scope else None
-        # The scope of the session alone would not be sent with a password.
+        # The library does not send the session's scope with a password.
         client = LegacyApplicationClient(client_id=self.client, scope=scope)
         return OAuth2Session(client=client, scope=scope, **options)
 
@@ -88,7 +88,7 @@ class RequestsOauthlib:
         try:
             result = action()
         except OAuth2Error as error:
-            # oauthlib gives each registered code a class of its own; an unknown one would be CustomOAuth2Error.
+            # oauthlib has a class for each registered code; an unknown code would be CustomOAuth2Error.
             expected = "".join(part.title() for part in error.error.split("_")) + "Error"
             checks.equal(type(error).__name__, expected)
             return error.error, error.description
@@ -110,7 +110,7 @@ class RequestsOauthlib:
 
 
 class Authlib:
-    """style: an OAuth method name, or None for what the library takes when told nothing."""
+    """style: an OAuth method name, or None for the library's default."""
 
     def __init__(self, style, client, secret=None):
         self.name = f"Authlib, {client}, {style or 'default'}"
@@ -169,7 +169,7 @@ class Authlib:
 
 
 class AuthlibHttpx(Authlib):
-    """The same over httpx2, asynchronous."""
+    """The same over httpx2, asynchronously."""
 
     def __init__(self, style, client, secret=None):
         super().__init__(style, client, secret)

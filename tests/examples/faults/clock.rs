@@ -1,4 +1,4 @@
-//! The system clock is stepped, under the server's feet alone: by libfaketime, which leaves the monotonic clock as it is.
+//! Steps the wall clock of one server, with libfaketime, which leaves the monotonic clock as it is.
 
 use std::{
     fs,
@@ -51,9 +51,9 @@ impl Clock {
         ]
     }
 
-    /// From now on the server's clock is so many seconds ahead.
+    /// Sets the server's clock this many seconds ahead.
     pub fn step(&self, seconds: i64) {
-        // Renamed, so that nobody reads half of it.
+        // Renamed, so that the server never reads half of it.
         let new = self.file.with_extension("new");
         fs::write(&new, format!("{seconds:+}\n")).unwrap();
         fs::rename(new, &self.file).unwrap();
@@ -66,7 +66,7 @@ impl Drop for Clock {
     }
 }
 
-/// What a server holds by its own time stays held; tokens follow the wall clock; logins go on.
+/// Blocked names stay blocked, and revoked tokens stay revoked. Tokens follow the wall clock. Logins keep working.
 pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
     let held = nobody();
     hold(server, &held).await;

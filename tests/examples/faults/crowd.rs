@@ -16,7 +16,7 @@ const ADDRESSES: usize = 100;
 const BOB: &str = "grant_type=password&username=bob&password=builder456";
 const GUESS: &str = "grant_type=password&username=mallory&password=guess";
 
-/// Every one is answered: let in, refused, held or told when to come back. How many were let in.
+/// Every login gets a reply: accepted, refused, or a 429 or 503 with the time to retry. Returns how many were accepted.
 pub async fn at_once(server: &Example, count: usize) -> usize {
     let logins = join_all((0..count).map(|number| async move {
         let form = [ALICE, BOB, ALICE, GUESS][number % 4];

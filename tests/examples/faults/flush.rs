@@ -1,4 +1,4 @@
-//! Redis forgets everything while it is used.
+//! Redis loses all its data while it is in use.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,9 +19,8 @@ use test_support::{
     redis::Redis,
 };
 
-/// Refresh tokens and failed attempts are forgotten; no request fails otherwise, and everything goes on. A revoked access
-/// token stays so where it is known already, and is good again, until it expires, to servers that start later: what
-/// Redis forgets is forgotten.
+/// Refresh tokens and failed attempts are lost. No other request fails, and everything keeps working. A revoked access
+/// token stays revoked on servers that already know it. On servers that start later it is valid again until it expires.
 pub async fn everything(server: &Example, redis: &Redis, count: usize, start: impl Fn() -> Example) {
     let held = nobody();
     hold(server, &held).await;

@@ -1,4 +1,4 @@
-//! A server is killed by `kill -9` while another shares its Redis.
+//! Kills a server with `kill -9` while another shares its Redis.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -18,7 +18,7 @@ use test_support::{
 
 const NETWORK: u8 = 5;
 
-/// Tokens outlive it, and none is accepted twice, whatever was under way. The server that took its place.
+/// Tokens outlive the server, and none is accepted twice, whatever was under way. Returns the server that replaces it.
 pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, start: impl Fn() -> Example) -> Example {
     let held = nobody();
     hold(&victim, &held).await;
@@ -41,7 +41,7 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
             }
         }
     }));
-    // More than there are places for one name and address.
+    // More logins than there are slots for one name and address.
     let logins = join_all(
         (0..12).map(async |_| while try_post(victim.address, neighbour(NETWORK, 0), "/token", ALICE).await.is_ok() {}),
     );
@@ -99,7 +99,7 @@ async fn accepts(server: &Example, token: &str) -> Result<bool, String> {
     Ok(reply.status == 200)
 }
 
-/// Places that the killed server had reserved are nobody's after half a minute.
+/// Slots that the killed server had reserved are free again after half a minute.
 pub async fn places_come_back(survivor: &Example) {
     within(Duration::from_secs(35), "a login from where others were cut off", async || {
         try_post(survivor.address, neighbour(NETWORK, 0), "/token", ALICE).await.unwrap().status == 200

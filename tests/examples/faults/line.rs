@@ -1,4 +1,4 @@
-//! A line of refresh tokens, as its client sees it.
+//! A family of refresh tokens, as its client sees it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ const NETWORK: u8 = 4;
 pub struct Line {
     pub current: String,
     previous: Option<String>,
-    /// Whether the last use may have counted though the client was not told so.
+    /// Whether the last use may have succeeded although the client got no confirmation.
     pub doubtful: bool,
 }
 
@@ -25,7 +25,7 @@ pub enum Step {
 }
 
 impl Line {
-    /// Logs in, again and again while there is no room.
+    /// Logs in, and tries again while the server is overloaded.
     pub async fn begin(server: SocketAddr, number: usize) -> Self {
         loop {
             let reply = try_post(server, neighbour(NETWORK, number), "/token", ALICE).await.unwrap();
@@ -67,7 +67,7 @@ impl Line {
         }
     }
 
-    /// The token before the current one is not accepted again, and its use ends the line.
+    /// The token before the current one is not accepted again, and its use ends the family.
     pub async fn assert_used_once(&self, server: SocketAddr) {
         let Some(previous) = &self.previous else { return };
         for (token, what) in [(previous, "accepted twice"), (&self.current, "the line did not end with a replay")] {

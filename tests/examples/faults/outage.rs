@@ -1,4 +1,4 @@
-//! Redis is stopped, slow, and killed while everybody uses it.
+//! Redis is stopped, slow and killed while many clients use it.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -24,12 +24,12 @@ use test_support::{
 const NETWORK: u8 = 6;
 const PROMISED: Duration = Duration::from_secs(1);
 
-/// What the clients must know of Redis.
+/// What the clients must know about Redis.
 #[derive(Default)]
 struct Weather {
-    /// Odd while it is away.
+    /// Odd while Redis is unreachable.
     changes: AtomicUsize,
-    /// How often it forgot everything.
+    /// How many times Redis has lost all its data.
     lives: AtomicUsize,
     over: AtomicBool,
     slowest_ms: AtomicUsize,
@@ -44,7 +44,7 @@ impl Weather {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A request, and whether Redis was away all the while: then it is answered within a second.
+    /// Sends a request. Returns whether Redis was unreachable throughout: then the reply must come within a second.
     async fn ask<T>(&self, request: impl Future<Output = T>) -> (T, bool) {
         let (before, begun) = (self.changes.load(Ordering::SeqCst), Instant::now());
         let answer = request.await;
@@ -58,8 +58,8 @@ impl Weather {
     }
 }
 
-/// 503 within a second while it is away, guarded routes unaffected, recovery by itself, no token accepted twice and none
-/// lost. The slowest 503.
+/// While Redis is unreachable, requests get a 503 within a second, and guarded routes keep working. The server recovers
+/// by itself, accepts no token twice and loses none. Returns the time of the slowest 503.
 pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count: usize) -> Duration {
     let weather = &Weather::default();
     let login = log_in(server).await;
@@ -118,7 +118,7 @@ async fn use_line(server: &Example, number: usize, weather: &Weather, successes:
         match weather.ask(line.step(server.address)).await {
             (Step::Rotated, false) => drop(successes.fetch_add(1, Ordering::Relaxed)),
             (Step::Unavailable, true) => {}
-            // On the edge, Redis may have done what it did not live to tell.
+            // At the edge of an outage, Redis may have rotated the token without confirming it.
             (Step::Unavailable, false) => line.doubtful = true,
             (Step::Refused, false) => {
                 let forgotten = life != weather.lives.load(Ordering::SeqCst);
@@ -145,7 +145,7 @@ async fn ask_on(weather: &Weather, successes: &AtomicUsize, request: impl AsyncF
     }
 }
 
-/// Every client has its way again.
+/// Waits until every client succeeds again.
 async fn all_succeed(successes: &[AtomicUsize]) {
     let before: Vec<_> = successes.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     within(Duration::from_secs(15), "all clients have their way", async || {

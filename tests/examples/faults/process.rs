@@ -1,4 +1,4 @@
-//! What a process holds, and what it may hold.
+//! What a process uses, and how much it may use.
 
 use std::{fs, io::ErrorKind};
 
@@ -28,7 +28,7 @@ pub fn usage(pid: u32) -> Usage {
     }
 }
 
-/// So many open files for this process and those that it starts.
+/// Allows this many open files, in this process and those that it starts.
 pub fn allow_files(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < count) {

@@ -18,17 +18,17 @@ use test_support::{
 const NETWORK: u8 = 3;
 const ADDRESSES: usize = 50;
 
-/// Ends the server; all that it had begun to answer is answered, and the stuck do not delay its end. How many of those
-/// in flight were let in.
+/// Stops the server. Every request in flight gets its response, and stuck connections do not delay the end. Returns how
+/// many logins in flight were accepted.
 pub async fn under_load(mut server: Example, count: usize) -> usize {
     let mut asked = join_all((0..count).map(|number| accepted(&server, number))).await;
     let stuck = accepted(&server, 0).await;
-    // Half of them wait for a hash at the signal; of the others, the body comes after it.
+    // At the signal, half of them wait for a hash. The others send their body after it.
     let late = asked.split_off(count / 2);
     let asked = join_all(asked.into_iter().map(with_body)).await;
     let strangers = join_all((0..count).map(|number| stranger(&server, number)));
     let stop = async {
-        // Fewer than wait for a hash: some of those that are in are answered before the signal, the most after it.
+        // Too short for all hashes: some logins get their response before the signal, most after it.
         tokio::time::sleep(Duration::from_millis(50)).await;
         server.signal("-TERM");
         let begun = Instant::now();
@@ -46,7 +46,7 @@ pub async fn under_load(mut server: Example, count: usize) -> usize {
     answers.into_iter().filter(|status| *status == 200).count()
 }
 
-/// A login that the server has begun to read, as its interim answer says.
+/// A login that the server has begun to read, as its interim response shows.
 async fn accepted(server: &Example, number: usize) -> TcpStream {
     let mut stream = connect(server.address, neighbour(NETWORK, number % ADDRESSES)).await.unwrap();
     let head = "host: x\r\ncontent-type: application/x-www-form-urlencoded\r\nexpect: 100-continue";
@@ -73,7 +73,7 @@ async fn answer(mut stream: TcpStream) -> u16 {
     status.unwrap()
 }
 
-/// Who comes at that moment is answered or not let in: nobody can tell whether the server had accepted it.
+/// A client that connects around the signal gets a response or no connection; either is right.
 async fn stranger(server: &Example, number: usize) {
     tokio::time::sleep(Duration::from_millis(number as u64 % 100)).await;
     match try_post(server.address, neighbour(NETWORK, number % ADDRESSES), "/token", ALICE).await {

@@ -1,4 +1,4 @@
-//! All faults in turn, again and again, against servers that live through all of it.
+//! All faults in turn, again and again, against servers that must survive all of them.
 
 use std::{
     fmt, fs,
@@ -23,16 +23,16 @@ use test_support::{
     tally::TALLY,
 };
 
-/// Tokens expire within a round, so that what is kept for them has its full size after the first.
+/// Tokens expire within a round, so that memory for them reaches its full size in the first round.
 const TTL: (&str, &str) = ("ACCESS_TOKEN_TTL", "60");
 const REFRESH_TTL: (&str, &str) = ("REFRESH_TOKEN_TTL", "60");
-/// What memory may grow by after the first round, once what is free was given back: without that, the allocator keeps the
-/// memory of the greatest burst, which hides what leaks.
+/// How much memory may grow after the first round. Free memory is returned to the system first: otherwise the allocator
+/// keeps the memory of the largest burst, which hides leaks.
 const MARGIN_KIB: u64 = 8 * 1024;
-/// A round that has begun is ended.
+/// A step that takes longer than this fails.
 const LONGEST_ROUND: Duration = Duration::from_secs(600);
 
-/// Two servers, one with Redis and one without, that are to live through all; a third is killed and made anew.
+/// Two servers that must survive everything, one with Redis and one without. A third is killed and replaced.
 struct Cast {
     redis: Redis,
     slow: Slow,
@@ -95,7 +95,7 @@ impl Cast {
         .await;
         let start = || Self::start_mortal(redis);
         let doomed = mortal.take().unwrap_or_else(start);
-        // Its link broke with Redis in the last outage, which it notices at the next request.
+        // Its connection to Redis broke in the last outage, and it notices at the next request.
         eventually("a login by a server that was idle", async || {
             attempt(&doomed, "alice", "wonderland123").await.status == 200
         })
@@ -120,7 +120,7 @@ impl Cast {
     }
 }
 
-/// Says what was being done when something broke.
+/// Prints the step during which something broke.
 struct Step {
     name: &'static str,
     number: usize,
@@ -157,7 +157,7 @@ impl fmt::Display for Round {
     }
 }
 
-/// The library that lets a server give back what is free.
+/// Compiles the library that lets a server return free memory to the system.
 fn compiled_give_back() -> PathBuf {
     let library = std::env::temp_dir().join(format!("tower-oauth2-give-back-{}.so", std::process::id()));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults/give_back.c");
@@ -166,7 +166,7 @@ fn compiled_give_back() -> PathBuf {
     library
 }
 
-/// What a server holds once it has nothing to do.
+/// What a server uses when it is idle.
 async fn settled(server: &Example, first: Option<&Usage>) -> Usage {
     if let Some(first) = first {
         within(Duration::from_secs(60), "threads and files as after the first round", async || {
@@ -179,7 +179,7 @@ async fn settled(server: &Example, first: Option<&Usage>) -> Usage {
         tokio::time::sleep(Duration::from_secs(15)).await;
     }
     server.signal("-USR1");
-    // Milliseconds would do; nothing tells when it is done.
+    // Milliseconds would be enough, but nothing shows when it is done.
     tokio::time::sleep(Duration::from_secs(1)).await;
     usage(server.pid())
 }
@@ -215,7 +215,7 @@ async fn soak() {
             assert!(last.rss_kib <= first.rss_kib + MARGIN_KIB, "memory grew from {first:?} to {last:?}");
         }
         drop(step);
-        // One round alone has nothing to be compared with.
+        // A single round has nothing to compare with.
         if number > 1 && begun.elapsed() >= limit {
             break;
         }

@@ -17,7 +17,7 @@ use test_support::{client::log_in, example::Example};
 
 const HEAD: &str = "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 
-/// What is sent at once, and what of each second from then on.
+/// A name, what is sent at once, and what is sent each second from then on.
 const KINDS: [(&str, &str, &str); 7] = [
     ("nothing", "", ""),
     ("half a head", HEAD, ""),
@@ -28,7 +28,7 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("an echo in drops", "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\nabc", "word"),
 ];
 
-/// The stuck ones are ended after ten seconds; the others are served meanwhile. How many logins they got.
+/// Stuck connections are closed after ten seconds. Other clients are served meanwhile. Returns their number of logins.
 pub async fn connections(server: &Example, count: usize) -> usize {
     let open = AtomicUsize::new(count);
     let stuck = join_all((0..count).map(async |number| {
@@ -58,7 +58,7 @@ async fn connection(server: &Example, (what, first, drop): (&str, &str, &str)) {
     let drops = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            // Fails once the server has ended the connection, which the other half sees.
+            // Fails after the server has closed the connection, which the other half notices.
             let _ = write.write_all(drop.as_bytes()).await;
         }
     };

@@ -1,4 +1,4 @@
-//! What a server does all day.
+//! The ordinary traffic of a server.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use test_support::{
     example::Example,
 };
 
-/// Login, guarded routes, echo, refresh, a wrong password, revocation: each as promised.
+/// Login, guarded routes, echo, refresh, a wrong password, revocation: each must work as promised.
 pub async fn one_of_each(server: &Example) {
     let login = log_in(server).await;
     let (access, first) = (login.text("access_token"), login.text("refresh_token"));
@@ -25,13 +25,13 @@ pub async fn one_of_each(server: &Example) {
     assert_eq!(get(server, "/users/me", &access).await.status, 401);
 }
 
-/// A name of which no attempt was counted yet.
+/// A name without counted attempts.
 pub fn nobody() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("nobody-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Wrong passwords until the name is held.
+/// Sends wrong passwords until the name is blocked.
 pub async fn hold(server: &Example, name: &str) {
     for _ in 0..10 {
         assert_eq!(attempt(server, name, "guess").await.status, 400, "{name}");

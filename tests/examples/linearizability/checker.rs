@@ -1,16 +1,17 @@
-//! Whether a history of one family can be explained: each operation in one instant between its beginning and its end,
-//! in an order in which the model gives the same answers (Wing and Gong, "Testing and verifying concurrent objects").
+//! Checks whether a history of one family can be explained: each operation takes effect at one instant between its
+//! start and its end, in an order in which the model gives the same replies (Wing and Gong, "Testing and verifying
+//! concurrent objects").
 
 use std::{collections::HashSet, fmt};
 
 use test_support::refresh_model::{Due, Model, Times, TokenId};
 
-/// In microseconds: what was given up takes effect no later than two seconds after it (contract of `RefreshStore`).
+/// In microseconds: an abandoned call takes effect within two seconds or never (contract of `RefreshStore`).
 pub const LATEST_EFFECT: u64 = 2_000_000;
-/// More states than this are no question for a test; histories are to be kept short enough.
+/// More states than this take too long for a test, so histories must be short.
 const MOST_STATES: usize = 1_000_000;
 
-/// Tokens by their place in the family: 0 came from the login, and each use of one gives the next.
+/// Tokens by their position in the family: 0 came from the login, and each use gives the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Refresh(usize),
@@ -23,7 +24,7 @@ pub enum Answer {
     Done,
     /// 400 `invalid_grant`.
     Refused,
-    /// 503 or none: it may have taken effect.
+    /// 503 or no reply: the operation may have taken effect.
     Unknown,
 }
 
@@ -31,7 +32,7 @@ pub enum Answer {
 pub struct Operation {
     pub asked: Asked,
     pub answer: Answer,
-    /// In microseconds of a clock that never goes back.
+    /// In microseconds of a monotonic clock.
     pub begun: u64,
     pub ended: u64,
 }
@@ -41,7 +42,7 @@ impl Operation {
         if self.answer == Answer::Unknown { self.ended + LATEST_EFFECT } else { self.ended }
     }
 
-    /// What the family may be afterwards.
+    /// The states in which the family may be afterwards.
     fn outcomes(&self, before: &Model) -> Vec<Model> {
         let mut after = before.clone();
         let due = match self.asked {
@@ -68,7 +69,7 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// How many states were looked at, or why there is no explanation.
+/// Returns how many states it visited, or why there is no explanation.
 pub fn explain(history: &[Operation]) -> Result<usize, String> {
     assert!(history.len() < 128, "the history is too long");
     let all = (1_u128 << history.len()) - 1;

@@ -1,4 +1,4 @@
-//! Histories by hand: those that must be accepted, and those that must not.
+//! Handwritten histories that the checker must accept or reject.
 
 use crate::checker::{
     Answer::{self, Done, Refused, Unknown},

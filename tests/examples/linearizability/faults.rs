@@ -1,4 +1,4 @@
-//! What goes wrong meanwhile.
+//! The faults during a run.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ pub enum Fault {
     RedisPaused,
     RedisKilled,
     RedisSlow,
-    /// Some requests reach Redis only after what was given up may take effect, and later ones before them.
+    /// Some requests reach Redis too late for an abandoned call to take effect, and later requests overtake them.
     RequestsHeld,
     ServerPaused,
     ServerKilled,
@@ -30,7 +30,7 @@ pub const ALL: [Fault; 6] = [
     Fault::ServerPaused,
 ];
 
-/// Two servers on one Redis, the second by way of a proxy that can be slow.
+/// Two servers on one Redis. The second connects through a proxy that can be slow.
 pub struct World {
     redis: Redis,
     pub slow: Slow,
@@ -49,7 +49,7 @@ impl World {
         Recorder::new([self.servers[0].address, self.servers[1].address])
     }
 
-    /// One fault after the other until the time is over; how many of each there were.
+    /// Causes one fault after another until the time is over. Returns how many of each there were.
     pub async fn suffer(&mut self, recorder: &Recorder, until: Instant) -> BTreeMap<Fault, usize> {
         let (mut dice, mut counts) = (Dice::new(), BTreeMap::new());
         for fault in ALL.iter().cycle() {

@@ -1,5 +1,5 @@
-//! Two example servers on one Redis, clients that use the same refresh tokens at once, and faults: the record of what was
-//! answered must be one that a single, sequential server could have given. `LINEARIZABILITY_SECONDS` makes it longer.
+//! Two example servers on one Redis, clients that use the same refresh tokens at once, and faults. The replies must be
+//! possible for a single, sequential server. `LINEARIZABILITY_SECONDS` makes the run longer.
 
 mod checker;
 mod checker_tests;
@@ -17,9 +17,9 @@ use faults::World;
 use recorder::NO_ANSWER;
 
 const CLIENTS: usize = 12;
-/// Each fault once.
+/// In seconds, enough for each fault once.
 const SHORT: u64 = 12;
-/// Without faults at the end: what was spent or ended must still be.
+/// The end of a run has no faults: used tokens must still be used, and ended families ended.
 const CALM: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -61,7 +61,7 @@ async fn a_run_with_faults_can_be_explained() {
     assert!(done > 200 && refused > 50 && unknown > 20, "{done}, {refused}, {unknown}: the run shows little");
 }
 
-/// What a run by chance shows too seldom: a revocation that was given up reaches Redis when its time is long over.
+/// Random runs show this too rarely: an abandoned revocation reaches Redis long after its deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_abandoned_call_has_no_late_effect() {
     let world = World::start().await;
@@ -71,7 +71,7 @@ async fn an_abandoned_call_has_no_late_effect() {
     let (first, successor) = ask(1, Asked::Refresh(0), &token).await;
     let (_, token) = successor.unwrap();
 
-    // The revocation looks the family up before it ends it.
+    // Delays the second call of the revocation: the first one only looks up the family.
     world.slow.hold_one(1, Duration::from_micros(LATEST_EFFECT) + Duration::from_millis(1_500));
     let (revocation, _) = ask(1, Asked::Revoke(1), &token).await;
     assert_eq!(revocation.answer, Answer::Unknown, "what was held was not what ends the family");

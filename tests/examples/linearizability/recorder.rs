@@ -1,4 +1,4 @@
-//! Clients that use, misuse and revoke refresh tokens of a few families at once, and note what they were answered.
+//! Clients that use, misuse and revoke refresh tokens of a few families at once, and record the replies.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,12 +17,12 @@ use crate::{
 use test_support::http::{Http, Reply, try_send};
 
 const FAMILIES_AT_ONCE: usize = 60;
-/// A family is left alone, and another begun, after so many operations, or refusals or unknown outcomes among them: the
-/// search for an explanation must stay small.
+/// After this many operations, refusals or unknown outcomes, the clients leave a family alone and begin another, so
+/// that the search for an explanation stays small.
 const MOST_OPERATIONS: usize = 40;
 const MOST_REFUSED: usize = 6;
 const MOST_UNKNOWN: usize = 8;
-/// No server takes so long, whatever fails.
+/// Longer than any server takes, whatever fails.
 pub const NO_ANSWER: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Recorder {
         Recorded { histories: families.into_iter().map(|family| family.history).collect(), logins, failed_logins }
     }
 
-    /// One client.
+    /// Runs one client.
     pub async fn work(&self, until: Instant) {
         let mut dice = Dice::new();
         while Instant::now() < until {
@@ -127,7 +127,7 @@ impl Recorder {
         Next::Ask(number, asked, token)
     }
 
-    /// Whether it went well.
+    /// Returns whether the login succeeded.
     async fn log_in(&self, slot: usize, dice: &mut Dice) -> bool {
         let token = self.first_token(dice.below(2) as usize, dice.one_in(2)).await;
         let mut record = self.record.lock().unwrap();
@@ -143,7 +143,7 @@ impl Recorder {
         true
     }
 
-    /// From a login, if it went well.
+    /// The refresh token of a login, if it succeeded.
     pub async fn first_token(&self, server: usize, alice: bool) -> Option<String> {
         let user = if alice { "username=alice&password=wonderland123" } else { "username=bob&password=builder456" };
         let reply = self.post(server, "/token", &format!("grant_type=password&{user}"), NO_ANSWER).await?;
@@ -151,7 +151,7 @@ impl Recorder {
     }
 
     async fn ask(&self, number: usize, asked: Asked, token: &str, dice: &mut Dice) {
-        // Some clients do not wait for the answer.
+        // Some clients do not wait for the reply.
         let patience = if dice.one_in(20) { Duration::from_millis(dice.below(12)) } else { NO_ANSWER };
         let (operation, successor) = self.operate(dice.below(2) as usize, asked, token, patience).await;
         let mut record = self.record.lock().unwrap();
@@ -161,14 +161,14 @@ impl Recorder {
         let family = &mut record.families[number];
         family.tokens.extend(successor);
         family.under_way -= 1;
-        // Used again when it may not change any more by itself: what takes effect later still is seen.
+        // Rests the family until the call can no longer take effect. Its next use then shows any later effect.
         if operation.answer == Answer::Unknown && dice.one_in(2) {
             family.rests_until = Some(Instant::now() + Duration::from_micros(LATEST_EFFECT));
         }
         family.history.push(operation);
     }
 
-    /// One operation, and the token that it gave, with its place.
+    /// Runs one operation. Returns it with the token that it gave and the position of that token.
     pub async fn operate(
         &self,
         server: usize,
@@ -202,7 +202,7 @@ impl Recorder {
         (Operation { asked, answer, begun, ended }, successor)
     }
 
-    /// Nothing if the connection broke or the patience ended.
+    /// `None` if the connection broke or `patience` ran out.
     async fn post(&self, server: usize, path: &str, form: &str, patience: Duration) -> Option<Reply> {
         let address = *self.servers[server].read().unwrap();
         let request = Request::post(path)

@@ -1,7 +1,7 @@
-//! The login that people write by hand with axum: the form by `Form`, the password by the `argon2` crate in
-//! `spawn_blocking` (its memory allocated for each hash), the token by `jsonwebtoken`.
+//! The login that people write by hand with axum: `Form` reads the form, the `argon2` crate checks the password in
+//! `spawn_blocking` (and allocates memory for each hash), and `jsonwebtoken` signs the token.
 //!
-//! It has none of what a login endpoint owes its users beyond that: no bound, no throttle, no refresh.
+//! It has nothing else that a login endpoint needs: no bound on waiting logins, no attempt limits, no refresh tokens.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ struct User {
 #[derive(Clone)]
 struct App {
     users: Arc<HashMap<&'static str, User>>,
-    /// Spent on unknown names, so that the answer takes as long.
+    /// Checked for unknown names, so that their response takes equally long.
     dummy: Arc<str>,
     encoding: Arc<EncodingKey>,
     decoding: Arc<DecodingKey>,
@@ -156,7 +156,7 @@ fn hash(password: &str) -> String {
 #[tokio::main]
 async fn main() {
     let address = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:8001".to_owned());
-    // HS256's 32 bytes, the same in every program compared; it guards nothing.
+    // At least 32 bytes for HS256, the same in every compared program. It protects nothing.
     let secret = std::env::var("JWT_SECRET").expect("JWT_SECRET is set by benches/compare/run");
     let users = HashMap::from([
         ("alice", User { hash: hash("wonderland123"), scope: "items:read items:write" }),

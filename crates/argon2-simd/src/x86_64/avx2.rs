@@ -1,4 +1,4 @@
-//! Four words at a time: a quarter of a row. Blocks are in the standard's order.
+//! Works on four words at a time, a quarter of a row. Blocks are in the standard's order.
 
 use std::arch::x86_64::__m256i;
 
@@ -27,7 +27,7 @@ impl Words for V3 {
         self.avx2._mm256_xor_si256(a, b)
     }
 
-    // There is no instruction that rotates words, but there are some that move halves and bytes.
+    // AVX2 has no instruction that rotates words, but it has some that move halves and bytes.
 
     #[inline(always)]
     fn rotate_right_32(self, a: __m256i) -> __m256i {
@@ -52,7 +52,7 @@ impl Words for V3 {
     }
 }
 
-/// Turns the rows of a 4 by 4 matrix so that its diagonals become columns.
+/// Rotates the rows of a 4 by 4 matrix so that its diagonals become columns.
 #[inline(always)]
 fn diagonals_to_columns(simd: V3, [a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
     let b = simd.avx2._mm256_permute4x64_epi64::<0b00_11_10_01>(b);
@@ -69,7 +69,7 @@ fn columns_to_diagonals(simd: V3, [a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
     [a, b, c, d]
 }
 
-/// A round on two rows: each a 4 by 4 matrix, of which a vector is a row.
+/// A round on two rows of a block. Each is a 4 by 4 matrix, with one vector for each matrix row.
 #[inline(always)]
 fn round_of_rows(simd: V3, first: [__m256i; 4], second: [__m256i; 4]) -> [[__m256i; 4]; 2] {
     let (first, second) = mix_two(simd, first, second);
@@ -78,13 +78,13 @@ fn round_of_rows(simd: V3, first: [__m256i; 4], second: [__m256i; 4]) -> [[__m25
     [columns_to_diagonals(simd, first), columns_to_diagonals(simd, second)]
 }
 
-/// The second word of each pair of `a`, and the first of `b`.
+/// For each pair of words, the second word of `a` and the first of `b`.
 #[inline(always)]
 fn between(simd: V3, a: __m256i, b: __m256i) -> __m256i {
     cast(simd.avx._mm256_shuffle_pd::<0b0101>(cast(a), cast(b)))
 }
 
-/// A round on two columns: of each 4 by 4 matrix, two vectors hold a row, half and half.
+/// A round on two columns of a block. Each is a 4 by 4 matrix, and a vector holds half a row of both.
 #[inline(always)]
 fn round_of_columns(simd: V3, [a, e, b, f, c, g, d, h]: [__m256i; 8]) -> [__m256i; 8] {
     let ([a, b, c, d], [e, f, g, h]) = mix_two(simd, [a, b, c, d], [e, f, g, h]);

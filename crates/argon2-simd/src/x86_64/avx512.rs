@@ -1,5 +1,5 @@
-//! Eight words at a time. A vector is a quarter of a row (four words) and the same quarter of the next row, also in
-//! memory: then four vectors hold two rows, and four others two columns, and none must be taken apart between rounds.
+//! Works on eight words at a time. A vector holds a quarter of a row (four words) and the same quarter of the next row,
+//! also in memory. So four vectors hold two rows, four others hold two columns, and no vector is split between rounds.
 
 use std::arch::x86_64::__m512i;
 
@@ -50,7 +50,8 @@ impl Words for V4 {
     }
 }
 
-/// A round on two rows: each a 4 by 4 matrix, of which a vector holds a row; first its columns, then its diagonals.
+/// A round on two rows of a block. Each is a 4 by 4 matrix, and a vector holds one row of both. Mixes the columns
+/// first, then the diagonals.
 #[inline(always)]
 fn round_of_rows(simd: V4, rows: [__m512i; 4]) -> [__m512i; 4] {
     let [a, b, c, d] = mix(simd, rows);
@@ -64,7 +65,8 @@ fn round_of_rows(simd: V4, rows: [__m512i; 4]) -> [__m512i; 4] {
     [a, b, c, d]
 }
 
-/// A round on two columns: the same, where a row of either matrix is the words 0, 1, 4, 5, or 2, 3, 6, 7 of a vector.
+/// The same on two columns of a block. A vector holds a row of one matrix in words 0, 1, 4, 5, and one of the other in
+/// words 2, 3, 6, 7.
 #[inline(always)]
 fn round_of_columns(simd: V4, columns: [__m512i; 4]) -> [__m512i; 4] {
     let left = cast::<Vector, __m512i>([1, 4, 3, 6, 5, 0, 7, 2]);
@@ -87,7 +89,7 @@ fn xor_into(simd: V4, into: &mut Vector, other: &Vector) -> __m512i {
     sum
 }
 
-/// Adds the reference to two rows of the previous block, and has the first round on the sum.
+/// XORs the reference into two rows of the previous block, and runs the first round on the result.
 #[inline(always)]
 fn first_round(simd: V4, [p0, p1, p2, p3]: &mut Rows, [r0, r1, r2, r3]: &Rows) -> [__m512i; 4] {
     let rows = [xor_into(simd, p0, r0), xor_into(simd, p1, r1), xor_into(simd, p2, r2), xor_into(simd, p3, r3)];

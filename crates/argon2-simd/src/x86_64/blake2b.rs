@@ -1,4 +1,4 @@
-//! The hashes at either end: H0 of the inputs, and H' of any length (RFC 9106, sections 3.2 and 3.3), on BLAKE2b.
+//! The hashes at both ends: H0 of the inputs, and H' of any length (RFC 9106, sections 3.2 and 3.3), based on BLAKE2b.
 
 use blake2::{
     Blake2b512, Blake2bVarCore,
@@ -45,7 +45,7 @@ pub(super) fn long(input: &[u8], output: &mut [u8]) -> Option<()> {
     }
 }
 
-/// BLAKE2b of up to 64 bytes.
+/// BLAKE2b with an output of up to 64 bytes.
 fn short(inputs: &[&[u8]], output: &mut [u8]) -> Option<()> {
     let mut hash = Blake2bVarCore::new(output.len()).ok()?;
     let mut buffer = LazyBuffer::default();

@@ -1,23 +1,23 @@
 //! Blocks of 1 KiB, and what the compression function G (RFC 9106, section 3.5) is made of, on vectors of any width.
 
-/// The words of a block, in the order that suits the backend that wrote them.
+/// The words of a block, in the order of the backend that wrote them.
 pub(super) type Block = [u64; 128];
 
-/// A block that begins where a line of the cache does, for what is on the stack.
+/// A block that is aligned to a cache line, for use on the stack.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Aligned(pub(super) Block);
 
-/// What a kind of processor does with blocks. All of it must be inlined where its instructions are enabled.
+/// The block operations of one kind of processor. All of them must be inlined where its instructions are enabled.
 pub(super) trait Backend: Copy {
-    /// Puts words in the standard's order into this backend's.
+    /// Rearranges words from the standard's order into this backend's.
     fn arrange(words: &Block) -> Block;
 
     /// The words of a block in the standard's order.
     fn words(block: &Block) -> Block;
 
-    /// `previous` and the block at `target` become G(`previous`, the block at `reference`); if `mix`, XOR what was at
-    /// `target`. The first word of a block stays the first.
+    /// Sets `previous` and the block at `target` to G(`previous`, the block at `reference`); with `mix`, XORed with the
+    /// old block at `target`. The first word of a block stays the first.
     fn compress(
         self,
         memory: &mut [Block],
@@ -55,7 +55,7 @@ pub(super) fn mix<W: Words>(words: W, [a, b, c, d]: [W::Vector; 4]) -> [W::Vecto
     [a, b, c, d]
 }
 
-/// As [`mix`], twice, by turns: either half fills the time in which the other waits for its results.
+/// [`mix`] twice, interleaved: each half works while the other waits for its results.
 #[inline(always)]
 pub(super) fn mix_two<W: Words>(
     words: W,

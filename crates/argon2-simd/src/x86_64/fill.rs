@@ -11,16 +11,16 @@ use crate::{Costs, Inputs};
 
 const SLICES: usize = 4;
 
-/// How the memory is divided: lanes one after the other, of four segments each.
+/// How the memory is divided: lanes one after another, of four segments each.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     lanes: usize,
-    /// The blocks of a segment.
+    /// The number of blocks in a segment.
     segment: usize,
 }
 
 impl Layout {
-    /// `None` if a lane has less than two blocks in each slice, or there are more blocks than this machine can count.
+    /// `None` if a lane has fewer than two blocks in each slice, or if the number of blocks overflows a `usize`.
     pub(super) fn of(costs: Costs) -> Option<Self> {
         let (lanes, memory) = (usize::try_from(costs.lanes).ok()?, usize::try_from(costs.memory).ok()?);
         let segment = memory.checked_div(lanes.checked_mul(SLICES)?)?;
@@ -36,7 +36,7 @@ impl Layout {
     }
 }
 
-/// Which segment is filled.
+/// The segment that is being filled.
 #[derive(Clone, Copy)]
 struct Position {
     pass: usize,
@@ -72,7 +72,7 @@ pub(super) fn argon2<B: Backend>(
     finish::<B>(layout, memory, output)
 }
 
-/// The first two blocks of each lane.
+/// Fills the first two blocks of each lane.
 fn first_blocks<B: Backend>(layout: Layout, inputs: &[u8; 64], memory: &mut [Block]) -> Option<()> {
     for (blocks, lane) in memory.chunks_exact_mut(layout.lane()).zip(0_u32..) {
         for (block, index) in blocks.iter_mut().zip(0_u32..2) {
@@ -90,7 +90,7 @@ fn first_blocks<B: Backend>(layout: Layout, inputs: &[u8; 64], memory: &mut [Blo
     Some(())
 }
 
-/// The hash of the sum of all lanes' last blocks.
+/// Hashes the XOR of the last blocks of all lanes.
 fn finish<B: Backend>(layout: Layout, memory: &[Block], output: &mut [u8]) -> Option<()> {
     let mut sum = Zeroizing::new([0; 128]);
     for lane in memory.chunks_exact(layout.lane()) {
@@ -113,7 +113,7 @@ fn fill_segment<B: Backend>(
     at: Position,
     memory: &mut [Block],
 ) -> Option<()> {
-    // The first two blocks are there already.
+    // The first two blocks are already filled.
     let begin = if at.is_first_slice() { 2 } else { 0 };
     let lane = at.lane * layout.lane();
     let segment = lane + at.slice * layout.segment;
@@ -135,28 +135,28 @@ fn fill_segment<B: Backend>(
     Some(())
 }
 
-/// The block that `random` refers to (RFC 9106, section 3.4.2), when block `index` of a segment is filled.
+/// The block that `random` refers to (RFC 9106, section 3.4.2) while block `index` of a segment is being filled.
 #[inline(always)]
 fn reference(layout: Layout, at: Position, index: usize, random: u64) -> usize {
     let (low, high) = (random & 0xFFFF_FFFF, random >> 32);
     let lane = if at.is_first_slice() { at.lane } else { high as usize % layout.lanes };
-    // All complete segments of the lane; in its own lane, also what the segment has so far; never the previous block.
+    // All complete segments of the lane. In the same lane, also this segment so far. Never the previous block.
     let complete = if at.pass == 0 { at.slice * layout.segment } else { layout.lane() - layout.segment };
     let candidates = if lane == at.lane { complete + index - 1 } else { complete - usize::from(index == 0) };
     let oldest = if at.pass == 0 { 0 } else { (at.slice + 1) * layout.segment };
-    // Recent blocks are likelier than old ones.
+    // Recent blocks are more likely than old ones.
     let back = (candidates as u64 * ((low * low) >> 32)) >> 32;
     lane * layout.lane() + (oldest + candidates - 1 - back as usize) % layout.lane()
 }
 
-/// Random words that depend on the costs and the position alone.
+/// Pseudo-random words that depend only on the costs and the position.
 struct Addresses {
     input: Block,
     current: Block,
 }
 
 impl Addresses {
-    /// `None` where the blocks themselves are the random words.
+    /// `None` if the blocks themselves supply the random words.
     fn new(costs: Costs, at: Position, blocks: usize) -> Option<Self> {
         let independent = match costs.algorithm {
             Algorithm::Argon2d => false,
@@ -176,7 +176,7 @@ impl Addresses {
             let [_, _, _, _, _, _, counter, ..] = &mut self.input;
             *counter += 1;
             let mut memory = [B::arrange(&self.input)];
-            // The compression of zeros with the input, and of zeros with what comes out.
+            // Compresses zeros with the input, then zeros with the result.
             for _ in 0..2 {
                 backend.compress(&mut memory, &mut Aligned([0; 128]), 0, 0, false)?;
             }

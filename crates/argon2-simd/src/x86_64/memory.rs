@@ -1,5 +1,5 @@
-//! Memory from the system, on huge pages where it gives them: blocks are read at random, and with pages of 4 KiB most
-//! reads would also have to look their page up.
+//! Memory from the system, on huge pages if it provides them. Blocks are read at random, and with pages of 4 KiB most
+//! reads would also have to look up their page.
 
 use memmap2::MmapMut;
 use pulp::bytemuck;
@@ -7,18 +7,18 @@ use zeroize::Zeroize;
 
 use super::block::Block;
 
-/// What a hashing thread keeps from one hash to the next.
+/// The memory that a hashing thread keeps from one hash to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Option<MmapMut>);
 
 impl Memory {
-    /// At least the memory of a hash, whatever it holds. `None` if the system has none.
+    /// At least `needed` blocks, whatever they contain. `None` if the system has no memory.
     pub(super) fn blocks(&mut self, needed: usize) -> Option<&mut [Block]> {
         if self.held() < needed {
-            // What is held goes first; nobody needs what it holds.
+            // Frees the old memory first; its contents are not needed.
             self.0 = None;
             let map = MmapMut::map_anon(needed.checked_mul(size_of::<Block>())?).ok()?;
-            // Where the system does not know the advice, pages are small.
+            // If the system does not know the advice, pages are small.
             #[cfg(target_os = "linux")]
             let _ = map.advise(memmap2::Advice::HugePage);
             self.0 = Some(map);
@@ -26,19 +26,19 @@ impl Memory {
         bytemuck::try_cast_slice_mut(self.0.as_deref_mut()?).ok()
     }
 
-    /// How many blocks are held.
+    /// The number of blocks in this memory.
     pub(crate) fn held(&self) -> usize {
         self.0.as_ref().map_or(0, |map| map.len() / size_of::<Block>())
     }
 
-    /// Overwrites what the last hash left in it.
+    /// Overwrites the data that the last hash left.
     pub(crate) fn wipe(&mut self) {
         if let Some(Ok(words)) = self.0.as_deref_mut().map(bytemuck::try_cast_slice_mut::<u8, u64>) {
             words.zeroize();
         }
     }
 
-    /// Gives all back if it is more than `usual`.
+    /// Returns all of it to the system if it is more than `usual` blocks.
     pub(crate) fn shrink(&mut self, usual: usize) {
         if self.held() > usual {
             self.0 = None;

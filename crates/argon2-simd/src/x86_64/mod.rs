@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{Costs, Inputs};
 
-/// The vectors of this processor, as proof that it has them.
+/// Vectors of one width. A value proves that this processor has them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Vectors {
     Avx512(V4),
@@ -27,7 +27,7 @@ pub(crate) enum Vectors {
 }
 
 impl Vectors {
-    /// What this processor has, the widest first.
+    /// The vectors of this processor, widest first.
     pub(crate) fn detected() -> impl Iterator<Item = Self> {
         [V4::try_new().map(Self::Avx512), V3::try_new().map(Self::Avx2)].into_iter().flatten()
     }
@@ -41,7 +41,7 @@ impl Vectors {
     }
 }
 
-/// What is compiled with the instructions of `B` as a whole.
+/// The whole computation, compiled with the instructions of `B`.
 struct Call<'a, B> {
     backend: B,
     costs: Costs,

@@ -1,4 +1,4 @@
-//! Attempt stores with one fault each, around the one in memory.
+//! Attempt stores with one fault each, built around the memory store.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -107,7 +107,7 @@ impl AttemptStore for BrokenAttemptStore {
                     }
                 }
                 Fault::ReadsThenWrites => {
-                    // Whether there is room is asked, forgotten, and asked no more.
+                    // Finds a free slot, releases it, and later writes without looking again.
                     let answer = self.attempts.reserve(Slot { key, id, limit }, deadline).await?;
                     self.attempts.settle(Slot { key, id, limit }, AttemptOutcome::Released, deadline).await?;
                     tokio::task::yield_now().await;
@@ -200,7 +200,7 @@ impl AttemptStore for BrokenAttemptStore {
     }
 }
 
-/// Looks under one lock and writes under another, without an await between: only threads can see it.
+/// Reads under one lock and writes under another, without an await in between: only threads can expose it.
 #[derive(Default)]
 pub struct RacingAttemptStore(MemoryAttemptStore);
 
@@ -213,7 +213,7 @@ impl AttemptStore for RacingAttemptStore {
                 return Ok(answer);
             }
             self.0.settle(Slot { key, id, limit }, AttemptOutcome::Released, deadline).await?;
-            // Wide enough for another thread to come in between.
+            // A gap wide enough for another thread.
             std::thread::sleep(Duration::from_millis(2));
             let wide = AttemptLimit { failures: limit.failures + 100, ..limit };
             self.0.reserve(Slot { key, id, limit: wide }, deadline).await

@@ -1,4 +1,4 @@
-//! Deny lists with one fault each, and none of their own code but a map.
+//! Deny lists with one fault each, built on a plain map.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,7 @@ pub fn broken(fault: Fault) -> BrokenDenyList {
 }
 
 impl BrokenDenyList {
-    /// Another handle of the same list, with a fault of its own.
+    /// Another handle of the same list, with its own fault.
     pub fn beside(&self, fault: Fault) -> Self {
         Self { fault, ends: Arc::clone(&self.ends) }
     }

@@ -1,4 +1,4 @@
-//! Stores with one fault each, around those in memory.
+//! Stores with one fault each.
 
 pub mod attempts;
 pub mod deny_list;

@@ -1,4 +1,4 @@
-//! Refresh stores with one fault each, around the one in memory.
+//! Refresh stores with one fault each, built around the memory store.
 
 use std::{
     collections::HashMap,
@@ -59,9 +59,9 @@ pub enum Fault {
 pub struct BrokenRefreshStore {
     fault: Fault,
     families: MemoryRefreshStore,
-    /// When families end that were given an idle lifetime.
+    /// When families with an idle lifetime expire.
     unused: Mutex<HashMap<FamilyId, Instant>>,
-    /// What is told of a predecessor instead of the truth.
+    /// What `find` returns as the predecessor instead of the true one.
     predecessors: Mutex<HashMap<FamilyId, (SecretHash, Vec<u8>)>>,
 }
 
@@ -196,7 +196,7 @@ impl RefreshStore for BrokenRefreshStore {
             let current = family.current == presented;
             match self.fault {
                 Fault::None => {
-                    // A call that is dropped here was not done at all.
+                    // A call that is dropped here has no effect.
                     tokio::task::yield_now().await;
                     self.families.rotate(id, presented, next, deadline).await
                 }
@@ -276,7 +276,7 @@ impl RefreshStore for BrokenRefreshStore {
     }
 }
 
-/// Looks under one lock and writes under another, without an await between: only threads can see it.
+/// Reads under one lock and writes under another, without an await in between: only threads can expose it.
 #[derive(Default)]
 pub struct RacingRefreshStore(MemoryRefreshStore);
 
@@ -301,7 +301,7 @@ impl RefreshStore for RacingRefreshStore {
                 None => Ok(Rotation::Gone),
                 Some(family) if family.current != presented => Ok(Rotation::Mismatch),
                 Some(_) => {
-                    // Wide enough for another thread to come in between.
+                    // A gap wide enough for another thread.
                     std::thread::sleep(Duration::from_millis(2));
                     let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
                     self.0.rotate(id, family.current, next, deadline).await
