@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::{
     assert_sound,
-    line::{Line, Step},
+    family::{Family, Step},
     scaled, server,
     traffic::{self, hold, nobody},
 };
@@ -29,12 +29,12 @@ pub async fn everything(server: &Example, redis: &Redis, count: usize, start: im
     let witness = start();
     eventually("a revoked token is known", async || get(&witness, "/users/me", &revoked).await.status == 401).await;
 
-    let lines = Line::begin_many(server.address, count).await;
+    let families = Family::begin_many(server.address, count).await;
     let (refused, flushed) = (&AtomicUsize::new(0), &AtomicBool::new(false));
-    let uses = join_all(lines.into_iter().map(async |mut line| {
+    let uses = join_all(families.into_iter().map(async |mut family| {
         loop {
             let before = flushed.load(Ordering::SeqCst);
-            match line.step(server.address).await {
+            match family.step(server.address).await {
                 Step::Rotated => assert!(!before, "a token outlived the flush"),
                 Step::Refused => return refused.fetch_add(1, Ordering::SeqCst),
                 other => panic!("{other:?} though Redis is there"),

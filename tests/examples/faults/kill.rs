@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     assert_sound,
-    line::{Line, Step},
+    family::{Family, Step},
     neighbour, scaled, server,
     traffic::{assert_held, hold, nobody},
 };
@@ -26,15 +26,15 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     let revoked = log_in(&victim).await.text("access_token");
     assert_eq!(post(&victim, "/revoke", &format!("token={revoked}")).await.status, 200);
     let [mut quiet, mut busy, contested] = [
-        Line::begin_many(victim.address, count).await,
-        Line::begin_many(victim.address, count).await,
-        Line::begin_many(victim.address, count).await,
+        Family::begin_many(victim.address, count).await,
+        Family::begin_many(victim.address, count).await,
+        Family::begin_many(victim.address, count).await,
     ];
 
-    let rotations = join_all(busy.iter_mut().map(async |line| {
+    let rotations = join_all(busy.iter_mut().map(async |family| {
         let mut rotations = 0;
         loop {
-            match line.step(victim.address).await {
+            match family.step(victim.address).await {
                 Step::Rotated => rotations += 1,
                 Step::Unanswered => return rotations,
                 other => panic!("{other:?} before the kill"),
@@ -47,14 +47,14 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     );
     let contests = async {
         let mut accepted = Vec::new();
-        for (number, line) in contested.iter().enumerate() {
+        for (number, family) in contested.iter().enumerate() {
             let kill = async {
                 if number == count / 2 {
                     victim.signal("-KILL");
                 }
             };
             let (one, other, ()) =
-                tokio::join!(accepts(&victim, &line.current), accepts(survivor, &line.current), kill);
+                tokio::join!(accepts(&victim, &family.current), accepts(survivor, &family.current), kill);
             let (one, other) = (one.unwrap_or(false), other.expect("no answer from the survivor"));
             assert!(!(one && other), "both accepted one token");
             accepted.push(one || other);
@@ -66,16 +66,16 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     assert!(rotations.iter().sum::<usize>() > 0, "nothing was under way");
     assert_eq!(victim.wait(Duration::from_secs(5)), None, "not ended by the signal");
 
-    for line in &mut quiet {
-        assert_eq!(line.step(survivor.address).await, Step::Rotated, "an idle token did not survive");
+    for family in &mut quiet {
+        assert_eq!(family.step(survivor.address).await, Step::Rotated, "an idle token did not survive");
     }
-    for line in &mut busy {
-        let step = line.step(survivor.address).await;
+    for family in &mut busy {
+        let step = family.step(survivor.address).await;
         assert!(matches!(step, Step::Rotated | Step::Refused), "{step:?}");
     }
-    for (line, accepted) in contested.iter().zip(accepted) {
-        let again = accepts(survivor, &line.current).await.unwrap();
-        let once_more = accepts(survivor, &line.current).await.unwrap();
+    for (family, accepted) in contested.iter().zip(accepted) {
+        let again = accepts(survivor, &family.current).await.unwrap();
+        let once_more = accepts(survivor, &family.current).await.unwrap();
         assert!([accepted, again, once_more].iter().filter(|yes| **yes).count() <= 1, "accepted twice");
     }
     let replacement = start();
@@ -84,11 +84,11 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
         assert_eq!(get(server, "/users/me", &login.text("access_token")).await.status, 200);
         eventually("a revoked token is known", async || get(server, "/users/me", &revoked).await.status == 401).await;
     }
-    for line in &mut quiet {
-        assert_eq!(line.step(replacement.address).await, Step::Rotated);
+    for family in &mut quiet {
+        assert_eq!(family.step(replacement.address).await, Step::Rotated);
     }
-    for line in quiet.iter().chain(&busy) {
-        line.assert_used_once(replacement.address).await;
+    for family in quiet.iter().chain(&busy) {
+        family.assert_used_once(replacement.address).await;
     }
     replacement
 }

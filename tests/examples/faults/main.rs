@@ -4,10 +4,10 @@
 
 mod clock;
 mod crowd;
+mod family;
 mod flush;
 mod kill;
 mod leavers;
-mod line;
 mod outage;
 mod process;
 mod sigterm;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::{
     assert_sound,
-    line::{Line, Step},
+    family::{Family, Step},
     neighbour, scaled, server,
 };
 use test_support::{
@@ -65,7 +65,7 @@ pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count:
     let login = log_in(server).await;
     let (access, revoked) = (login.text("access_token"), format!("token={}", login.text("refresh_token")));
     let successes: &Vec<AtomicUsize> = &(0..count + 3).map(|_| AtomicUsize::new(0)).collect();
-    let lines = join_all((0..count).map(|number| use_line(server, number, weather, &successes[number])));
+    let families = join_all((0..count).map(|number| use_family(server, number, weather, &successes[number])));
     let logins = join_all((0..2).map(|number| {
         let request = async move || try_post(server.address, neighbour(NETWORK, number), "/token", ALICE).await;
         ask_on(weather, &successes[count + number], request)
@@ -106,31 +106,31 @@ pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count:
         all_succeed(successes).await;
         weather.over.store(true, Ordering::Relaxed);
     };
-    let all = async { tokio::join!(lines, logins, revocations, guarded, script) };
+    let all = async { tokio::join!(families, logins, revocations, guarded, script) };
     in_time(Duration::from_secs(90), "the outages", all).await;
     Duration::from_millis(weather.slowest_ms.load(Ordering::Relaxed) as u64)
 }
 
-async fn use_line(server: &Example, number: usize, weather: &Weather, successes: &AtomicUsize) {
-    let mut line = Line::begin(server.address, number).await;
+async fn use_family(server: &Example, number: usize, weather: &Weather, successes: &AtomicUsize) {
+    let mut family = Family::begin(server.address, number).await;
     let mut life = weather.lives.load(Ordering::SeqCst);
     while !weather.is_over() {
-        match weather.ask(line.step(server.address)).await {
+        match weather.ask(family.step(server.address)).await {
             (Step::Rotated, false) => drop(successes.fetch_add(1, Ordering::Relaxed)),
             (Step::Unavailable, true) => {}
             // At the edge of an outage, Redis may have rotated the token without confirming it.
-            (Step::Unavailable, false) => line.doubtful = true,
+            (Step::Unavailable, false) => family.doubtful = true,
             (Step::Refused, false) => {
                 let forgotten = life != weather.lives.load(Ordering::SeqCst);
-                assert!(line.doubtful || forgotten, "a token was spent by a use that was answered 503");
-                line = Line::begin(server.address, number).await;
+                assert!(family.doubtful || forgotten, "a token was spent by a use that was answered 503");
+                family = Family::begin(server.address, number).await;
                 life = weather.lives.load(Ordering::SeqCst);
             }
             (step, away) => panic!("{step:?}, Redis away: {away}"),
         }
         sleep(Duration::from_millis(50)).await;
     }
-    line.assert_used_once(server.address).await;
+    family.assert_used_once(server.address).await;
 }
 
 async fn ask_on(weather: &Weather, successes: &AtomicUsize, request: impl AsyncFn() -> Result<Reply, String>) {

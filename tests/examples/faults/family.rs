@@ -9,7 +9,7 @@ use test_support::client::{ALICE, refresh_form, try_post};
 
 const NETWORK: u8 = 4;
 
-pub struct Line {
+pub struct Family {
     pub current: String,
     previous: Option<String>,
     /// Whether the last use may have succeeded although the client got no confirmation.
@@ -24,7 +24,7 @@ pub enum Step {
     Unanswered,
 }
 
-impl Line {
+impl Family {
     /// Logs in, and tries again while the server is overloaded.
     pub async fn begin(server: SocketAddr, number: usize) -> Self {
         loop {
@@ -70,7 +70,7 @@ impl Line {
     /// The token before the current one is not accepted again, and its use ends the family.
     pub async fn assert_used_once(&self, server: SocketAddr) {
         let Some(previous) = &self.previous else { return };
-        for (token, what) in [(previous, "accepted twice"), (&self.current, "the line did not end with a replay")] {
+        for (token, what) in [(previous, "accepted twice"), (&self.current, "the family did not end with a replay")] {
             let reply = try_post(server, Ipv4Addr::LOCALHOST, "/token", &refresh_form(token)).await.unwrap();
             assert_eq!(reply.status, 400, "{what}: {reply:?}");
         }
