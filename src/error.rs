@@ -14,6 +14,16 @@ use serde_json::{Map, Value};
 use crate::{observe, secret::debug_only};
 
 /// Any error. Your own verifier, users, clients, token issuer and stores return it.
+///
+/// ```
+/// use tower_oauth2_password::BoxError;
+///
+/// fn port(text: &str) -> Result<u16, BoxError> {
+///     Ok(text.parse()?)
+/// }
+///
+/// assert!(port("many").is_err());
+/// ```
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A boxed future, as traits return it that are used as `dyn`.

@@ -42,6 +42,13 @@ pub struct AttemptLimit {
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// Identifies one reservation. It is random, so that processes need not agree on it, and is used once.
+///
+/// ```
+/// use tower_oauth2_password::store::ReservationId;
+///
+/// let id: ReservationId = 0x5eed;
+/// assert_eq!(id.to_be_bytes().len(), 8, "what a store has to keep of it");
+/// ```
 pub type ReservationId = u64;
 
 /// One slot of a limit, for one attempt.

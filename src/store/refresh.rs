@@ -174,7 +174,24 @@ pub enum Rotation {
 /// 5. After an error it is unknown whether the call took effect.
 /// 6. When a future is dropped, the call is done or not done, never half done.
 ///
-/// [`MemoryRefreshStore`](super::MemoryRefreshStore) shows how the calls follow each other.
+/// ```
+/// use std::{sync::Arc, time::{Duration, Instant}};
+/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let store: Arc<dyn RefreshStore> = Arc::new(MemoryRefreshStore::new()); // or your own
+/// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
+/// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_millis(500));
+///
+/// store.insert(id, Family::new(first, "alice", day, day), soon).await?;
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
+/// store.revoke(id, soon).await?;
+/// assert!(store.find(id, soon).await?.is_none());
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 pub trait RefreshStore: Send + Sync + 'static {
     /// Begins a family.
     fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()>;
