@@ -28,8 +28,7 @@ pub(crate) async fn serve(addr: SocketAddr, app: Router) -> Result<(), BoxError>
     socket.set_reuseaddr(cfg!(unix))?;
     // Room for a burst of connections: `TcpListener::bind` has room for 128.
     let listener = socket.bind(addr).and_then(|()| socket.listen(4_096));
-    let listener =
-        listener.map_err(|error| format!("cannot listen on {addr}: {error}; set ADDR to another address"))?;
+    let listener = listener.map_err(|error| format!("cannot listen on {addr}: {error}; set a different ADDR"))?;
     println!("listening on http://{}", listener.local_addr()?);
     let app = app.layer((from_fn(count), TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, LIMIT)));
     // `with_state` builds the routes once, not for each request; `tap_io` makes the `Connection` a `ConnectInfo`.
