@@ -2,9 +2,9 @@
 //!
 //!     cargo run --example custom_verifier
 //!     curl -d 'grant_type=password&username=alice&password=wonderland123' http://127.0.0.1:8000/token
-//!     curl -d 'grant_type=password&username=carol&password=any' http://127.0.0.1:8000/token
+//!     curl -d 'grant_type=password&username=carol&password=curiouser456' http://127.0.0.1:8000/token
 //!
-//! The second answers `mfa_required`: carol has a second factor.
+//! The second answers `mfa_required`: carol has a second factor. With a wrong password, nobody learns that.
 
 use std::{env, net::SocketAddr};
 
@@ -17,20 +17,21 @@ use tower_oauth2_password::{
 
 /// A stand-in for a directory on the network. It compares the password.
 async fn directory(login: &Login) -> Result<bool, BoxError> {
-    Ok(login.username == "alice" && login.password.expose() == "wonderland123")
+    let users = [("alice", "wonderland123"), ("carol", "curiouser456")];
+    Ok(users.contains(&(login.username.as_str(), login.password.expose())))
 }
 
 async fn verify(login: Login) -> Result<Verdict, BoxError> {
+    // An outage is not a wrong password: the client gets a 503, and the cause goes to the log.
+    if !directory(&login).await? {
+        return Ok(Verdict::Denied);
+    }
+    // After the password: before, it would tell strangers who has an account.
     if login.username == "carol" {
         let error = TokenError::custom("mfa_required", "A second factor is needed");
         return Err(error.with_field("mfa_token", "one-time-value").into());
     }
-    // An outage is not a wrong password: the client gets a 503, and the cause goes to the log.
-    if directory(&login).await? {
-        Ok(Identity::new(login.username).with_claim("department", "rabbit-holes").into())
-    } else {
-        Ok(Verdict::Denied)
-    }
+    Ok(Identity::new(login.username).with_claim("department", "rabbit-holes").into())
 }
 
 async fn me(Extension(token): Extension<AccessToken>) -> String {

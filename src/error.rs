@@ -101,10 +101,11 @@ pub struct TokenError {
     fault: Fault,
 }
 
-/// What was wrong with the request, for custom error formats.
+/// What was wrong with the request, for custom error formats and the log.
 #[derive(Clone)]
 enum Fault {
-    Other,
+    /// Why, for the log.
+    Other(&'static str),
     Missing(Vec<&'static str>),
     GrantType(Box<str>),
 }
@@ -117,7 +118,20 @@ impl TokenError {
             description: Cow::Borrowed(description),
             retry_after: None,
             fields: Map::new(),
-            fault: Fault::Other,
+            fault: Fault::Other(""),
+        }
+    }
+
+    /// Why, for the log: the client may learn less.
+    pub(crate) fn because(mut self, reason: &'static str) -> Self {
+        self.fault = Fault::Other(reason);
+        self
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        match self.fault {
+            Fault::Other(reason) => reason,
+            _ => "",
         }
     }
 
@@ -208,6 +222,15 @@ impl TokenError {
                 Self::temporarily_unavailable(OUTAGE)
             }
         }
+    }
+
+    pub(crate) fn no_random(cause: getrandom::Error) -> Self {
+        Self::from_cause("no random bytes", cause.into())
+    }
+
+    /// A fault of this server that will not pass: 500 `server_error`.
+    pub fn server_error() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "The server cannot handle the request")
     }
 
     /// Your own error, for instance `mfa_required`: 400 unless you call [`with_status`](Self::with_status). Characters that

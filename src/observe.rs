@@ -1,11 +1,75 @@
 //! What the operator learns and the client does not: causes, audit events, counts. Never credentials or tokens.
+//!
+//! 1. A text that a client sent is cut at 128 characters.
+//! 2. The same warning is logged once in ten seconds, with the number of those that were left out.
+//! 3. A subscriber or recorder that panics ends neither a request nor a thread.
 
-use std::{error::Error, future::Future, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+/// Calls a subscriber or a recorder.
+fn guarded(record: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(record));
+}
+
+#[cfg(feature = "tracing")]
+mod warnings {
+    use std::{
+        collections::HashMap,
+        sync::{Mutex, PoisonError},
+        time::{Duration, Instant},
+    };
+
+    const PERIOD: Duration = Duration::from_secs(10);
+    const MOST: usize = 1_000;
+
+    /// When a warning was logged last, and how many were left out since.
+    static LOGGED: Mutex<Option<HashMap<String, (Instant, u64)>>> = Mutex::new(None);
+
+    /// How many of these warnings were left out, if it is time for one.
+    pub(super) fn due(warning: &str, period: Option<Duration>) -> Option<u64> {
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (logged, now) = (logged.get_or_insert_default(), Instant::now());
+        if let Some((last, left_out)) = logged.get_mut(warning) {
+            if period.is_none_or(|period| now.duration_since(*last) < period) {
+                *left_out += 1;
+                return None;
+            }
+            *last = now;
+            return Some(std::mem::take(left_out));
+        }
+        if logged.len() >= MOST {
+            logged.retain(|_, (last, _)| now.duration_since(*last) < PERIOD);
+        }
+        (logged.len() < MOST).then(|| {
+            logged.insert(warning.to_owned(), (now, 0));
+            0
+        })
+    }
+
+    pub(super) fn again(warning: &str) -> Option<u64> {
+        due(warning, Some(PERIOD))
+    }
+}
+
+/// The beginning of a text that a client sent.
+#[cfg(feature = "tracing")]
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(128).map(|(end, _)| end);
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
 
 /// Something behind an endpoint failed: a store, the verifier, the token issuer.
 pub(crate) fn failed(what: &str, cause: &(dyn Error + 'static)) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(cause = causes(cause), "{what}");
+    if let Some(left_out) = warnings::again(what) {
+        guarded(|| tracing::warn!(cause = causes(cause), left_out, "{what}"));
+    }
     let _ = (what, cause);
 }
 
@@ -16,28 +80,82 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// A guard refused a bearer token.
-pub(crate) fn bearer_refused(reason: &dyn Error) {
+/// A setting is missing or useless. Logged once.
+pub(crate) fn misconfigured(how_to_fix: &str) {
     #[cfg(feature = "tracing")]
-    tracing::debug!(%reason, "a bearer token was refused");
+    if warnings::due(how_to_fix, None).is_some() {
+        guarded(|| tracing::warn!("{how_to_fix}"));
+    }
+    let _ = how_to_fix;
+}
+
+/// A guard refused a request.
+pub(crate) fn bearer_refused(reason: &dyn std::fmt::Display) {
+    #[cfg(feature = "tracing")]
+    guarded(|| tracing::debug!(%reason, "a bearer token was refused"));
     let _ = reason;
+}
+
+/// An endpoint refused a request.
+pub(crate) fn refused(path: &str, error: &dyn Error, reason: &str) {
+    #[cfg(feature = "tracing")]
+    guarded(|| tracing::debug!(path, %error, reason, "a request was refused"));
+    let _ = (path, error, reason);
+}
+
+/// The hash of a user's password cannot be read, so no password is correct.
+pub(crate) fn unreadable_hash(subject: &str, reason: &'static str) {
+    #[cfg(feature = "tracing")]
+    if let Some(left_out) = warnings::again(&format!("hash of {}", cut(subject))) {
+        guarded(|| tracing::warn!(subject = cut(subject), reason, left_out, "a stored password hash cannot be read"));
+    }
+    #[cfg(feature = "metrics")]
+    guarded(|| metrics::counter!("oauth2_unreadable_hashes_total").increment(1));
+    let _ = (subject, reason);
+}
+
+/// The local copy of a shared deny list follows it again, or does not.
+#[cfg(feature = "redis")]
+pub(crate) fn deny_list_in_sync(result: Result<(), &(dyn Error + 'static)>) {
+    #[cfg(feature = "tracing")]
+    guarded(|| match result {
+        Ok(()) => tracing::info!("the deny list is in sync"),
+        Err(cause) => tracing::warn!(cause = causes(cause), "the deny list is not in sync: revoked tokens may pass"),
+    });
+    let _ = result;
 }
 
 /// These vectors compute wrong hashes, so others are used.
 #[cfg(feature = "simd")]
 pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(?vectors, "vectors that compute wrong hashes on this processor are not used");
+    guarded(|| tracing::warn!(?vectors, "vectors that compute wrong hashes on this processor are not used"));
     let _ = vectors;
 }
 
-/// One decision: what was decided, for whom, for which client.
-pub(crate) fn audit(event: &'static str, subject: Option<&str>, client_id: Option<&str>) {
-    #[cfg(feature = "tracing")]
-    tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id);
-    #[cfg(feature = "metrics")]
-    metrics::counter!("oauth2_events_total", "event" => event).increment(1);
-    let _ = (event, subject, client_id);
+/// One decision, for the audit log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Audit<'a> {
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) path: &'a str,
+    pub(crate) session: Option<&'a str>,
+}
+
+impl Audit<'_> {
+    pub(crate) fn record(self, event: &'static str) {
+        #[cfg(feature = "tracing")]
+        guarded(|| {
+            let Self { subject, client_id, address, path, session } = self;
+            let (subject, client_id) = (subject.map(cut), client_id.map(cut));
+            let address = address.map(tracing::field::display);
+            tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
+        });
+        #[cfg(feature = "metrics")]
+        guarded(|| metrics::counter!("oauth2_events_total", "event" => event).increment(1));
+        let _ = (event, self);
+    }
 }
 
 /// Answers one request in a span of its own.
@@ -55,31 +173,34 @@ pub(crate) fn in_span<F: Future>(_: &str, answer: F) -> impl Future<Output = F::
 /// One answer of an endpoint: `ok`, or the code of the error.
 pub(crate) fn answered(path: &str, outcome: &str) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("oauth2_answers_total", "path" => path.to_owned(), "outcome" => outcome.to_owned()).increment(1);
+    guarded(|| {
+        let labels = [("path", path.to_owned()), ("outcome", outcome.to_owned())];
+        metrics::counter!("oauth2_answers_total", &labels).increment(1);
+    });
     let _ = (path, outcome);
 }
 
 /// One password was hashed, after this time in the queue.
 pub(crate) fn hashed(waited: Duration, took: Duration) {
     #[cfg(feature = "metrics")]
-    {
+    guarded(|| {
         metrics::histogram!("oauth2_password_queue_seconds").record(waited);
         metrics::histogram!("oauth2_password_hash_seconds").record(took);
-    }
+    });
     let _ = (waited, took);
 }
 
 /// This many passwords wait to be hashed.
 pub(crate) fn queued(passwords: usize) {
     #[cfg(feature = "metrics")]
-    metrics::gauge!("oauth2_password_queue_length").set(passwords as f64);
+    guarded(|| metrics::gauge!("oauth2_password_queue_length").set(passwords as f64));
     let _ = passwords;
 }
 
 /// One password was not hashed, for want of capacity.
 pub(crate) fn overloaded() {
     #[cfg(feature = "metrics")]
-    metrics::counter!("oauth2_password_overloaded_total").increment(1);
+    guarded(|| metrics::counter!("oauth2_password_overloaded_total").increment(1));
 }
 
 #[cfg(all(test, feature = "tracing"))]
@@ -121,17 +242,47 @@ pub(crate) mod tests {
     #[test]
     fn a_failure_is_logged_with_all_its_causes() {
         let away = io::Error::other(StoreError::new("no route"));
-        let log = logged(|| failed("a store failed", &away));
+        let log = logged(|| failed("a store of this test failed", &away));
         let causes = "the store is unavailable: no route";
-        assert!(log.contains(" WARN ") && log.contains("a store failed") && log.contains(causes), "{log}");
+        assert!(log.contains(" WARN ") && log.contains("a store of this test failed") && log.contains(causes), "{log}");
     }
 
     #[test]
-    fn an_audit_line_has_event_subject_and_client() {
-        let log = logged(|| audit("login", Some("alice"), Some("web")));
-        for part in ["tower_oauth2_password::audit", "event=\"login\"", "subject=\"alice\"", "client_id=\"web\""] {
+    fn a_repeated_warning_is_logged_once_in_a_while_with_a_count() {
+        let log = logged(|| (0..5).for_each(|_| failed("a repeated warning", &io::Error::other("no route"))));
+        assert_eq!(log.matches("a repeated warning").count(), 1, "{log}");
+        assert_eq!(warnings::due("a repeated warning", Some(Duration::ZERO)), Some(4));
+        assert_eq!(warnings::due("a repeated warning", Some(Duration::ZERO)), Some(0));
+        assert_eq!((warnings::due("once", None), warnings::due("once", None)), (Some(0), None));
+        let log = logged(|| (0..3).for_each(|_| misconfigured("set something")));
+        assert_eq!(log.matches("set something").count(), 1, "{log}");
+    }
+
+    #[test]
+    fn a_subscriber_that_panics_is_survived() {
+        let subscriber = tracing_subscriber::fmt().with_writer(|| -> io::Stderr { panic!("no log") }).finish();
+        tracing::subscriber::with_default(subscriber, || Audit::default().record("login"));
+    }
+
+    #[test]
+    fn an_audit_line_says_who_from_where_at_which_endpoint_and_is_short() {
+        let long = "\u{10FFFD}".repeat(16_384);
+        let mut audit = Audit { subject: Some("alice"), client_id: Some("web"), path: "/token", ..Audit::default() };
+        (audit.address, audit.session) = (Some(IpAddr::from([192, 0, 2, 1])), Some("s-1"));
+        let log = logged(|| audit.record("login"));
+        for part in [
+            "tower_oauth2_password::audit",
+            "event=\"login\"",
+            "subject=\"alice\"",
+            "client_id=\"web\"",
+            "address=192.0.2.1",
+            "path=\"/token\"",
+            "session=\"s-1\"",
+        ] {
             assert!(log.contains(part), "{part}: {log}");
         }
+        let log = logged(|| Audit { subject: Some(&long), ..audit }.record("denied"));
+        assert!(log.len() < 2_048, "{}", log.len());
     }
 
     #[cfg(feature = "metrics")]
@@ -214,7 +365,8 @@ pub(crate) mod tests {
         fn metrics_have_their_documented_names() {
             let kept = Kept::default();
             ::metrics::with_local_recorder(&kept, || {
-                audit("login", None, None);
+                Audit::default().record("login");
+                unreadable_hash("alice", "cut off");
                 answered("/token", "invalid_grant");
                 hashed(Duration::from_secs(2), Duration::from_secs(3));
                 queued(5);
@@ -224,6 +376,7 @@ pub(crate) mod tests {
                 *kept.0.lock().unwrap(),
                 [
                     "oauth2_events_total{event=login} 1",
+                    "oauth2_unreadable_hashes_total{} 1",
                     "oauth2_answers_total{path=/token,outcome=invalid_grant} 1",
                     "oauth2_password_queue_seconds{} 2",
                     "oauth2_password_hash_seconds{} 3",

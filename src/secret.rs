@@ -73,6 +73,26 @@ pub(crate) fn sha256(secret: &[u8]) -> [u8; 32] {
     sum
 }
 
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A short digest of texts of any length, which share no bytes with those of another kind. For keys of tables.
+pub(crate) fn digest(kind: &str, texts: &[&str]) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for text in [kind].iter().chain(texts) {
+        // With its length, so that no two lists of texts are the same bytes.
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    }
+    let mut short = [0; 16];
+    short.iter_mut().zip(hasher.finalize()).for_each(|(to, from)| *to = from);
+    short
+}
+
 /// HMAC-SHA-256 under a key of any length.
 pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
     // Filled up to a block by hand, and a longer key hashed first (RFC 2104, section 2): this way nothing can fail, where

@@ -64,7 +64,7 @@ fn user() -> User {
 fn family() -> Family {
     let hour = Duration::from_secs(3_600);
     let mut family = Family::new(SecretHash(BYTES), "alice", hour, hour);
-    family.previous = Some(Previous::new(SecretHash(BYTES), BYTES.to_vec(), Duration::from_secs(1)));
+    family.previous = Some(Previous::new(SecretHash(BYTES), BYTES.to_vec()));
     family
 }
 
@@ -157,7 +157,10 @@ async fn debug_output_names_the_type() {
 async fn debug_output_of_a_store_holds_no_contents() {
     use crate::store::RefreshStore;
     let store = MemoryRefreshStore::new();
-    store.insert(FamilyId([211; 16]), family(), std::time::Instant::now() + Duration::from_secs(60)).await.unwrap();
+    store
+        .insert(FamilyId([211; 16]), family(), 100, std::time::Instant::now() + Duration::from_secs(60))
+        .await
+        .unwrap();
     for shown in [format!("{store:?}"), format!("{store:#?}")] {
         assert!(!shown.contains(BYTES_SHOWN), "{shown}");
     }

@@ -4,8 +4,10 @@
 //! (`RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle`). Timers are tokio's.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::PoisonError,
+    task::Poll,
     time::Duration,
 };
 
@@ -75,7 +77,22 @@ pub(crate) async fn sleep(wait: Duration) -> Result<(), NoResult> {
 /// tokio panics where there is no timer, and has no way to ask for one.
 fn with_timer<T>(make: impl FnOnce() -> T) -> Result<T, NoResult> {
     Handle::try_current().map_err(|_| NoResult::NoTimer)?;
-    catch_unwind(AssertUnwindSafe(make)).map_err(|_| NoResult::NoTimer)
+    unwind_guarded(make).ok_or(NoResult::NoTimer)
+}
+
+/// Calls the user's code. `None` if it panicked, which the panic hook has reported.
+pub(crate) fn unwind_guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+/// Awaits the user's code. `None` if it panicked.
+pub(crate) async fn unwind_guarded_future<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = Box::pin(future);
+    poll_fn(move |cx| match unwind_guarded(|| future.as_mut().poll(cx)) {
+        Some(poll) => poll.map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Calls a function when it is dropped, also if the future that holds it is dropped.

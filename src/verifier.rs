@@ -41,7 +41,7 @@ pub struct Login {
     pub password: Secret,
     /// The client, if there is one. It has been authenticated already.
     pub client_id: Option<String>,
-    /// The address that the login comes from, if [`AttemptLimits`](crate::AttemptLimits) know it.
+    /// The address that the login comes from, as it is, if [`AttemptLimits`](crate::AttemptLimits) know it.
     pub client_address: Option<IpAddr>,
     /// The scope that was asked for, if any. Most verifiers ignore it: a scope beyond that of the [`Identity`] is refused
     /// anyway. It is here for those that grant by what was asked for.
@@ -100,13 +100,22 @@ pub struct Identity {
     subject: String,
     scope: Scope,
     claims: Map<String, Value>,
+    amr: Vec<String>,
     security_stamp: Option<String>,
+    session_label: Option<String>,
 }
 
 impl Identity {
     /// A user without scopes. `subject` becomes the `sub` of access tokens: a stable id, which no other user gets later.
     pub fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), scope: Scope::empty(), claims: Map::new(), security_stamp: None }
+        Self {
+            subject: subject.into(),
+            scope: Scope::empty(),
+            claims: Map::new(),
+            amr: Vec::new(),
+            security_stamp: None,
+            session_label: None,
+        }
     }
 
     /// All scopes that this user may have. A login may ask for fewer.
@@ -116,9 +125,22 @@ impl Identity {
     }
 
     /// Adds a claim to the access token, which anyone with the token can read. It cannot replace a claim that the
-    /// issuer sets itself (`iss`, `sub`, `exp` and so on).
+    /// issuer sets itself (`iss`, `sub`, `exp` and so on). The claims of a login are in the tokens of all its refreshes, too,
+    /// unless [`verify_subject`](Verifier::verify_subject) returns other ones. With refresh tokens they may take 2 KiB.
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
+        self
+    }
+
+    /// How the user logged in, such as `pwd` and `otp` (RFC 8176): the `amr` of all access tokens of this session.
+    pub fn with_amr<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
+        self.amr = methods.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A name for the session, such as that of the device, for a list of sessions.
+    pub fn with_session_label(mut self, label: impl Into<String>) -> Self {
+        self.session_label = Some(label.into());
         self
     }
 
@@ -144,6 +166,16 @@ impl Identity {
         &self.claims
     }
 
+    /// How the user logged in.
+    pub fn amr(&self) -> &[String] {
+        &self.amr
+    }
+
+    /// The name of the session.
+    pub fn session_label(&self) -> Option<&str> {
+        self.session_label.as_deref()
+    }
+
     /// See [`with_security_stamp`](Self::with_security_stamp).
     pub fn security_stamp(&self) -> Option<&str> {
         self.security_stamp.as_deref()
@@ -154,7 +186,8 @@ impl Identity {
 ///
 /// [`PasswordVerifier`](crate::PasswordVerifier) is one. So is each closure `Fn(Login) -> impl Future`, and an `Arc` of a
 /// verifier. Your own should take the same time for an unknown user as for a known one. It must not block the async
-/// worker: hash on a pool, as `PasswordVerifier` does.
+/// worker: hash on a pool, as `PasswordVerifier` does. An answer that takes longer than 30 seconds
+/// ([`with_verifier_timeout`](crate::AuthorizationServer::with_verifier_timeout)) or a panic is a 503.
 ///
 /// ```
 /// use tower_oauth2_password::{BoxError, Identity, Login, Verdict, Verifier};
@@ -170,7 +203,7 @@ impl Identity {
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// assert!(matches!(Directory.verify(Login::new("alice", "guess")).await?, Verdict::Denied));
-/// assert!(matches!(Directory.verify_subject("alice").await?, Verdict::Denied), "no refresh unless you implement it");
+/// assert!(Directory.verify_subject("alice").await.is_err(), "no refresh unless you implement it");
 /// # Ok::<(), BoxError>(())
 /// # })?;
 /// # Ok::<(), BoxError>(())
@@ -183,16 +216,28 @@ pub trait Verifier: Send + Sync + 'static {
     /// sent as it is.
     fn verify(&self, login: Login) -> impl Future<Output = Result<Verdict, BoxError>> + Send;
 
-    /// Asked at each use of a refresh token: may `subject` still log in, and with which scopes? The default denies, since
-    /// a verifier that cannot tell whether an account was closed must not extend its sessions.
+    /// Asked at each use of a refresh token: may `subject` still log in, and with which scopes? The default refuses every
+    /// refresh and says so in the log: a verifier that cannot tell whether an account was closed must not extend its
+    /// sessions.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
     fn verify_subject(&self, subject: &str) -> impl Future<Output = Result<Verdict, BoxError>> + Send {
         let _ = subject;
-        ready(Ok(Verdict::Denied))
+        ready(Err(NoVerifySubject.into()))
     }
 }
+
+/// `UNICODECHARNOCRLF` of RFC 6749, appendix A.
+pub(crate) fn is_credential_text(text: &str) -> bool {
+    text.chars()
+        .all(|c| matches!(c, '\t' | ' '..='~' | '\u{80}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..))
+}
+
+/// What a verifier without `verify_subject` answers.
+#[derive(Debug, thiserror::Error)]
+#[error("the verifier does not implement `verify_subject`")]
+pub(crate) struct NoVerifySubject;
 
 impl<F, Fut> Verifier for F
 where
@@ -264,7 +309,17 @@ mod tests {
     async fn a_closure_refuses_to_refresh() {
         let closure = |login: Login| async move { Ok(Identity::new(login.username).into()) };
         assert_eq!(subject(Verifier::verify(&closure, Login::new("alice", "p")).await).as_deref(), Some("alice"));
-        assert_eq!(subject(Verifier::verify_subject(&closure, "alice").await), None);
+        assert!(Verifier::verify_subject(&closure, "alice").await.unwrap_err().is::<NoVerifySubject>());
+    }
+
+    #[test]
+    fn credentials_hold_no_control_characters() {
+        for text in ["a\0", "a\r", "a\n", "\u{7F}", "\u{FFFE}", "\u{FFFF}", "\u{1B}"] {
+            assert!(!is_credential_text(text), "{text:?}");
+        }
+        for text in ["\t a~", "\u{80}", "pässwörd", "\u{1F600}"] {
+            assert!(is_credential_text(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use test_support::{client::within, redis::Redis, slow::Slow};
 use tower_oauth2_password::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
-    Rotation, SecretHash, Slot, Successor, redis::RedisStores,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
+    Reservation, Rotation, SecretHash, Slot, Successor, TokenRef, redis::RedisStores,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -68,6 +68,16 @@ impl Stats {
     }
 }
 
+fn denial(id: &str, ttl: Duration) -> Denial<'_> {
+    Denial::new(Denied::Token(id), None, id, ttl)
+}
+
+fn token(id: &str) -> TokenRef<'_> {
+    let mut token = TokenRef::new(id);
+    token.id = Some(id);
+    token
+}
+
 #[tokio::test]
 async fn families_are_stored_rotated_and_revoked() {
     let redis = Redis::start();
@@ -78,7 +88,7 @@ async fn families_are_stored_rotated_and_revoked() {
     let mut family = Family::new(hash(1), "alice", HOUR, HOUR / 2);
     family.scope = "a b".parse().unwrap();
     family.client_id = Some("web".into());
-    store.insert(ID, family, soon()).await.unwrap();
+    store.insert(ID, family, 1_000, soon()).await.unwrap();
     let found = store.find(ID, soon()).await.unwrap().unwrap();
     assert!(found.current == hash(1) && found.subject == "alice" && found.scope.as_str() == "a b");
     assert_eq!((found.client_id.as_deref(), found.security_stamp), (Some("web"), None));
@@ -94,7 +104,7 @@ async fn families_are_stored_rotated_and_revoked() {
     let found = store.find(ID, soon()).await.unwrap().unwrap();
     let previous = found.previous.unwrap();
     assert!(found.current == hash(2) && previous.secret == hash(1) && previous.sealed_successor == sealed);
-    assert!(previous.age < Duration::from_secs(5));
+    assert!(found.unused_for < Duration::from_secs(5));
 
     store.revoke(ID, soon()).await.unwrap();
     store.revoke(ID, soon()).await.unwrap();
@@ -102,11 +112,11 @@ async fn families_are_stored_rotated_and_revoked() {
     assert_eq!(store.rotate(ID, hash(2), next(3), soon()).await.unwrap(), Rotation::Gone);
 
     for byte in (0..=255).filter(|byte| [*byte; 16] != ID.0) {
-        store.insert(FamilyId([byte; 16]), Family::new(hash(1), "bob", HOUR, HOUR), soon()).await.unwrap();
+        store.insert(FamilyId([byte; 16]), Family::new(hash(1), "bob", HOUR, HOUR), 1_000, soon()).await.unwrap();
     }
-    store.insert(ID, Family::new(hash(1), "carol", HOUR, HOUR), soon()).await.unwrap();
-    assert_eq!(store.revoke_subject("bob").await.unwrap(), 255);
-    assert_eq!(store.revoke_subject("bob").await.unwrap(), 0);
+    store.insert(ID, Family::new(hash(1), "carol", HOUR, HOUR), 1_000, soon()).await.unwrap();
+    assert_eq!(store.revoke_subject("", "bob").await.unwrap(), 255);
+    assert_eq!(store.revoke_subject("", "bob").await.unwrap(), 0);
     assert!(store.find(FamilyId([0; 16]), soon()).await.unwrap().is_none());
     assert!(store.find(ID, soon()).await.unwrap().is_some());
 }
@@ -118,7 +128,7 @@ async fn families_expire() {
     let short = Duration::from_millis(300);
     for (byte, absolute, idle) in [(1, short, HOUR), (2, HOUR, short)] {
         let id = FamilyId([byte; 16]);
-        store.insert(id, Family::new(hash(1), "alice", absolute, idle), soon()).await.unwrap();
+        store.insert(id, Family::new(hash(1), "alice", absolute, idle), 1_000, soon()).await.unwrap();
         assert!(store.find(id, soon()).await.unwrap().is_some());
         assert_eq!(store.rotate(id, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
         within(Duration::from_secs(2), "the end", async || store.find(id, soon()).await.unwrap().is_none()).await;
@@ -132,7 +142,7 @@ async fn one_of_several_concurrent_rotations_wins() {
     let both = [stores(&redis).refresh_tokens(), stores(&redis).refresh_tokens()];
     for round in 0..20 {
         let id = FamilyId([round; 16]);
-        both[0].insert(id, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+        both[0].insert(id, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
         let calls: Vec<_> = (0..50u8)
             .map(|n| {
                 let store = both[usize::from(n % 2)].clone();
@@ -201,7 +211,7 @@ async fn a_paused_redis_costs_the_budget_and_does_nothing_late() {
     let redis = Redis::start();
     let stores = stores(&redis);
     let store = stores.refresh_tokens();
-    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     // Loads the script, so that the call below is a single command, waiting in the socket.
     assert_eq!(store.rotate(ID, hash(9), next(2), soon()).await.unwrap(), Rotation::Mismatch);
     redis.pause();
@@ -282,13 +292,13 @@ async fn a_wrong_clock_offset_costs_one_call_and_no_connection() {
 async fn a_full_redis_is_an_error_and_keeps_its_connection() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
-    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+    store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     let mut stats = Stats::of(&redis).await;
     redis.command("CONFIG SET maxmemory 1");
     let before = stats.connections_and_keys().await;
     for byte in 0..3 {
         let family = Family::new(hash(1), "bob", HOUR, HOUR);
-        assert!(store.insert(FamilyId([byte; 16]), family, soon()).await.is_err());
+        assert!(store.insert(FamilyId([byte; 16]), family, 1_000, soon()).await.is_err());
         assert!(store.find(ID, soon()).await.unwrap().is_some());
     }
     assert_eq!(stats.connections_and_keys().await, before);
@@ -309,13 +319,13 @@ async fn the_documented_rights_are_sufficient() {
     let (stores, other) = (RedisStores::open(&url).unwrap(), RedisStores::open(&url).unwrap().deny_list());
     let families = stores.refresh_tokens();
     for _ in 0..2 {
-        families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
+        families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     }
     assert!(families.find(ID, soon()).await.unwrap().is_some());
     assert_eq!(families.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
     families.revoke(ID, soon()).await.unwrap();
-    families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), soon()).await.unwrap();
-    assert_eq!(families.revoke_subject("alice").await.unwrap(), 1);
+    families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
+    assert_eq!(families.revoke_subject("", "alice").await.unwrap(), 1);
 
     let (attempts, limit) = (stores.attempts(), AttemptLimit { failures: 2, window: HOUR });
     for (id, outcome) in [(1, AttemptOutcome::Failed), (2, AttemptOutcome::Succeeded), (3, AttemptOutcome::Released)] {
@@ -323,11 +333,11 @@ async fn the_documented_rights_are_sufficient() {
         attempts.settle(Slot { key: KEY, id, limit }, outcome, soon()).await.unwrap();
     }
     let list = stores.deny_list();
-    list.deny("token", HOUR, soon()).await.unwrap();
-    assert!(list.is_denied("token"));
-    within(Duration::from_secs(5), "the other process knows of it", async || other.is_denied("token")).await;
-    list.deny("later", HOUR, soon()).await.unwrap();
-    within(Duration::from_secs(5), "the other process hears of it", async || other.is_denied("later")).await;
+    list.deny(denial("token", HOUR), soon()).await.unwrap();
+    assert!(list.is_denied(token("token")));
+    within(Duration::from_secs(5), "the other process knows of it", async || other.is_denied(token("token"))).await;
+    list.deny(denial("later", HOUR), soon()).await.unwrap();
+    within(Duration::from_secs(5), "the other process hears of it", async || other.is_denied(token("later"))).await;
 }
 
 #[tokio::test]
@@ -391,7 +401,7 @@ async fn a_quiet_list_keeps_its_connection_and_a_dropped_one_ends_it() {
     let mut stats = Stats::of(&redis).await;
     let connected = stats.line("clients", "connected_clients:").await;
     let list = stores(&redis).deny_list();
-    list.deny("first", HOUR, soon()).await.unwrap();
+    list.deny(denial("first", HOUR), soon()).await.unwrap();
     within(Duration::from_secs(5), "a ping", async || stats.calls(["ping"]).await[0] > 0).await;
     let (connections, _) = stats.connections_and_keys().await;
     let pings = stats.calls(["ping"]).await[0];
@@ -406,26 +416,26 @@ async fn a_quiet_list_keeps_its_connection_and_a_dropped_one_ends_it() {
 async fn a_denied_token_is_known_everywhere() {
     let mut redis = Redis::start();
     let (one, other) = (stores(&redis).deny_list(), stores(&redis).deny_list());
-    one.deny("first", HOUR, soon()).await.unwrap();
-    assert!(one.is_denied("first") && !one.is_denied("second"));
-    within(Duration::from_secs(1), "the message", async || other.is_denied("first")).await;
-    one.deny("second", HOUR, soon()).await.unwrap();
-    within(Duration::from_secs(1), "the message", async || other.is_denied("second")).await;
+    one.deny(denial("first", HOUR), soon()).await.unwrap();
+    assert!(one.is_denied(token("first")) && !one.is_denied(token("second")));
+    within(Duration::from_secs(1), "the message", async || other.is_denied(token("first"))).await;
+    one.deny(denial("second", HOUR), soon()).await.unwrap();
+    within(Duration::from_secs(1), "the message", async || other.is_denied(token("second"))).await;
 
-    one.deny("middle", HOUR * 2, soon()).await.unwrap();
+    one.deny(denial("middle", HOUR * 2), soon()).await.unwrap();
 
     let late = stores(&redis).deny_list();
-    for token in ["first", "second", "middle"] {
-        within(Duration::from_secs(1), "catching up", async || late.is_denied(token)).await;
+    for id in ["first", "second", "middle"] {
+        within(Duration::from_secs(1), "catching up", async || late.is_denied(token(id))).await;
     }
 
     redis.kill9();
-    assert!(one.deny("third", HOUR, soon()).await.is_err());
-    assert!(other.is_denied("first"), "an outage forgets nothing");
+    assert!(one.deny(denial("third", HOUR), soon()).await.is_err());
+    assert!(other.is_denied(token("first")), "an outage forgets nothing");
     redis.restart();
-    within(Duration::from_secs(2), "recovery", async || one.deny("third", HOUR, soon()).await.is_ok()).await;
-    within(Duration::from_secs(1), "the message", async || other.is_denied("third")).await;
+    within(Duration::from_secs(2), "recovery", async || one.deny(denial("third", HOUR), soon()).await.is_ok()).await;
+    within(Duration::from_secs(1), "the message", async || other.is_denied(token("third"))).await;
 
-    one.deny("brief", Duration::from_millis(200), soon()).await.unwrap();
-    within(Duration::from_secs(1), "the end", async || !one.is_denied("brief")).await;
+    one.deny(denial("brief", Duration::from_millis(200)), soon()).await.unwrap();
+    within(Duration::from_secs(1), "the end", async || !one.is_denied(token("brief"))).await;
 }

@@ -54,7 +54,7 @@ fn memory_frees_a_slot_that_is_never_settled() {
 mod redis {
     use std::time::Duration;
 
-    use tower_oauth2_password::store::{DenyList, redis::RedisStores};
+    use tower_oauth2_password::store::{Denial, Denied, DenyList, TokenRef, redis::RedisStores};
 
     use test_support::redis::Redis;
 
@@ -107,11 +107,14 @@ mod redis {
         threads().block_on(async {
             let early = stores(&redis).deny_list();
             for ttl in [Duration::from_secs(3_600), Duration::from_millis(1)] {
-                early.deny("twice", ttl, Instant::now() + PATIENCE).await.unwrap();
+                let denial = Denial::new(Denied::Token("twice"), None, "alice", ttl);
+                assert!(early.deny(denial, Instant::now() + PATIENCE).await.unwrap());
             }
             let late = stores(&redis).deny_list();
             let begun = Instant::now();
-            while !late.is_denied("twice") {
+            let mut token = TokenRef::new("alice");
+            token.id = Some("twice");
+            while !late.is_denied(token) {
                 assert!(begun.elapsed() < Duration::from_secs(2), "the second time replaced the first");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

@@ -1,15 +1,17 @@
 //! One attempt: it reserves slots and records its outcome.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::queue::Queues;
-use crate::secret::debug_only;
+use crate::secret::{debug_only, random};
 use crate::{
     error::{BoxError, TokenError},
-    store::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, Slot, StoreBudget},
-    sync::NoResult,
+    store::{
+        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, Slot, StoreBudget,
+    },
+    sync::{NoResult, unwind_guarded},
 };
 
 /// An attempt that finds all slots reserved gets a 503 after this time.
@@ -19,11 +21,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// [`succeeded`](Self::succeeded). A dropped attempt counts as neither.
 ///
 /// ```
-/// use tower_oauth2_password::{Attempt, AttemptLimits, TokenError, store::MemoryAttemptStore};
+/// use tower_oauth2_password::{
+///     Attempt, AttemptLimits, AuthorizationServer, Jwt, Key, Login, TokenError, Verdict, store::MemoryAttemptStore,
+/// };
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
-/// let attempt: Attempt = limits.reserve("alice", None).await?;
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
+/// let attempt: Attempt = auth.reserve_attempt("alice", None).await?;
 /// let ended: Result<(), TokenError> = attempt.failed().await;
 /// assert!(ended.is_ok());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -48,6 +54,11 @@ impl Attempt {
         Self { store, queues, budget, reserved: Vec::new() }
     }
 
+    /// An attempt of a server without limits. It asks no store.
+    pub(crate) fn uncounted(budget: StoreBudget) -> Self {
+        Self::new(Arc::new(MemoryAttemptStore::new()), Arc::default(), budget)
+    }
+
     /// Asks the store for a slot.
     pub(super) async fn reserve(
         &mut self,
@@ -55,9 +66,7 @@ impl Attempt {
         limit: AttemptLimit,
         cleared_by_success: bool,
     ) -> Result<Reservation, TokenError> {
-        let mut id = [0; 8];
-        getrandom::fill(&mut id).map_err(|error| TokenError::from_cause("no randomness", error.into()))?;
-        let slot = Slot { key, id: u64::from_ne_bytes(id), limit };
+        let slot = Slot { key, id: u64::from_ne_bytes(random().map_err(TokenError::no_random)?), limit };
         // Before the store is asked: if the request is cancelled meanwhile, the slot is abandoned all the same.
         self.reserved.push(Reserved { slot, cleared_by_success });
         let answer = self.budget.spend(|deadline| self.store.reserve(slot, deadline)).await?;
@@ -112,11 +121,11 @@ impl Attempt {
     }
 
     async fn settle(mut self, outcome: impl Fn(&Reserved) -> AttemptOutcome) -> Result<(), TokenError> {
-        while let Some(reserved) = self.reserved.last() {
-            let (slot, outcome) = (reserved.slot, outcome(reserved));
-            self.budget.spend(|deadline| self.store.settle(slot, outcome, deadline)).await?;
+        // From here on nothing is given back, whatever fails and whoever leaves: the lease ends what is not settled.
+        for reserved in mem::take(&mut self.reserved).into_iter().rev() {
+            let slot = reserved.slot;
+            self.budget.spend(|deadline| self.store.settle(slot, outcome(&reserved), deadline)).await?;
             self.queues.freed(slot.key);
-            self.reserved.pop();
         }
         Ok(())
     }
@@ -146,7 +155,7 @@ debug_only!(Attempt {});
 impl Drop for Attempt {
     fn drop(&mut self) {
         for reserved in &self.reserved {
-            self.store.abandon(reserved.slot);
+            unwind_guarded(|| self.store.abandon(reserved.slot));
             self.queues.freed(reserved.slot.key);
         }
     }

@@ -10,8 +10,9 @@ use super::{address::canonical, attempt::Attempt, queue::Queues};
 use crate::secret::debug_only;
 use crate::{
     error::TokenError,
+    observe,
     secret::hmac,
-    store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, STORE_BUDGET, StoreBudget},
+    store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget},
     sync::sleep,
 };
 
@@ -32,15 +33,17 @@ type ClientAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 /// 4. A success clears the account's failures from this address.
 ///
 /// ```
-/// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+/// use tower_oauth2_password::{AttemptLimits, AuthorizationServer, Jwt, Key, Login, Verdict, store::MemoryAttemptStore};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
 /// for _ in 0..10 {
-///     limits.reserve("alice", None).await?.failed().await?;
+///     auth.reserve_attempt("alice", None).await?.failed().await?;
 /// }
-/// assert_eq!(limits.reserve("alice", None).await.unwrap_err().status(), 429);
-/// assert!(limits.reserve("bob", None).await.is_ok());
+/// assert_eq!(auth.reserve_attempt("alice", None).await.unwrap_err().status(), 429);
+/// assert!(auth.reserve_attempt("bob", None).await.is_ok());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -52,6 +55,7 @@ pub struct AttemptLimits {
     queues: Arc<Queues>,
     client_address: Arc<ClientAddress>,
     key: Arc<Zeroizing<Vec<u8>>>,
+    server: Arc<str>,
     canonical_account: Option<Arc<CanonicalAccount>>,
     account_and_address: AttemptLimit,
     address: Option<AttemptLimit>,
@@ -86,6 +90,7 @@ impl AttemptLimits {
             queues: Arc::default(),
             client_address: Arc::new(client_address),
             key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
+            server: Arc::default(),
             canonical_account: None,
             account_and_address: AttemptLimit { failures: 10, window: minute },
             address: None,
@@ -142,29 +147,32 @@ impl AttemptLimits {
         self
     }
 
+    /// The same account at another server is another account.
+    pub(crate) fn for_server(mut self, server: Arc<str>) -> Self {
+        self.server = server;
+        self
+    }
+
     pub(crate) fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
-        (self.client_address)(parts).map(canonical)
+        let address = (self.client_address)(parts);
+        if address.is_none() {
+            observe::misconfigured(
+                "a request has no client address, so all such clients share one limit: let the function that you gave \
+                 `AttemptLimits::new` return it, with axum by `into_make_service_with_connect_info`",
+            );
+        }
+        address
     }
 
     fn key(&self, kind: &str, name: &str, address: Option<IpAddr>) -> AttemptKey {
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
-        let mac = hmac(&self.key).chain_update(kind).chain_update([0]).chain_update(address).chain_update([0]);
+        let address = address.map(|address| canonical(address).to_string()).unwrap_or_default();
+        let parts = [kind, &self.server, &address].into_iter();
+        let mac = parts.fold(hmac(&self.key), |mac, part| mac.chain_update(part).chain_update([0]));
         let (start, _) = mac.chain_update(name).finalize().into_bytes().split::<U16>();
         AttemptKey(start.into())
     }
 
-    /// Reserves a slot for one check of a password. The token endpoint does this itself. Do it wherever else you check one (a
-    /// password change, a confirmation), so that all guesses count together.
-    ///
-    /// The reservation and its outcome wait 500 ms for the store, together.
-    ///
-    /// # Errors
-    /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
-    /// reserved for a second, or if a hundred times as many attempts wait already.
-    pub async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        self.reserve_within(&StoreBudget::new(STORE_BUDGET), account, address).await
-    }
-
+    /// Reserves a slot for one check of a password.
     pub(crate) async fn reserve_within(
         &self,
         budget: &StoreBudget,
@@ -209,6 +217,10 @@ debug_only!(AttemptLimits { account_and_address, address, account_slowdown, clie
 
 #[cfg(test)]
 impl AttemptLimits {
+    pub(crate) async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        self.reserve_within(&StoreBudget::new(Duration::from_millis(500)), account, address).await
+    }
+
     pub(super) fn has_queue_for(&self, account: &str) -> bool {
         !self.queues.is_empty(self.key("account and address", account, None))
     }

@@ -7,7 +7,7 @@
 //!
 //! No limit knows a name: the store sees an HMAC of it.
 
-mod address;
+pub(crate) mod address;
 mod attempt;
 mod limits;
 mod queue;

@@ -1,6 +1,10 @@
 //! The configuration of a server, given once. It makes the layers, so that none can disagree with another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{Response, uri::PathAndQuery};
@@ -13,8 +17,9 @@ use super::{
 };
 use crate::secret::debug_only;
 use crate::{
-    attempts::AttemptLimits,
-    error::{InvalidConfig, TokenError},
+    attempts::{Attempt, AttemptLimits},
+    error::{InvalidConfig, StoreError, TokenError},
+    observe,
     protocol::{
         bearer::Guard,
         client::{Clients, DynClients},
@@ -26,12 +31,16 @@ use crate::{
         request::Endpoint,
         response::{Realm, RenderToken, TokenResponse, render_error},
         revocation::Revocation,
+        session::Denials,
     },
     scope::Scope,
-    store::{DenyList, STORE_BUDGET},
+    store::{DenyList, STORE_BUDGET, StoreBudget},
     token::{DynIssuer, TokenIssuer, TokenValidator},
     verifier::{DynVerifier, Verifier},
 };
+
+const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
+                         `AuthorizationServer::with_attempt_limits`";
 
 /// An OAuth2 authorization server: its configuration, given once, from which it makes the layers of its endpoints, the guard
 /// of its routes, its metadata, its JWK Set and its OpenAPI scheme. Cheap to clone.
@@ -88,6 +97,8 @@ pub struct AuthorizationServer {
     introspection_clients: Option<Arc<dyn DynClients>>,
     refresh_tokens: Option<RefreshTokens>,
     deny_list: Option<Arc<dyn DenyList>>,
+    server_id: Option<Arc<str>>,
+    verifier_timeout: Duration,
     optional_grant_type: bool,
     token_response: Arc<RenderToken>,
     options: Options,
@@ -117,6 +128,8 @@ impl AuthorizationServer {
             introspection_clients: None,
             refresh_tokens: None,
             deny_list: None,
+            server_id: None,
+            verifier_timeout: Duration::from_secs(30),
             optional_grant_type: false,
             token_response: Arc::new(TokenResponse::render),
             options: Options {
@@ -148,9 +161,10 @@ impl AuthorizationServer {
         self
     }
 
-    /// Lets clients revoke access tokens, which the guard then rejects. A revoked token stays on the list for 5 minutes longer
-    /// than it lives, so your own validator may allow no more leeway. One that never expires stays for good: the list is
-    /// bounded, so let tokens expire.
+    /// Lets clients revoke access tokens, which the guard then rejects. A revoked refresh token ends the access tokens of its
+    /// session, too (RFC 7009, section 2.1). What is revoked stays on the list for 5 minutes longer than tokens live, so your
+    /// own validator may allow no more leeway. A token that never expires stays for good: the list is bounded, so let tokens
+    /// expire.
     pub fn with_deny_list(mut self, deny_list: impl DenyList) -> Self {
         self.deny_list = Some(Arc::new(deny_list));
         self
@@ -238,6 +252,26 @@ impl AuthorizationServer {
         self
     }
 
+    /// Sets how long the verifier and the token issuer may take. The default is 30 seconds, for which a slot of the attempt
+    /// limits stays reserved. Then the client gets a 503.
+    pub fn with_verifier_timeout(mut self, timeout: Duration) -> Self {
+        self.verifier_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the table of clients may take. The default is 5 seconds. Then the client gets a 503.
+    pub fn with_clients_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.timeout = timeout;
+        self
+    }
+
+    /// Tells this server from others that share its stores. The default is the issuer and the audience of its tokens. A
+    /// refresh token of another server is unknown here, and failed attempts there do not count here.
+    pub fn with_server_id(mut self, id: &str) -> Self {
+        self.server_id = Some(id.into());
+        self
+    }
+
     /// Sets the longest body in bytes. The default is 16,384. A longer one gets a 413.
     pub fn with_body_limit(mut self, bytes: usize) -> Self {
         self.options.body_limit = bytes;
@@ -315,6 +349,59 @@ impl AuthorizationServer {
         })
     }
 
+    /// Ends all sessions of a subject ([`Identity::subject`](crate::Identity::subject)), for instance when the password
+    /// changed or the account was closed: its refresh tokens at once, and logins in progress. With a
+    /// [deny list](Self::with_deny_list), every guard refuses its access tokens within a second; without one, they remain
+    /// valid until they expire. Returns how many sessions there were.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, RefreshTokens, Verdict, store};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+    ///     .with_refresh_tokens(RefreshTokens::new(store::MemoryRefreshStore::new()))
+    ///     .with_deny_list(store::MemoryDenyList::new());
+    /// assert_eq!(auth.revoke_subject("alice").await?, 0);
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// # })?;
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a store failed. Some sessions may live on, so call it again.
+    pub async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
+        // First what access tokens come from.
+        let ended = match self.refresh() {
+            Some(tokens) => tokens.revoke_subject(subject).await.map_err(StoreError::new)?,
+            None => 0,
+        };
+        if let Some(denials) = self.denials() {
+            denials.deny_subject(subject, Instant::now() + STORE_BUDGET).await.map_err(StoreError::new)?;
+        }
+        Ok(ended)
+    }
+
+    /// Reserves a slot for one check of a password. The token endpoint does this itself. Do it wherever else you check one (a
+    /// password change, a confirmation), so that all guesses count together. Without
+    /// [attempt limits](Self::with_attempt_limits), nothing is counted, and the log says so.
+    ///
+    /// The reservation and its outcome share the [store budget](Self::with_store_budget).
+    ///
+    /// # Errors
+    /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
+    /// reserved for a second, or if a hundred times as many attempts wait already.
+    pub async fn reserve_attempt(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+        let budget = StoreBudget::new(self.options.store_budget);
+        match self.policy().attempts {
+            Some(limits) => limits.reserve_within(&budget, account, address).await,
+            None => {
+                observe::misconfigured(UNLIMITED);
+                Ok(Attempt::uncounted(budget))
+            }
+        }
+    }
+
     /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.
     ///
     /// # Errors
@@ -350,14 +437,39 @@ impl AuthorizationServer {
         self.refresh_tokens.is_some() || self.deny_list.is_some()
     }
 
+    fn server_id(&self) -> Arc<str> {
+        let of_tokens =
+            || [self.issuer.issuer(), self.issuer.audience()].map(Option::unwrap_or_default).join(" ").into();
+        self.server_id.clone().unwrap_or_else(of_tokens)
+    }
+
+    fn policy(&self) -> ClientPolicy {
+        let attempts = self.policy.attempts.clone().map(|limits| limits.for_server(self.server_id()));
+        ClientPolicy { attempts, ..self.policy.clone() }
+    }
+
+    fn refresh(&self) -> Option<RefreshTokens> {
+        self.refresh_tokens.clone().map(|tokens| tokens.for_server(self.server_id()))
+    }
+
+    fn denials(&self) -> Option<Denials> {
+        let (issuer, longest_ttl) = (self.issuer.issuer().map(Arc::from), self.issuer.longest_ttl());
+        self.deny_list.clone().map(|list| Denials { list, issuer, longest_ttl })
+    }
+
     fn token(&self) -> Route {
+        if self.policy.attempts.is_none() {
+            observe::misconfigured(UNLIMITED);
+        }
         self.route(
             &self.token_path,
             Grants {
                 verifier: Arc::clone(&self.verifier),
                 issuer: Arc::clone(&self.issuer),
-                policy: self.policy.clone(),
-                refresh: self.refresh_tokens.clone(),
+                policy: self.policy(),
+                refresh: self.refresh(),
+                denials: self.denials(),
+                verifier_timeout: self.verifier_timeout,
                 optional_grant_type: self.optional_grant_type,
                 render: Arc::clone(&self.token_response),
             },
@@ -368,17 +480,16 @@ impl AuthorizationServer {
         self.route(
             &self.revocation_path,
             Revocation {
-                policy: self.policy.clone(),
-                refresh: self.refresh_tokens.clone(),
+                policy: self.policy(),
+                refresh: self.refresh(),
                 validator: Arc::clone(&self.validator),
-                deny_list: self.deny_list.clone(),
+                denials: self.denials(),
             },
         )
     }
 
     fn introspection(&self) -> Route {
-        let policy =
-            ClientPolicy { clients: self.introspection_clients.clone(), ignored: false, ..self.policy.clone() };
+        let policy = ClientPolicy { clients: self.introspection_clients.clone(), ignored: false, ..self.policy() };
         let (validator, deny_list) = (Arc::clone(&self.validator), self.deny_list.clone());
         self.route(&self.introspection_path, Introspection { policy, validator, deny_list })
     }

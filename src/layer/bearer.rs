@@ -28,6 +28,8 @@ use crate::{
 /// 2. A request without a token gets a 401, an invalid token a 401 `invalid_token`, a missing scope a 403
 ///    `insufficient_scope`. gRPC calls get `UNAUTHENTICATED` or `PERMISSION_DENIED`.
 /// 3. The guard answers before the body is read and before the inner service is called.
+/// 4. A token of more than 4 KiB is invalid, unless the validator says otherwise
+///    ([`TokenValidator::longest_token`]).
 ///
 /// [`AuthorizationServer::guard`](crate::AuthorizationServer::guard) makes the guard of the server that issues the tokens, with
 /// its deny list. `new` is for servers that accept the tokens of another.
@@ -75,12 +77,13 @@ impl BearerLayer {
         Self { guard: Arc::new(guard) }
     }
 
-    /// Requires all these scopes, separated by spaces.
+    /// Requires all these scopes, separated by spaces, beside those required before.
     ///
     /// # Errors
     /// When the scope is malformed (RFC 6749, section 3.3).
     pub fn with_required_scope(mut self, scope: &str) -> Result<Self, InvalidScope> {
-        Arc::make_mut(&mut self.guard).required = scope.parse()?;
+        let guard = Arc::make_mut(&mut self.guard);
+        guard.required = format!("{} {scope}", guard.required).parse()?;
         Ok(self)
     }
 
@@ -183,8 +186,8 @@ mod tests {
 
     #[test]
     fn debug_output_names_the_scope() {
-        let layer = layer().with_required_scope("items:read").unwrap();
-        assert!(format!("{layer:?}").contains("items:read"));
+        let layer = layer().with_required_scope("items:read").unwrap().with_required_scope("items:write").unwrap();
+        assert!(format!("{layer:?}").contains("items:read items:write"), "the second adds to the first");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tower::Service;
 
 use super::{body::ResponseBody, future::ResponseFuture};
-use crate::{protocol::metadata::AuthorizationServerMetadata, secret::debug_only};
+use crate::{protocol::metadata::AuthorizationServerMetadata, secret::debug_only, sync::unwind_guarded};
 
 /// A public JSON document as a service, for axum's `Router::route_service`. Cheap to clone.
 ///
@@ -78,7 +78,10 @@ impl JsonDocument {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        let body = (self.body)();
+        let Some(body) = unwind_guarded(|| (self.body)()) else {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
+        };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, self.cache_control.clone());

@@ -28,10 +28,11 @@ use crate::{
     protocol::{
         form::{Form, check_media_type, check_query},
         request::{self, Endpoint},
-        response::{Realm, RenderError, complete_error},
+        response::{Realm, RenderError, complete_error, render_error},
     },
     secret::debug_only,
     store::StoreBudget,
+    sync::{unwind_guarded, unwind_guarded_future},
 };
 
 /// What all endpoints of a server have in common.
@@ -63,15 +64,21 @@ impl Route {
         B::Error: Into<BoxError>,
     {
         let version = request.version();
-        match observe::in_span(&self.path, self.decide(request)).await {
+        let panicked = || {
+            let cause = "the panic hook has its message: the code is yours, or this is a bug".into();
+            Err(TokenError::from_cause("a request panicked", cause))
+        };
+        match unwind_guarded_future(observe::in_span(&self.path, self.decide(request))).await.unwrap_or_else(panicked) {
             Ok(response) => {
                 observe::answered(&self.path, "ok");
                 response
             }
             Err(error) => {
                 observe::answered(&self.path, error.code());
+                observe::refused(&self.path, &error, error.reason());
                 let options = &self.options;
-                let mut response = complete_error(&error, &options.realm, (options.render)(&error));
+                let rendered = unwind_guarded(|| (options.render)(&error)).unwrap_or_else(|| render_error(&error));
+                let mut response = complete_error(&error, &options.realm, rendered);
                 // The rest of the body was not read, so the connection cannot serve another request.
                 let unread = matches!(error.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
                 if unread && version <= Version::HTTP_11 {

@@ -22,22 +22,26 @@ pub(super) struct StoredHash {
 }
 
 impl StoredHash {
-    pub(super) fn parse(phc: &str) -> Option<Self> {
-        let hash = PasswordHash::new(phc).ok()?;
-        let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    /// Or why it cannot be checked.
+    pub(super) fn parse(phc: &str) -> Result<Self, &'static str> {
+        let hash = PasswordHash::new(phc).map_err(|_| "it is not a PHC string, or its base64 is padded or cut off")?;
+        let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(|_| "its scheme is not Argon2")?;
         // A PHC string without a version has the first one.
-        let version = hash.version.map_or(Ok(Version::V0x10), Version::try_from).ok()?;
-        let stored = Params::try_from(&hash).ok()?;
+        let version =
+            hash.version.map_or(Ok(Version::V0x10), Version::try_from).map_err(|_| "its version is unknown")?;
+        let stored = Params::try_from(&hash).map_err(|_| "its parameters are not those of Argon2")?;
         let params = Argon2Params { m_cost: stored.m_cost(), t_cost: stored.t_cost(), p_cost: stored.p_cost() };
-        let (salt, output) = (hash.salt?, hash.hash?);
-        let plain = stored.keyid().is_empty() && stored.data().is_empty();
-        (plain && params.within_caps() && salt.as_ref().len() >= argon2::MIN_SALT_LEN).then_some(Self {
-            algorithm,
-            version,
-            params,
-            salt,
-            output,
-        })
+        let (salt, output) = hash.salt.zip(hash.hash).ok_or("it is cut off: the salt or the hash is missing")?;
+        if !stored.keyid().is_empty() || !stored.data().is_empty() {
+            return Err("it has a key id or associated data");
+        }
+        if !params.within_caps() {
+            return Err("its cost is over the caps: m=262144, t=10, p=16");
+        }
+        if salt.as_ref().len() < argon2::MIN_SALT_LEN {
+            return Err("its salt is too short");
+        }
+        Ok(Self { algorithm, version, params, salt, output })
     }
 
     pub(super) fn verify(&self, password: &str, memory: &mut Memory) -> bool {
@@ -47,13 +51,15 @@ impl StoredHash {
             && bool::from(computed.ct_eq(expected))
     }
 
-    /// Whether a new hash would have other parameters than this one.
+    /// Whether a new hash would be better than this one. One that costs more memory or time than a new one stays.
     pub(super) fn is_outdated(&self, current: Argon2Params) -> bool {
-        self.algorithm != Algorithm::Argon2id
-            || self.version != Version::V0x13
-            || self.params != current
-            || self.salt.as_ref().len() < argon2::RECOMMENDED_SALT_LEN
-            || self.output.as_bytes().len() < Params::DEFAULT_OUTPUT_LEN
+        let weaker_or_equal = self.params.m_cost <= current.m_cost && self.params.t_cost <= current.t_cost;
+        weaker_or_equal
+            && (self.algorithm != Algorithm::Argon2id
+                || self.version != Version::V0x13
+                || self.params != current
+                || self.salt.as_ref().len() < argon2::RECOMMENDED_SALT_LEN
+                || self.output.as_bytes().len() < Params::DEFAULT_OUTPUT_LEN)
     }
 }
 
@@ -161,14 +167,14 @@ mod tests {
         let with = |cost: &str| {
             format!("$argon2id$v=19${cost}$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k")
         };
-        assert!(StoredHash::parse(&with("m=262144,t=1,p=1")).is_some());
-        assert!(StoredHash::parse(&with("m=262145,t=1,p=1")).is_none());
-        assert!(StoredHash::parse(&with("m=4194304,t=1,p=1")).is_none(), "4 GiB");
-        assert!(StoredHash::parse(&with("m=4294967295,t=1,p=1")).is_none());
-        assert!(StoredHash::parse(&with("m=4294967296,t=1,p=1")).is_none());
-        assert!(StoredHash::parse(TOO_MANY_PASSES).is_none());
-        assert!(StoredHash::parse(&with("m=64,t=4294967295,p=1")).is_none());
-        assert!(StoredHash::parse(TOO_MANY_LANES).is_none());
+        assert!(StoredHash::parse(&with("m=262144,t=1,p=1")).is_ok());
+        assert!(StoredHash::parse(&with("m=262145,t=1,p=1")).is_err());
+        assert!(StoredHash::parse(&with("m=4194304,t=1,p=1")).is_err(), "4 GiB");
+        assert!(StoredHash::parse(&with("m=4294967295,t=1,p=1")).is_err());
+        assert!(StoredHash::parse(&with("m=4294967296,t=1,p=1")).is_err());
+        assert!(StoredHash::parse(TOO_MANY_PASSES).is_err());
+        assert!(StoredHash::parse(&with("m=64,t=4294967295,p=1")).is_err());
+        assert!(StoredHash::parse(TOO_MANY_LANES).is_err());
     }
 
     #[test]
@@ -196,9 +202,9 @@ mod tests {
             &format!(" $argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}"),
             &format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}\n"),
         ] {
-            assert!(StoredHash::parse(phc).is_none(), "{phc}");
+            assert!(StoredHash::parse(phc).is_err(), "{phc}");
         }
-        assert!(StoredHash::parse(&format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}")).is_some());
+        assert!(StoredHash::parse(&format!("$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}")).is_ok());
     }
 
     #[test]
@@ -206,6 +212,9 @@ mod tests {
         let outdated = |phc: &str, current| StoredHash::parse(phc).unwrap().is_outdated(current);
         let params = |m, t, p| Argon2Params::new(m, t, p).unwrap();
         assert!(!outdated(BEYOND_ASCII, small()));
+        for weaker in [params(32, 2, 1), params(64, 1, 1), params(128, 1, 1), params(32, 9, 1)] {
+            assert!(!outdated(BEYOND_ASCII, weaker), "a stronger hash stays");
+        }
         assert!(!outdated(LONG, small()), "a longer salt and output than needed are well");
         for other in [params(65, 2, 1), params(64, 3, 1), params(64, 2, 2)] {
             assert!(outdated(BEYOND_ASCII, other));
@@ -258,7 +267,7 @@ mod tests {
         fn any_text_like_a_hash_is_parsed_or_refused(
             text in r"\$argon2(i|d|id|x)?(\$v=[0-9a]{0,11})?(\$([mtp]|keyid|data|x)=[0-9A-Za-z+/]{0,11}(,[mtp]=[0-9]{0,11}){0,3})?(\$[0-9A-Za-z+/=]{0,90}){0,3}"
         ) {
-            if let Some(stored) = StoredHash::parse(&text) {
+            if let Ok(stored) = StoredHash::parse(&text) {
                 proptest::prop_assert!(stored.params.within_caps());
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     hash::StoredHash,
-    pool::HashingPool,
+    pool::{HashingPool, is_acceptable},
     users::{User, Users},
 };
 use crate::{
@@ -15,8 +15,9 @@ use crate::{
 ///
 /// 1. Every attempt computes exactly one hash, whether the user exists, is disabled, has no password, or has a malformed
 ///    hash.
-/// 2. An empty password, and one with a NUL, is never correct.
-/// 3. After a correct password, a hash with outdated parameters is replaced.
+/// 2. An empty password, one with a control character, and one of more than 4,096 bytes is never correct.
+/// 3. After a correct password, a hash with weaker parameters is replaced.
+/// 4. A hash that cannot be read is a wrong password to the client. The log names the user and the reason.
 ///
 /// ```
 /// use tower_oauth2_password::{Login, MemoryUsers, PasswordVerifier, Verdict, Verifier};
@@ -56,7 +57,7 @@ impl<U: Users> PasswordVerifier<U> {
 
     async fn rehash(&self, user: &User, login: &Login) {
         // If it fails, the next login tries again.
-        if let Ok(new) = self.pool.hash(login.password.clone()).await
+        if let Ok(new) = self.pool.hash_for(login.password.clone(), login.client_address).await
             && let Err(cause) = self.users.update_password_hash(user, &new).await
         {
             observe::failed("a new password hash was not stored", &*cause);
@@ -67,9 +68,10 @@ impl<U: Users> PasswordVerifier<U> {
 impl<U: Users> Verifier for PasswordVerifier<U> {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         let user = self.users.find(&login.username).await?.and_then(User::enabled);
-        // Some key derivations take a NUL for the end of the password.
-        let clean = !login.password.is_empty() && !login.password.expose().contains('\0');
-        let stored = user.as_ref().filter(|_| clean).and_then(|user| StoredHash::parse(user.password_hash()?));
+        let stored = user.as_ref().filter(|_| is_acceptable(&login.password)).and_then(|user| {
+            let unreadable = |reason| observe::unreadable_hash(user.identity().subject(), reason);
+            StoredHash::parse(user.password_hash()?).map_err(unreadable).ok()
+        });
         let correct = self.pool.verify(stored, login.password.clone(), login.client_address).await?;
         match (correct, user) {
             (Some(outdated), Some(user)) => {

@@ -122,9 +122,12 @@ async fn every_attempt_computes_exactly_one_hash() {
 }
 
 #[tokio::test]
-async fn an_empty_password_or_one_with_nul_is_never_right() {
-    for password in ["", "\0", "won\0derland"] {
-        let hash = pool().hash(password.into()).await.unwrap();
+async fn a_password_that_no_login_can_send_is_never_right_and_never_hashed() {
+    let longest = "x".repeat(4_096);
+    assert!(pool().hash(longest.as_str().into()).await.is_ok());
+    for password in ["", "\0", "won\0derland", "new\nline", &format!("{longest}x")] {
+        assert_eq!(pool().hash(password.into()).await.unwrap_err().status(), 400, "{password:?}");
+        let hash = pool().hash_for(password.into(), None).await.unwrap();
         assert_eq!(attempt(&Table::of(alice().with_password_hash(hash)), "alice", password).await, (false, 1));
     }
 }

@@ -1,21 +1,26 @@
 //! The guard's decision (RFC 6750).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, TE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
 };
 
-use super::response::{Realm, RenderError};
+use super::{
+    grpc,
+    response::{Realm, RenderError, render_error},
+    session,
+};
 use crate::{
     error::TokenError,
     observe,
     scope::Scope,
     secret::debug_only,
     store::DenyList,
-    token::{AccessToken, InvalidToken, LONGEST_TOKEN, TokenValidator},
+    sync::unwind_guarded,
+    token::{AccessToken, InvalidToken, TokenValidator},
 };
 
 /// Everything that decides about a bearer token.
@@ -33,19 +38,25 @@ debug_only!(Guard { required });
 impl Guard {
     /// The token of a request, or the response that refuses it.
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<AccessToken, Box<Response<Bytes>>> {
-        self.token(request.headers()).map_err(|refusal| Box::new(self.refuse(request, &refusal)))
+        let token = unwind_guarded(|| self.token(request.headers())).unwrap_or(Err(Refusal::Panicked));
+        token.map_err(|refusal| Box::new(self.refuse(request, &refusal)))
     }
 
     fn token(&self, headers: &HeaderMap) -> Result<AccessToken, Refusal> {
         let text = read(headers)?;
-        if text.len() > LONGEST_TOKEN {
+        if text.len() > self.validator.longest_token() {
             return Err(Refusal::InvalidToken(InvalidToken::Malformed));
         }
         let token = self.validator.validate(text).map_err(Refusal::InvalidToken)?;
-        if let (Some(deny_list), Some(id)) = (&self.deny_list, token.id())
-            && deny_list.is_denied(id)
-        {
-            return Err(Refusal::InvalidToken(InvalidToken::Revoked));
+        match &self.deny_list {
+            Some(list) if session::is_denied(&**list, &token) => {
+                return Err(Refusal::InvalidToken(InvalidToken::Revoked));
+            }
+            None if token.session_id().is_some() => observe::misconfigured(
+                "a guard has no deny list, so it accepts tokens of sessions that have ended: configure one with \
+                 `with_deny_list`, and make guards with `AuthorizationServer::guard`",
+            ),
+            _ => {}
         }
         if self.required.is_empty() || self.required.is_subset_of(token.scope()) {
             Ok(token)
@@ -56,13 +67,19 @@ impl Guard {
 
     #[cold]
     fn refuse<B>(&self, request: &Request<B>, refusal: &Refusal) -> Response<Bytes> {
-        if let Refusal::InvalidToken(reason) = refusal {
-            observe::bearer_refused(reason);
-        }
         let error = refusal.error();
-        let mut response = if is_grpc(request) { grpc(&error) } else { (self.render)(&error) };
+        match refusal {
+            Refusal::InvalidToken(reason) => observe::bearer_refused(reason),
+            _ => observe::bearer_refused(&error.description()),
+        }
+        let mut response = match grpc::call(request) {
+            Some(call) => call.refuse(&error),
+            None => unwind_guarded(|| (self.render)(&error)).unwrap_or_else(|| render_error(&error)),
+        };
         let headers = response.headers_mut();
-        if let Ok(challenge) = HeaderValue::from_str(&refusal.challenge(&self.realm, &error)) {
+        if error.status() != StatusCode::SERVICE_UNAVAILABLE
+            && let Ok(challenge) = HeaderValue::from_str(&refusal.challenge(&self.realm, &error))
+        {
             headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
         }
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -79,6 +96,8 @@ enum Refusal {
     Malformed,
     InvalidToken(InvalidToken),
     InsufficientScope(Scope),
+    /// The validator or the deny list panicked.
+    Panicked,
 }
 
 impl Refusal {
@@ -93,6 +112,7 @@ impl Refusal {
             Self::InsufficientScope(_) => {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "The access token does not allow this")
             }
+            Self::Panicked => return TokenError::temporarily_unavailable(Duration::from_secs(1)),
         };
         TokenError::new(status, code, description)
     }
@@ -107,19 +127,6 @@ impl Refusal {
         }
         challenge
     }
-}
-
-/// A refusal as gRPC clients read it: the status is in `grpc-status`, and HTTP's is always 200.
-fn grpc(error: &TokenError) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    let status = if error.status() == StatusCode::FORBIDDEN { "7" } else { "16" };
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from_static(status));
-    if let Ok(message) = HeaderValue::from_str(error.description()) {
-        headers.insert("grpc-message", message);
-    }
-    response
 }
 
 /// The bearer token of a request (RFC 6750, section 2.1).
@@ -151,23 +158,14 @@ fn is_b64(text: &str) -> bool {
     })
 }
 
-/// Whether the request is a gRPC call, whose errors are not in HTTP's status: a `POST` over HTTP/2 with `te: trailers` and the
-/// media type (gRPC over HTTP/2). Nothing less, since a client that reads the status would take a refusal for a success.
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
-    let is_media_type = |value: &[u8]| {
-        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    };
-    *request.method() == Method::POST
-        && request.version() == Version::HTTP_2
-        && header(TE) == Some(b"trailers")
-        && header(CONTENT_TYPE).is_some_and(is_media_type)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::{
+        Version,
+        header::{CONTENT_TYPE, TE},
+    };
+
     use super::*;
-    use crate::protocol::response::render_error;
 
     fn guard() -> Guard {
         Guard {
@@ -177,26 +175,6 @@ mod tests {
             realm: Realm::new("api").unwrap(),
             render: Arc::new(render_error),
         }
-    }
-
-    #[test]
-    fn only_a_whole_grpc_call_is_one() {
-        let call = |method: &str, version, content_type: &str, te: &str| {
-            let request = Request::builder().method(method).version(version).header(CONTENT_TYPE, content_type);
-            is_grpc(&request.header(TE, te).body(()).unwrap())
-        };
-        for (content_type, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpcfoo", false),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ] {
-            assert_eq!(call("POST", Version::HTTP_2, content_type, "trailers"), expected, "{content_type}");
-        }
-        assert!(!call("GET", Version::HTTP_2, "application/grpc", "trailers"));
-        assert!(!call("POST", Version::HTTP_11, "application/grpc", "trailers"));
-        assert!(!call("POST", Version::HTTP_2, "application/grpc", "gzip"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::form::{Form, decode};
+use super::form::{Form, decode, is_visible_ascii};
 use crate::{
     error::{BoxError, BoxFuture, TokenError},
     secret::{Secret, debug_only, sha256},
@@ -80,8 +80,8 @@ debug_only!(Client { id });
 /// # Ok::<(), BoxError>(())
 /// ```
 pub trait Clients: Send + Sync + 'static {
-    /// The client with this id. It shares the time for stores: see
-    /// [`with_store_budget`](crate::AuthorizationServer::with_store_budget).
+    /// The client with this id, of at most 256 printable ASCII characters. It must answer within 5 seconds: see
+    /// [`with_clients_timeout`](crate::AuthorizationServer::with_clients_timeout).
     ///
     /// # Errors
     /// When the table is unavailable. The client gets a 503, and the cause is logged.
@@ -133,6 +133,14 @@ impl<C: Clients> DynClients for C {
     }
 }
 
+/// The longest `client_id`, in bytes. It is looked up in a table.
+const LONGEST_ID: usize = 256;
+
+/// `VSCHAR` (RFC 6749, appendix A.1).
+fn is_client_id(id: &str) -> bool {
+    id.len() <= LONGEST_ID && is_visible_ascii(id)
+}
+
 /// The credentials of a client. Each candidate is one way to read them.
 #[derive(Debug)]
 pub(crate) struct ClientCredentials {
@@ -143,6 +151,9 @@ impl ClientCredentials {
     /// Reads the Basic header or the body. Both together are an error.
     pub(crate) fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, TokenError> {
         let body_id = form.get("client_id").map(|id| id.expose().to_owned());
+        if body_id.as_deref().is_some_and(|id| !is_client_id(id)) {
+            return Err(TokenError::invalid_request("The client_id is too long, or a character in it is not allowed"));
+        }
         let body_secret = form.get("client_secret").cloned();
         match basic(headers)? {
             Some(mut credentials) => {
@@ -165,22 +176,38 @@ impl ClientCredentials {
         }
     }
 
-    /// Whether there is a secret, so that this may be a guess.
-    pub(crate) fn has_secret(&self) -> bool {
-        self.candidates.iter().any(|(_, secret)| secret.is_some())
+    /// The decoded id: the raw one has as many spellings as an attacker likes.
+    pub(crate) fn id(&self) -> &str {
+        self.candidates.last().map_or("", |(id, _)| id)
     }
 
-    /// The client that one of the candidates fits.
-    pub(crate) async fn authenticate(&self, clients: &dyn DynClients) -> Result<Option<Client>, BoxError> {
-        let mut found = None;
+    /// The registered clients that are named, each with the secret that was presented for it.
+    pub(crate) async fn find(&self, clients: &dyn DynClients) -> Result<Vec<Presented<'_>>, BoxError> {
+        let mut found = Vec::new();
         for (id, secret) in &self.candidates {
-            if let Some(client) = clients.find(id).await?
-                && client.accepts(secret.as_ref())
-            {
-                found = Some(client);
+            if let Some(client) = clients.find(id).await? {
+                found.push(Presented { client, secret: secret.as_ref() });
             }
         }
         Ok(found)
+    }
+}
+
+/// A registered client, and the secret that was presented for it.
+pub(crate) struct Presented<'a> {
+    client: Client,
+    secret: Option<&'a Secret>,
+}
+
+impl Presented<'_> {
+    /// Whether this may be a guess.
+    pub(crate) fn is_guess(&self) -> bool {
+        self.client.is_confidential() && self.secret.is_some()
+    }
+
+    /// The client, if its secret is right.
+    pub(crate) fn accept(self) -> Option<Client> {
+        self.client.accepts(self.secret).then_some(self.client)
     }
 }
 
@@ -191,6 +218,11 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
         return Err(TokenError::invalid_request("More than one Authorization header"));
+    }
+    // Interceptors put the old access token on every request.
+    let scheme = field.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    if scheme.is_empty() || scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
     }
     let credentials = field
         .to_str()
@@ -205,12 +237,14 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
     }
     let optional = |secret: &str| (!secret.is_empty()).then(|| Secret::from(secret));
     let mut candidates = vec![(id.to_owned(), optional(secret))];
+    candidates.retain(|(id, _)| is_client_id(id));
     if let (Some(decoded_id), Some(decoded_secret)) = (decode(id.as_bytes()), decode(secret.as_bytes()))
         && (decoded_id.as_str(), decoded_secret.as_str()) != (id, secret)
+        && is_client_id(&decoded_id)
     {
         candidates.push((decoded_id.to_string(), optional(&decoded_secret)));
     }
-    Ok(Some(ClientCredentials { candidates }))
+    if candidates.is_empty() { Err(TokenError::invalid_client()) } else { Ok(Some(ClientCredentials { candidates })) }
 }
 
 /// Decodes into memory that is wiped, whatever comes of it.
@@ -233,12 +267,35 @@ mod tests {
         assert!(!Clients::find(&clients, "cli").await.unwrap().unwrap().is_confidential());
     }
 
-    #[test]
-    fn only_a_request_with_a_secret_may_be_a_guess() {
-        for (body, expected) in [("client_id=web", false), ("client_id=web&client_secret=x", true)] {
+    #[tokio::test]
+    async fn only_a_secret_of_a_confidential_client_may_be_a_guess() {
+        let clients = StaticClients::new([Client::public("cli"), Client::confidential("web", "secret")]);
+        for (body, expected) in [
+            ("client_id=web", vec![false]),
+            ("client_id=web&client_secret=x", vec![true]),
+            ("client_id=cli&client_secret=x", vec![false]),
+            ("client_id=unknown&client_secret=x", vec![]),
+        ] {
             let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
             let credentials = ClientCredentials::read(&HeaderMap::new(), &form).unwrap().unwrap();
-            assert_eq!(credentials.has_secret(), expected, "{body}");
+            let found = credentials.find(&clients).await.unwrap();
+            assert_eq!(found.iter().map(Presented::is_guess).collect::<Vec<_>>(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_client_id_is_short_and_visible() {
+        for (id, expected) in
+            [("web", true), (&"x".repeat(256), true), (&"x".repeat(257), false), ("a%00", false), ("%C3%A9", false)]
+        {
+            let form = Form::parse(format!("client_id={id}").as_bytes(), &["client_id"]).unwrap();
+            assert_eq!(ClientCredentials::read(&HeaderMap::new(), &form).is_ok(), expected, "{id}");
+            let mut headers = HeaderMap::new();
+            let basic =
+                format!("Basic {}", STANDARD.encode(format!("{}:secret", decode(id.as_bytes()).unwrap().as_str())));
+            headers.insert(AUTHORIZATION, basic.parse().unwrap());
+            let read = ClientCredentials::read(&headers, &Form::parse(b"", &[]).unwrap());
+            assert_eq!(read.map_err(|error| error.status().as_u16()).err(), (!expected).then_some(401), "{id}");
         }
     }
 

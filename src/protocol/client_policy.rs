@@ -1,21 +1,37 @@
 //! Which clients may use an endpoint. All endpoints of a server share it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::request::Parts;
+use tokio::time::Instant;
 
 use super::{
-    client::{Client, ClientCredentials, DynClients},
+    client::{Client, ClientCredentials, DynClients, Presented},
     request::Request,
 };
-use crate::{attempts::AttemptLimits, error::TokenError, secret::debug_only};
+use crate::{
+    attempts::AttemptLimits,
+    error::{BoxError, TokenError},
+    observe::Audit,
+    secret::debug_only,
+    store::Family,
+    sync::timeout_at,
+};
 
 /// The registered clients, and the limits on guessing their secrets.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct ClientPolicy {
     pub(crate) clients: Option<Arc<dyn DynClients>>,
     pub(crate) ignored: bool,
     pub(crate) attempts: Option<AttemptLimits>,
+    /// How long the table of clients may take.
+    pub(crate) timeout: Duration,
+}
+
+impl Default for ClientPolicy {
+    fn default() -> Self {
+        Self { clients: None, ignored: false, attempts: None, timeout: Duration::from_secs(5) }
+    }
 }
 
 debug_only!(ClientPolicy { ignored, attempts });
@@ -33,29 +49,56 @@ impl ClientPolicy {
         let Some(credentials) = ClientCredentials::read(&request.parts.headers, &request.form)? else {
             return Ok(None);
         };
-        let Some(clients) = self.clients.as_deref() else { return Err(TokenError::invalid_client()) };
-        // By the decoded id: the raw one has as many spellings as an attacker likes.
-        let attempt = match (&self.attempts, credentials.candidates.last()) {
-            (Some(attempts), Some((id, _))) if credentials.has_secret() => {
-                Some(attempts.reserve_client(&request.budget, id, self.address(&request.parts)).await?)
+        let authenticated = self.check(&credentials, request).await;
+        authenticated.map(Some).inspect_err(|error| {
+            if error.status() == 401 {
+                Audit { client_id: Some(credentials.id()), ..self.audit(request) }.record("client_denied");
+            }
+        })
+    }
+
+    async fn check(&self, credentials: &ClientCredentials, request: &Request) -> Result<Client, TokenError> {
+        let Some(clients) = self.clients.as_deref() else {
+            return Err(TokenError::invalid_client().because("no clients are registered"));
+        };
+        let found = timeout_at(Instant::now() + self.timeout, credentials.find(clients)).await;
+        let found = found.map_err(BoxError::from).flatten();
+        let found = found.map_err(|cause| TokenError::from_cause("the table of clients failed", cause))?;
+        // Only for clients that exist: strangers' inventions must not fill the store.
+        let attempt = match &self.attempts {
+            Some(attempts) if found.iter().any(Presented::is_guess) => {
+                let address = self.address(&request.parts);
+                Some(attempts.reserve_client(&request.budget, credentials.id(), address).await?)
             }
             _ => None,
         };
-        let found = request.budget.spend(|_| credentials.authenticate(clients)).await?;
+        let accepted = found.into_iter().find_map(Presented::accept);
         if let Some(attempt) = attempt {
-            if found.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
+            if accepted.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
         }
-        found.map(Some).ok_or_else(TokenError::invalid_client)
+        accepted.ok_or_else(|| TokenError::invalid_client().because("the client is unknown, or its secret is wrong"))
+    }
+
+    /// What the audit log should know of a request that concerns a session.
+    pub(crate) fn audit_session<'a>(&self, request: &'a Request, family: &'a Family) -> Audit<'a> {
+        Audit {
+            subject: Some(&family.subject),
+            client_id: family.client_id.as_deref(),
+            session: Some(&family.session.id),
+            ..self.audit(request)
+        }
+    }
+
+    /// What the audit log should know of a request.
+    pub(crate) fn audit<'a>(&self, request: &'a Request) -> Audit<'a> {
+        Audit { address: self.address(&request.parts), path: request.parts.uri.path(), ..Audit::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
-        error::BoxError,
         protocol::{
             client::{Clients, StaticClients},
             form::Form,
@@ -87,7 +130,8 @@ mod tests {
         let once = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
         let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_client_secret_limit(once);
         let clients = StaticClients::new([Client::confidential("web", "right")]);
-        let policy = ClientPolicy { clients: Some(Arc::new(clients)), ignored: false, attempts: Some(limits) };
+        let policy =
+            ClientPolicy { clients: Some(Arc::new(clients)), attempts: Some(limits), ..ClientPolicy::default() };
         for _ in 0..3 {
             assert_eq!(ask(&policy, "client_id=web").await, 401);
         }

@@ -13,7 +13,7 @@ use super::{
     client::Client,
     client_policy::ClientPolicy,
     request::{Endpoint, Parameters, Request},
-    response, revocation,
+    response, revocation, session,
 };
 use crate::{
     error::{BoxFuture, TokenError},
@@ -52,7 +52,7 @@ impl Introspection {
     /// The token, if it is valid. The response does not say why one is not (section 2.2).
     fn active(&self, text: &str) -> Option<AccessToken> {
         let token = self.validator.validate(text).ok()?;
-        let denied = self.deny_list.as_ref().zip(token.id()).is_some_and(|(list, id)| list.is_denied(id));
+        let denied = self.deny_list.as_deref().is_some_and(|list| session::is_denied(list, &token));
         (!denied).then_some(token)
     }
 }
@@ -62,7 +62,7 @@ fn describe(token: &AccessToken) -> Value {
     Value::Object(response::members(json!({
         "active": true,
         "token_type": "bearer",
-        "scope": token.scope().as_str(),
+        "scope": (!token.scope().is_empty()).then(|| token.scope().as_str()),
         "sub": token.subject(),
         "client_id": token.client_id(),
         "jti": token.id(),
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_response_holds_the_known_members_of_a_token() {
         let bare = AccessToken::new("alice");
-        let mut members = json!({ "active": true, "token_type": "bearer", "scope": "", "sub": "alice" });
+        let mut members = json!({ "active": true, "token_type": "bearer", "sub": "alice" });
         assert_eq!(describe(&bare), members);
         let full = bare
             .with_scope("a b".parse().unwrap())

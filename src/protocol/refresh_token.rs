@@ -1,21 +1,28 @@
 //! Refresh tokens: one family for each login, and one valid secret in it (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::Mac;
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::Client;
 use crate::secret::debug_only;
 use crate::{
-    error::{StoreError, TokenError},
+    error::{BoxError, TokenError},
     scope::Scope,
-    secret::{Secret, hmac, sha256},
-    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreBudget, Successor},
+    secret::{Secret, hmac, random, sha256},
+    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor},
     verifier::Identity,
 };
+
+/// The longest claims of a login, in bytes of JSON.
+const LONGEST_CLAIMS: usize = 2_048;
 
 /// Issues refresh tokens, for [`with_refresh_tokens`](crate::AuthorizationServer::with_refresh_tokens). Cheap to clone.
 ///
@@ -30,28 +37,42 @@ use crate::{
 ///
 /// let day = Duration::from_secs(86_400);
 /// let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new()).with_absolute_ttl(30 * day).with_idle_ttl(7 * day);
-///
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// // When alice changes her password:
-/// assert_eq!(refresh_tokens.revoke_subject("alice").await?, 0);
-/// # Ok::<(), tower_oauth2_password::StoreError>(())
-/// # })?;
-/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// assert!(format!("{refresh_tokens:?}").contains("absolute_ttl: 2592000s"));
 /// ```
 #[derive(Clone)]
 #[must_use]
 pub struct RefreshTokens {
     store: Arc<dyn RefreshStore>,
+    server: Arc<str>,
     absolute_ttl: Duration,
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
+    sessions: usize,
 }
 
 impl RefreshTokens {
     /// Keeps families in `store`. By default they live for 24 hours, used or not.
     pub fn new(store: impl RefreshStore) -> Self {
         let day = Duration::from_secs(86_400);
-        Self { store: Arc::new(store), absolute_ttl: day, idle_ttl: None, grace: None }
+        Self {
+            store: Arc::new(store),
+            server: Arc::default(),
+            absolute_ttl: day,
+            idle_ttl: None,
+            grace: None,
+            sessions: 100,
+        }
+    }
+
+    pub(crate) fn for_server(mut self, server: Arc<str>) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// Sets how many sessions a subject may have, at least one. The default is 100. One more login ends the oldest.
+    pub fn with_sessions_per_subject(mut self, sessions: usize) -> Self {
+        self.sessions = sessions;
+        self
     }
 
     /// Sets how long a login can be extended, however often it is refreshed. It caps the idle lifetime, too.
@@ -73,34 +94,40 @@ impl RefreshTokens {
         self
     }
 
-    /// Revokes all sessions of a subject, for instance when the password changed or the account was closed. Returns how many
-    /// there were. Issued access tokens remain valid until they expire.
-    ///
-    /// # Errors
-    /// When the store failed. Some sessions may live on, so call it again.
-    pub async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        self.store.revoke_subject(subject).await.map_err(StoreError::new)
+    pub(crate) async fn revoke_subject(&self, subject: &str) -> Result<u64, BoxError> {
+        self.store.revoke_subject(&self.server, subject).await
     }
 
+    /// Begins the family of a login that was verified at `began`. `None` if the subject was ended meanwhile.
     pub(crate) async fn begin(
         &self,
         identity: &Identity,
         client: Option<&Client>,
         scope: &Scope,
+        (session, began): (Session, Instant),
         budget: &StoreBudget,
-    ) -> Result<Secret, TokenError> {
-        let token = RefreshToken { id: FamilyId(random()?), secret: Zeroizing::new(random()?) };
+    ) -> Result<Option<Secret>, TokenError> {
+        let length = Value::Object(session.claims.clone()).to_string().len();
+        if length > LONGEST_CLAIMS {
+            let cause = format!("they have {length} bytes, and a session keeps {LONGEST_CLAIMS}");
+            return Err(TokenError::from_cause("the claims of a login are too long", cause.into()));
+        }
+        let token = RefreshToken::new(FamilyId(random().map_err(TokenError::no_random)?))?;
         let idle_ttl = self.idle_ttl.map_or(self.absolute_ttl, |ttl| ttl.min(self.absolute_ttl));
         let mut family = Family::new(token.hash(), identity.subject(), self.absolute_ttl, idle_ttl);
+        family.server = self.server.to_string();
         family.client_id = client.map(|client| client.id().to_owned());
         family.scope = scope.clone();
         family.security_stamp = identity.security_stamp().map(str::to_owned);
-        budget.spend(|deadline| self.store.insert(token.id, family, deadline)).await?;
-        Ok(token.encode())
+        (family.session, family.age) = (session, began.elapsed());
+        let begun = budget.spend(|deadline| self.store.insert(token.id, family, self.sessions, deadline)).await?;
+        Ok(begun.then(|| token.encode()))
     }
 
+    /// The family of a token. Another server's is as good as none.
     pub(crate) async fn find(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Option<Family>, TokenError> {
-        budget.spend(|deadline| self.store.find(token.id, deadline)).await
+        let found = budget.spend(|deadline| self.store.find(token.id, deadline)).await?;
+        Ok(found.filter(|family| *family.server == *self.server))
     }
 
     pub(crate) async fn revoke(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<(), TokenError> {
@@ -110,7 +137,7 @@ impl RefreshTokens {
     /// The successor that `token` already has, if the grace period allows returning it again.
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
         let previous = family.previous.as_ref()?;
-        let fresh = self.grace.is_some_and(|grace| previous.age <= grace);
+        let fresh = self.grace.is_some_and(|grace| family.unused_for <= grace);
         if !fresh || !same(&previous.secret, &token.hash()) {
             return None;
         }
@@ -121,7 +148,7 @@ impl RefreshTokens {
 
     /// Replaces `token` with a successor, if it is still current.
     pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Rotated, TokenError> {
-        let next = RefreshToken { id: token.id, secret: Zeroizing::new(random()?) };
+        let next = RefreshToken::new(token.id)?;
         let mut successor = Successor::new(next.hash());
         if self.grace.is_some() {
             successor = successor.with_sealed(token.seal(&next.secret).to_vec());
@@ -149,7 +176,7 @@ pub(crate) enum Rotated {
     Gone,
 }
 
-debug_only!(RefreshTokens { absolute_ttl, idle_ttl, grace });
+debug_only!(RefreshTokens { server, absolute_ttl, idle_ttl, grace, sessions });
 
 /// A refresh token as the client has it: 64 opaque characters.
 pub(crate) struct RefreshToken {
@@ -158,6 +185,10 @@ pub(crate) struct RefreshToken {
 }
 
 impl RefreshToken {
+    fn new(id: FamilyId) -> Result<Self, TokenError> {
+        Ok(Self { id, secret: Zeroizing::new(random().map_err(TokenError::no_random)?) })
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut bytes = Zeroizing::new([0; 48]);
         if text.len() != 64 || URL_SAFE_NO_PAD.decode_slice(text, bytes.as_mut_slice()).ok()? != 48 {
@@ -192,10 +223,4 @@ impl RefreshToken {
 
 fn same(one: &SecretHash, other: &SecretHash) -> bool {
     one.0.ct_eq(&other.0).into()
-}
-
-fn random<const N: usize>() -> Result<[u8; N], TokenError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|cause| TokenError::from_cause("no random bytes", cause.into()))?;
-    Ok(bytes)
 }

@@ -1,9 +1,6 @@
 //! The revocation endpoint's decision (RFC 7009).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
@@ -15,12 +12,12 @@ use super::{
     refresh_token::{RefreshToken, RefreshTokens},
     request::{Endpoint, Parameters, Request},
     response,
+    session::Denials,
 };
 use crate::{
     error::{BoxFuture, TokenError},
-    observe,
-    store::DenyList,
-    token::{LONGEST_LEEWAY, TokenValidator},
+    observe::Audit,
+    token::{InvalidToken, TokenValidator},
 };
 
 /// The parameters of introspection, too (RFC 7662, section 2.1).
@@ -30,16 +27,13 @@ pub(super) const PARAMETERS: Parameters = Parameters {
     not_in_query: &["token", "client_secret"],
 };
 
-/// A token that never expires is denied for this long, which any store can add to the time of its clock.
-const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
-
 /// Everything that decides a revocation request.
 #[derive(Clone)]
 pub(crate) struct Revocation {
     pub(crate) policy: ClientPolicy,
     pub(crate) refresh: Option<RefreshTokens>,
     pub(crate) validator: Arc<dyn TokenValidator>,
-    pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+    pub(crate) denials: Option<Denials>,
 }
 
 impl Endpoint for Revocation {
@@ -71,8 +65,12 @@ impl Revocation {
         let (Some(tokens), Some(token)) = (&self.refresh, RefreshToken::parse(text)) else { return Ok(false) };
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
+        // Before the family: once that is gone, a second try would find nothing to deny (RFC 7009, section 2.1).
+        if let Some(denials) = &self.denials {
+            denials.deny_session(&family, &request.budget).await?;
+        }
         tokens.revoke(&token, &request.budget).await?;
-        observe::audit("revoke", Some(&family.subject), family.client_id.as_deref());
+        self.policy.audit_session(request, &family).record("revoke");
         Ok(true)
     }
 
@@ -82,19 +80,19 @@ impl Revocation {
         client: Option<&Client>,
         request: &Request,
     ) -> Result<(), TokenError> {
-        let Ok(token) = self.validator.validate(text) else { return Ok(()) };
-        check_client(client, token.client_id())?;
         // A 200 would promise a revocation that cannot happen (RFC 7009, section 2.2.1).
-        let (Some(deny_list), Some(id)) = (&self.deny_list, token.id()) else {
-            return Err(TokenError::unsupported_token_type());
+        let unsupported = |reason| TokenError::unsupported_token_type().because(reason);
+        let token = match self.validator.validate_to_revoke(text) {
+            Ok(token) => token,
+            Err(InvalidToken::UnknownKey) => return Err(unsupported("the key of the token is not known here")),
+            Err(_) => return Ok(()),
         };
-        let left = match token.expires_at() {
-            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST_DENIAL),
-            None => LONGEST_DENIAL,
-        };
-        // Longer than the token lives, by the leeway that a guard may allow.
-        request.budget.spend(|deadline| deny_list.deny(id, left + LONGEST_LEEWAY, deadline)).await?;
-        observe::audit("revoke", Some(token.subject()), token.client_id());
+        check_client(client, token.client_id())?;
+        let denials = self.denials.as_ref().ok_or_else(|| unsupported("there is no deny list"))?;
+        let id = token.id().ok_or_else(|| unsupported("the token has no id"))?;
+        denials.deny_token(id, &token, &request.budget).await?;
+        let (subject, client_id, session) = (Some(token.subject()), token.client_id(), token.session_id());
+        Audit { subject, client_id, session, ..self.policy.audit(request) }.record("revoke");
         Ok(())
     }
 }

@@ -22,9 +22,9 @@ use std::time::Instant;
 pub(crate) use self::budget::{STORE_BUDGET, StoreBudget};
 pub use self::{
     attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot},
-    deny_list::DenyList,
+    deny_list::{Denial, Denied, DenyList, TokenRef},
     memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, MemoryStore},
-    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
+    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, Successor},
 };
 use crate::error::{BoxError, BoxFuture};
 

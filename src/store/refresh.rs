@@ -5,9 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
 use super::StoreFuture;
 use crate::scope::Scope;
-use crate::secret::debug_only;
+use crate::secret::{debug_only, digest};
 
 /// Identifies a family: all refresh tokens that descend from one login. 16 random bytes.
 ///
@@ -33,6 +36,32 @@ pub struct SecretHash(pub [u8; 32]);
 
 debug_only!(SecretHash {});
 
+/// What a login established. It stays as it is until the session ends, and a store may keep it as JSON.
+///
+/// ```
+/// use tower_oauth2_password::store::Session;
+///
+/// let mut session = Session::default();
+/// session.claims.insert("tenant".to_owned(), "acme".into());
+/// let kept = serde_json::to_string(&session)?; // in a column of your table
+/// assert_eq!(serde_json::from_str::<Session>(&kept)?, session);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Session {
+    /// The `sid` of its access tokens. It is no secret: unlike a [`FamilyId`], it revokes nothing.
+    pub id: String,
+    /// A name for people, if the verifier gave one.
+    pub label: Option<String>,
+    /// When the user logged in, in seconds since the Unix epoch (`auth_time` of RFC 9068, section 2.2.1).
+    pub auth_time: u64,
+    /// How the user logged in (`amr` of RFC 8176).
+    pub amr: Vec<String>,
+    /// Claims of the access tokens.
+    pub claims: Map<String, Value>,
+}
+
 /// One family: a login takes one record, however often its token rotates.
 ///
 /// ```
@@ -49,6 +78,8 @@ debug_only!(SecretHash {});
 pub struct Family {
     /// The hash of the one secret that is valid now.
     pub current: SecretHash,
+    /// The authorization server that the user logged in at. No other accepts the tokens.
+    pub server: String,
     /// The subject that logged in.
     pub subject: String,
     /// The client that the tokens are bound to.
@@ -57,6 +88,12 @@ pub struct Family {
     pub scope: Scope,
     /// The user's security stamp at login.
     pub security_stamp: Option<String>,
+    /// What the login established.
+    pub session: Session,
+    /// The time since the login was verified. [`insert`](RefreshStore::insert) is given it, too.
+    pub age: Duration,
+    /// The time since the last use. The store sets it.
+    pub unused_for: Duration,
     /// How long the family lives from now on, used or not. [`find`](RefreshStore::find) returns what is left of it.
     pub absolute_ttl: Duration,
     /// How long the family lives unused. Each rotation restarts it, within the absolute lifetime.
@@ -70,10 +107,14 @@ impl Family {
     pub fn new(current: SecretHash, subject: impl Into<String>, absolute_ttl: Duration, idle_ttl: Duration) -> Self {
         Self {
             current,
+            server: String::new(),
             subject: subject.into(),
             client_id: None,
             scope: Scope::empty(),
             security_stamp: None,
+            session: Session::default(),
+            age: Duration::ZERO,
+            unused_for: Duration::ZERO,
             absolute_ttl,
             idle_ttl,
             previous: None,
@@ -84,11 +125,10 @@ impl Family {
 /// The token before the current one.
 ///
 /// ```
-/// use std::time::Duration;
 /// use tower_oauth2_password::store::{Previous, SecretHash};
 ///
-/// let previous = Previous::new(SecretHash([7; 32]), Vec::new(), Duration::from_secs(2));
-/// assert_eq!(previous.age.as_secs(), 2);
+/// let previous = Previous::new(SecretHash([7; 32]), vec![7]);
+/// assert_eq!(format!("{previous:?}"), "Previous { .. }", "its holder could open the seal");
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
@@ -98,19 +138,16 @@ pub struct Previous {
     /// The current secret, sealed with a key that only the holder of the previous token can derive. Empty if there is no
     /// grace period.
     pub sealed_successor: Vec<u8>,
-    /// The time since it was rotated.
-    pub age: Duration,
 }
 
 impl Previous {
     /// What a store knows about the token before the current one.
-    pub fn new(secret: SecretHash, sealed_successor: Vec<u8>, age: Duration) -> Self {
-        Self { secret, sealed_successor, age }
+    pub fn new(secret: SecretHash, sealed_successor: Vec<u8>) -> Self {
+        Self { secret, sealed_successor }
     }
 }
 
-// The holder of the used token could open the seal.
-debug_only!(Previous { age });
+debug_only!(Previous {});
 
 /// The secret that follows the one that was just used.
 ///
@@ -144,6 +181,14 @@ impl Successor {
 
 debug_only!(Successor {});
 
+/// How long a subject's end is remembered. No login takes longer to reach the store.
+pub(super) const END_KEPT: Duration = Duration::from_secs(300);
+
+/// The key of a subject in an index.
+pub(super) fn subject_key(server: &str, subject: &str) -> [u8; 16] {
+    digest("subject", &[server, subject])
+}
+
 /// The result of a rotation.
 ///
 /// ```
@@ -173,6 +218,11 @@ pub enum Rotation {
 /// 4. A call has no effect after its `deadline`, and one that comes later is an error.
 /// 5. After an error it is unknown whether the call took effect.
 /// 6. When a future is dropped, the call is done or not done, never half done.
+/// 7. A subject of one server is another than the same subject of another server.
+/// 8. `revoke_subject` ends logins in progress, too: for five minutes, `insert` refuses a family whose
+///    [`age`](Family::age) says that it was verified before.
+/// 9. `insert` revokes the oldest families of the subject if there are more than `limit`. Logins at the same moment may
+///    exceed it.
 ///
 /// ```
 /// use std::{sync::Arc, time::{Duration, Instant}};
@@ -183,7 +233,7 @@ pub enum Rotation {
 /// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
 /// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_millis(500));
 ///
-/// store.insert(id, Family::new(first, "alice", day, day), soon).await?;
+/// assert!(store.insert(id, Family::new(first, "alice", day, day), 100, soon).await?);
 /// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
 /// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
 /// store.revoke(id, soon).await?;
@@ -193,8 +243,9 @@ pub enum Rotation {
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
 pub trait RefreshStore: Send + Sync + 'static {
-    /// Begins a family.
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()>;
+    /// Begins a family, the newest of at most `limit` that the subject may have. False if the subject's sessions were
+    /// ended since the login was verified.
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool>;
 
     /// Returns a family, and does not count as a use.
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
@@ -211,14 +262,14 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Ends a family. An unknown one is no error.
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
 
-    /// Ends all families of a subject, and returns how many there were. Applications call it outside requests, so it has
-    /// no deadline.
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64>;
+    /// Ends all families of a subject of this server, and returns how many there were. Applications call it outside
+    /// requests, so it has no deadline.
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64>;
 }
 
 impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
-        S::insert(self, id, family, deadline)
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
+        S::insert(self, id, family, limit, deadline)
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
@@ -239,7 +290,7 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::revoke(self, id, deadline)
     }
 
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
-        S::revoke_subject(self, subject)
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+        S::revoke_subject(self, server, subject)
     }
 }

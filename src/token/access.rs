@@ -32,6 +32,7 @@ pub(super) struct Contents {
     pub(super) client_id: Option<String>,
     pub(super) scope: Scope,
     pub(super) id: Option<String>,
+    pub(super) session_id: Option<String>,
     pub(super) expires_at: Option<u64>,
     pub(super) issued_at: Option<u64>,
     pub(super) issuer: Option<String>,
@@ -69,6 +70,11 @@ impl AccessToken {
     /// Sets the unique id (`jti`). A token without one cannot be revoked.
     pub fn with_id(self, id: impl Into<String>) -> Self {
         self.edit(|contents| contents.id = Some(id.into()))
+    }
+
+    /// Sets the session (`sid`).
+    pub fn with_session_id(self, id: impl Into<String>) -> Self {
+        self.edit(|contents| contents.session_id = Some(id.into()))
     }
 
     /// Sets when the token expires, in seconds since the Unix epoch.
@@ -114,6 +120,11 @@ impl AccessToken {
     /// The unique id (`jti`).
     pub fn id(&self) -> Option<&str> {
         self.0.id.as_deref()
+    }
+
+    /// The session that it belongs to (`sid`), if that can be ended.
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.session_id.as_deref()
     }
 
     /// When it expires (`exp`).

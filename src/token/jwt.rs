@@ -6,16 +6,16 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{
-    InvalidToken, IssuedToken, TokenIssuer, TokenRequest, TokenValidator,
-    access::AccessToken,
-    key::Key,
-    validator::{JwtValidator, LONGEST_TOKEN},
-    verification_key::VerificationKey,
+    InvalidToken, IssuedToken, TokenIssuer, TokenRequest, TokenValidator, access::AccessToken, key::Key,
+    validator::JwtValidator, verification_key::VerificationKey,
 };
-use crate::error::BoxError;
-use crate::secret::debug_only;
+use crate::{
+    error::{BoxError, TokenError},
+    observe,
+    secret::{debug_only, random},
+};
 
-const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope"];
+const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope", "sid"];
 
 /// Issues and validates access tokens that are JWTs (RFC 9068). Cheap to clone. A server that only validates them needs a
 /// [`JwtValidator`].
@@ -54,6 +54,13 @@ impl Jwt {
         self
     }
 
+    /// Sets the longest token in bytes that is issued and validated. The default is 4,096. Servers and proxies limit the
+    /// size of headers, too.
+    pub fn with_longest_token(mut self, bytes: usize) -> Self {
+        self.validator = self.validator.with_longest_token(bytes);
+        self
+    }
+
     /// Also accepts tokens signed with `key`, so that keys can be rotated: add the next key everywhere, then sign with it,
     /// then remove the old one once its tokens have expired.
     ///
@@ -82,8 +89,7 @@ impl Jwt {
     }
 
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
-        let mut id = [0; 20];
-        getrandom::fill(&mut id)?;
+        let id: [u8; 20] = random()?;
         let now = self.validator.now();
         let mut claims = request.claims;
         claims.retain(|name, _| !OWN_CLAIMS.contains(&name.as_str()));
@@ -93,10 +99,19 @@ impl Jwt {
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), URL_SAFE_NO_PAD.encode(id).into());
         claims.insert("sub".to_owned(), request.subject.into());
-        if let Some(client_id) = request.client_id {
-            claims.insert("client_id".to_owned(), client_id.into());
+        // RFC 6749, section 3.3 has no empty scope.
+        let scope = (!request.scope.is_empty()).then(|| request.scope.to_string());
+        for (name, value) in [("client_id", request.client_id), ("scope", scope), ("sid", request.session_id)] {
+            if let Some(value) = value {
+                claims.insert(name.to_owned(), value.into());
+            }
         }
-        claims.insert("scope".to_owned(), request.scope.as_str().into());
+        if let Some(time) = request.auth_time {
+            claims.entry("auth_time").or_insert_with(|| time.into());
+        }
+        if !request.amr.is_empty() {
+            claims.entry("amr").or_insert_with(|| request.amr.into());
+        }
 
         let mut token = self.signing.header().to_owned();
         token.push('.');
@@ -104,9 +119,14 @@ impl Jwt {
         let signature = self.signing.sign(token.as_bytes()).ok_or("the key did not sign")?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        if token.len() > LONGEST_TOKEN {
-            let length = token.len();
-            return Err(format!("the token has {length} bytes, and the guard accepts {LONGEST_TOKEN}").into());
+        let (length, longest) = (token.len(), self.validator.longest_token());
+        if length > longest {
+            let cause = format!(
+                "it has {length} bytes: add fewer claims, or allow more than {longest} bytes with `with_longest_token`"
+            );
+            observe::failed("an access token is longer than the guard accepts", &*BoxError::from(cause));
+            // It would be as long if it was tried again.
+            return Err(TokenError::server_error().into());
         }
         Ok(IssuedToken::new(token, Duration::from_secs(self.ttl.as_secs())))
     }
@@ -121,6 +141,14 @@ impl TokenIssuer for Jwt {
 
     fn issuer(&self) -> Option<String> {
         Some(self.validator.issuer().to_owned())
+    }
+
+    fn audience(&self) -> Option<String> {
+        Some(self.validator.audience().to_owned())
+    }
+
+    fn longest_ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// The public keys by which other servers validate the tokens: the signing key first, then those added with
@@ -161,6 +189,14 @@ impl TokenIssuer for Jwt {
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         self.validator.validate(token)
+    }
+
+    fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        self.validator.validate_to_revoke(token)
+    }
+
+    fn longest_token(&self) -> usize {
+        self.validator.longest_token()
     }
 }
 
@@ -223,8 +259,13 @@ mod tests {
             request.claims.insert("note".to_owned(), "x".repeat(length).into());
             jwt().sign(request)
         };
-        let error = with_claim(4_000).unwrap_err().to_string();
-        assert!(error.contains("4096"), "{error}");
+        let error = with_claim(4_000).unwrap_err().downcast::<TokenError>().unwrap();
+        // Waiting does not help.
+        assert_eq!((error.status().as_u16(), error.code(), error.retry_after_seconds()), (500, "server_error", None));
+        let larger = jwt().with_longest_token(8_192);
+        let mut request = TokenRequest::new("alice");
+        request.claims.insert("note".to_owned(), "x".repeat(4_000).into());
+        assert!(larger.validate(larger.sign(request).unwrap().token.expose()).is_ok());
         for length in (2_000..3_000).step_by(50) {
             if let Ok(issued) = with_claim(length) {
                 assert!(jwt().validate(issued.token.expose()).is_ok(), "{length}");

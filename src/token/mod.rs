@@ -49,16 +49,30 @@ pub struct TokenRequest {
     pub subject: String,
     /// The `client_id` claim, if there is a client.
     pub client_id: Option<String>,
-    /// The `scope` claim.
+    /// The `scope` claim. An empty one is left out.
     pub scope: Scope,
     /// Additional claims. They cannot replace the issuer's own.
     pub claims: Map<String, Value>,
+    /// The `sid` claim, if the token belongs to a session that can be ended.
+    pub session_id: Option<String>,
+    /// The `auth_time` claim: when the user logged in, in seconds since the Unix epoch.
+    pub auth_time: Option<u64>,
+    /// The `amr` claim: how the user logged in (RFC 8176).
+    pub amr: Vec<String>,
 }
 
 impl TokenRequest {
     /// A token for `subject` with nothing else in it.
     pub fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), client_id: None, scope: Scope::empty(), claims: Map::new() }
+        Self {
+            subject: subject.into(),
+            client_id: None,
+            scope: Scope::empty(),
+            claims: Map::new(),
+            session_id: None,
+            auth_time: None,
+            amr: Vec::new(),
+        }
     }
 }
 
@@ -121,6 +135,18 @@ pub trait TokenIssuer: Send + Sync + 'static {
         None
     }
 
+    /// The `aud` of the tokens, if they have one. With `iss` it tells this authorization server from others that share its
+    /// stores.
+    fn audience(&self) -> Option<String> {
+        None
+    }
+
+    /// The longest lifetime of a token. For so long it is remembered which sessions and subjects were ended. The default is
+    /// a day.
+    fn longest_ttl(&self) -> Duration {
+        Duration::from_secs(86_400)
+    }
+
     /// The JWK Set (RFC 7517, section 5) by which other servers validate the tokens. The default has no keys.
     fn jwks(&self) -> Value {
         json!({ "keys": [] })
@@ -136,6 +162,14 @@ impl<I: TokenIssuer> TokenIssuer for Arc<I> {
         I::issuer(self)
     }
 
+    fn audience(&self) -> Option<String> {
+        I::audience(self)
+    }
+
+    fn longest_ttl(&self) -> Duration {
+        I::longest_ttl(self)
+    }
+
     fn jwks(&self) -> Value {
         I::jwks(self)
     }
@@ -145,6 +179,8 @@ impl<I: TokenIssuer> TokenIssuer for Arc<I> {
 pub(crate) trait DynIssuer: Send + Sync {
     fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>>;
     fn issuer(&self) -> Option<String>;
+    fn audience(&self) -> Option<String>;
+    fn longest_ttl(&self) -> Duration;
     fn jwks(&self) -> Value;
 }
 
@@ -155,6 +191,14 @@ impl<I: TokenIssuer> DynIssuer for I {
 
     fn issuer(&self) -> Option<String> {
         TokenIssuer::issuer(self)
+    }
+
+    fn audience(&self) -> Option<String> {
+        TokenIssuer::audience(self)
+    }
+
+    fn longest_ttl(&self) -> Duration {
+        TokenIssuer::longest_ttl(self)
     }
 
     fn jwks(&self) -> Value {
@@ -186,6 +230,20 @@ pub trait TokenValidator: Send + Sync + 'static {
     /// # Errors
     /// When it is not. The reason goes to the log, and the client gets `invalid_token`.
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken>;
+
+    /// Returns the contents of a token that this issuer signed, whatever its audience, for the revocation endpoint. The
+    /// default asks [`validate`](Self::validate).
+    ///
+    /// # Errors
+    /// [`InvalidToken::UnknownKey`] if it may be valid elsewhere, so that nobody takes it for revoked.
+    fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        self.validate(token)
+    }
+
+    /// The longest token in bytes that the guard passes to this validator. The default is 4,096.
+    fn longest_token(&self) -> usize {
+        LONGEST_TOKEN
+    }
 }
 
 impl<F> TokenValidator for F
@@ -200,6 +258,14 @@ where
 impl<V: TokenValidator + ?Sized> TokenValidator for Arc<V> {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         V::validate(self, token)
+    }
+
+    fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        V::validate_to_revoke(self, token)
+    }
+
+    fn longest_token(&self) -> usize {
+        V::longest_token(self)
     }
 }
 
@@ -221,6 +287,9 @@ pub enum InvalidToken {
     /// No key verifies the signature.
     #[error("the signature of the token is wrong")]
     Signature,
+    /// The issuer is ours, and the key is not known here.
+    #[error("the token is signed with a key that is not known here")]
+    UnknownKey,
     /// `exp` is in the past.
     #[error("the token has expired")]
     Expired,
@@ -265,8 +334,8 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_message() {
-        use InvalidToken::{Expired, Malformed, NotForThisServer, NotYetValid, Revoked, Signature};
-        let reasons = [Malformed, Signature, Expired, NotYetValid, NotForThisServer, Revoked];
+        use InvalidToken::{Expired, Malformed, NotForThisServer, NotYetValid, Revoked, Signature, UnknownKey};
+        let reasons = [Malformed, Signature, UnknownKey, Expired, NotYetValid, NotForThisServer, Revoked];
         let words: BTreeSet<_> = reasons.iter().map(ToString::to_string).filter(|text| !text.is_empty()).collect();
         assert_eq!(words.len(), reasons.len(), "{words:?}");
     }

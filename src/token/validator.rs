@@ -16,7 +16,7 @@ use super::{
 };
 use crate::secret::debug_only;
 
-/// The longest token that is parsed, in bytes.
+/// The longest token that is parsed by default, in bytes.
 pub(crate) const LONGEST_TOKEN: usize = 4_096;
 /// A revoked token is denied for this much longer than it lives, so that no guard's leeway revives it.
 pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
@@ -25,7 +25,7 @@ type UnixTime = dyn Fn() -> u64 + Send + Sync;
 
 /// Validates access tokens that are JWTs (RFC 9068), for servers that accept the tokens of another. Cheap to clone.
 ///
-/// 1. A token of more than 4 KiB is rejected before it is parsed.
+/// 1. A token of more than 4 KiB ([`with_longest_token`](Self::with_longest_token)) is rejected before it is parsed.
 /// 2. The key determines the algorithm. The header must name it, and have the type `at+jwt`.
 /// 3. `exp`, `iat`, `sub`, `iss`, `aud` and `jti` are required; `iss` and `aud` must match.
 /// 4. Members and claims that occur twice, and base64 with padding, are rejected: one token has one spelling.
@@ -49,6 +49,7 @@ pub struct JwtValidator {
     issuer: Arc<str>,
     audience: Arc<str>,
     leeway: Duration,
+    longest_token: usize,
     clock: Arc<UnixTime>,
 }
 
@@ -61,6 +62,7 @@ impl JwtValidator {
             issuer: Arc::from(issuer.into()),
             audience: Arc::from(audience.into()),
             leeway: Duration::ZERO,
+            longest_token: LONGEST_TOKEN,
             clock: Arc::new(now),
         }
     }
@@ -75,6 +77,12 @@ impl JwtValidator {
     /// (RFC 7519, section 4.1.4: "no more than a few minutes").
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway.min(LONGEST_LEEWAY);
+        self
+    }
+
+    /// Sets the longest token in bytes that is parsed. The default is 4,096.
+    pub fn with_longest_token(mut self, bytes: usize) -> Self {
+        self.longest_token = bytes;
         self
     }
 
@@ -141,6 +149,7 @@ struct Claims {
     jti: String,
     sub: String,
     client_id: Option<String>,
+    sid: Option<String>,
     #[serde(default)]
     scope: String,
     #[serde(flatten)]
@@ -156,7 +165,45 @@ enum Audience {
 
 impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        if token.len() > LONGEST_TOKEN {
+        let token = self.check(token)?;
+        if token.audience().iter().any(|audience| **audience == *self.audience) {
+            Ok(token)
+        } else {
+            Err(InvalidToken::NotForThisServer)
+        }
+    }
+
+    fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        match self.check(token) {
+            Err(InvalidToken::Signature) if self.has_unknown_key(token) => Err(InvalidToken::UnknownKey),
+            checked => checked,
+        }
+    }
+
+    fn longest_token(&self) -> usize {
+        self.longest_token
+    }
+}
+
+impl JwtValidator {
+    /// Whether a token that no key verifies claims to be signed by our issuer, with a key that is not known here.
+    fn has_unknown_key(&self, token: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Issuer {
+            iss: String,
+        }
+
+        let mut parts = token.split('.');
+        let (Some(Ok(header)), Some(Ok(payload))) = (parts.next().map(Header::read), parts.next().map(decode)) else {
+            return false;
+        };
+        header.kid.is_some_and(|id| self.keys.iter().all(|key| key.id() != id))
+            && serde_json::from_slice(&payload).is_ok_and(|claims: Issuer| *claims.iss == *self.issuer)
+    }
+
+    /// Everything but the audience.
+    fn check(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+        if token.len() > self.longest_token {
             return Err(InvalidToken::Malformed);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
@@ -184,7 +231,7 @@ impl TokenValidator for JwtValidator {
             Audience::One(audience) => vec![audience],
             Audience::Several(audiences) => audiences,
         };
-        if !audience.iter().any(|audience| **audience == *self.audience) || *claims.iss != *self.issuer {
+        if *claims.iss != *self.issuer {
             return Err(InvalidToken::NotForThisServer);
         }
         let (now, leeway) = (self.now() as f64, self.leeway.as_secs_f64());
@@ -199,6 +246,7 @@ impl TokenValidator for JwtValidator {
             client_id: claims.client_id,
             scope: claims.scope.parse().map_err(|_| InvalidToken::Malformed)?,
             id: Some(claims.jti),
+            session_id: claims.sid,
             expires_at: Some(claims.exp as u64),
             issued_at: Some(claims.iat as u64),
             issuer: Some(claims.iss),

@@ -59,8 +59,8 @@ async fn a_413_does_not_wait_for_the_rest_of_the_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_slow_is_a_408() {
-    let Setup { auth, users, refresh, pool } = in_memory();
-    let setup = Setup { auth: auth.with_body_timeout(Duration::from_millis(100)), users, refresh, pool };
+    let Setup { auth, users, pool } = in_memory();
+    let setup = Setup { auth: auth.with_body_timeout(Duration::from_millis(100)), users, pool };
     for stack in OVER_HTTP_1 {
         let site = stacks::start(stack, &setup).await;
         let mut stream = TcpStream::connect(site.address).await.unwrap();

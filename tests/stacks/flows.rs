@@ -132,10 +132,18 @@ async fn revocation() {
         refused(&site.refresh(&refresh, "").await, 400, "invalid_grant");
         assert_eq!(site.post("/revoke", &format!("token={refresh}")).await.status, 200, "R10.1");
         if site.is_http() {
-            assert_eq!(site.guarded(&access).await, 200);
+            assert_eq!(site.guarded(&access).await, 401, "RFC 7009, section 2.1: the access token of that session");
+            let login = site.log_in("").await;
+            let (access, other) = (login.text("access_token"), site.log_in("").await.text("access_token"));
             let reply = site.post("/revoke", &format!("token={access}&token_type_hint=refresh_token")).await;
             assert_eq!(reply.status, 200);
             assert_eq!(site.guarded(&access).await, 401, "R10.3: at once");
+            assert_eq!(site.guarded(&other).await, 200, "another session goes on");
+            let stolen = login.text("refresh_token");
+            let access = site.refresh(&stolen, "").await.text("access_token");
+            assert_eq!(site.guarded(&access).await, 200);
+            refused(&site.refresh(&stolen, "").await, 400, "invalid_grant");
+            assert_eq!(site.guarded(&access).await, 401, "a replay ends the session's access tokens, too");
         }
     })
     .await;
@@ -150,7 +158,7 @@ async fn changed_users() {
         setup.change_user("alice", |user| user.with_disabled(false)).await;
         let token = site.refresh(&token, "").await.text("refresh_token");
 
-        setup.refresh.revoke_subject("alice").await.unwrap();
+        setup.auth.revoke_subject("alice").await.unwrap();
         refused(&site.refresh(&token, "").await, 400, "invalid_grant");
 
         let token = site.log_in("").await.text("refresh_token");

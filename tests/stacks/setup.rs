@@ -15,7 +15,6 @@ pub const ADDRESS: &str = "x-test-address";
 pub struct Setup {
     pub auth: AuthorizationServer,
     pub users: MemoryUsers,
-    pub refresh: RefreshTokens,
     pub pool: HashingPool,
 }
 
@@ -69,9 +68,9 @@ pub fn over(
     let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()).with_pool(pool.clone()), jwt)
         .with_clients(clients)
         .with_attempt_limits(limits)
-        .with_refresh_tokens(refresh.clone())
+        .with_refresh_tokens(refresh)
         .with_deny_list(deny_list);
-    Setup { auth, users, refresh, pool }
+    Setup { auth, users, pool }
 }
 
 impl Setup {

@@ -1,9 +1,15 @@
 //! The contract of [`RefreshStore`], as a single caller sees it.
 
-use crate::support::{Contract, HOUR, LATE, name, over, random, soon};
+use std::time::Duration;
+
+use crate::support::{Contract, HOUR, LATE, SLACK, name, over, random, soon};
+use tokio::time::sleep;
 use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
 
 pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
+pub(crate) const SERVER: &str = "https://login.example api";
+/// More sessions than any check begins, but for the one that reaches it.
+const LIMIT: usize = 100;
 
 pub(crate) async fn check(store: &impl RefreshStore) {
     unknown_families_are_gone(store).await;
@@ -14,6 +20,9 @@ pub(crate) async fn check(store: &impl RefreshStore) {
     a_revoked_family_stays_gone(store).await;
     a_subject_is_revoked_whole_and_alone(store).await;
     late_calls_do_nothing(store).await;
+    a_subject_belongs_to_its_server(store).await;
+    the_end_of_a_subject_ends_logins_in_progress(store).await;
+    the_oldest_sessions_go_first(store).await;
 }
 
 /// A family in the store, and its current secret.
@@ -25,7 +34,8 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) async fn begin(store: &impl RefreshStore, family: Family) -> Known {
         let known = Known { id: FamilyId(random()), current: family.current };
-        CONTRACT.answer("insert", store.insert(known.id, family, soon()).await);
+        let begun = CONTRACT.answer("insert", store.insert(known.id, family, LIMIT, soon()).await);
+        CONTRACT.require(begun, "a login that nobody ended begins a family", "`insert` returns false");
         known
     }
 
@@ -58,7 +68,13 @@ pub(crate) fn secret() -> SecretHash {
 }
 
 pub(crate) fn family(subject: &str) -> Family {
-    Family::new(secret(), subject, HOUR, HOUR)
+    lived(subject, HOUR, HOUR)
+}
+
+pub(crate) fn lived(subject: &str, absolute: Duration, idle: Duration) -> Family {
+    let mut family = Family::new(secret(), subject, absolute, idle);
+    SERVER.clone_into(&mut family.server);
+    family
 }
 
 pub(crate) async fn rotate(
@@ -75,7 +91,7 @@ async fn unknown_families_are_gone(store: &impl RefreshStore) {
     let mut unknown = Known { id: FamilyId(random()), current: secret() };
     CONTRACT.answer("revoke", store.revoke(unknown.id, soon()).await);
     unknown.require_gone(store, clause).await;
-    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&name("nobody")).await);
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &name("nobody")).await);
     CONTRACT.require(ended == 0, clause, format_args!("`revoke_subject` ended {ended} of nobody's"));
 }
 
@@ -90,12 +106,18 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
         given.scope =
             ["", "a", "items:write items:read", "!#[]~"].get(n).and_then(|s| s.parse().ok()).unwrap_or_default();
         given.idle_ttl = HOUR / 2;
+        given.age = Duration::from_secs(2);
+        (given.session.id, given.session.auth_time) = (name("sid"), 1_700_000_000 + n as u64);
+        given.session.label = (n != 3).then(|| text.to_owned());
+        given.session.amr = vec!["pwd".to_owned(), text.to_owned()];
+        given.session.claims.insert(text.to_owned(), vec![text; n].into());
         let known = Known::begin(store, given.clone()).await;
         let clause = "`find` returns what `insert` was given";
         let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "nothing was found") };
         require_same(&given, &found, clause);
         CONTRACT.require(found.current == given.current, clause, "another current secret");
         CONTRACT.require(found.previous.is_none(), clause, "a predecessor before any rotation");
+        CONTRACT.require(found.age >= given.age, clause, format_args!("the age is {:?}", found.age));
         let again = known.find(store).await;
         CONTRACT.require(again.is_some(), "`find` does not use a family up", "it is gone");
     }
@@ -106,7 +128,9 @@ fn require_same(given: &Family, found: &Family, clause: &str) {
         let (given, found) = (format!("{given:?}"), format!("{found:?}"));
         CONTRACT.require(given == found, clause, format_args!("{name} was {given} and is {found}"));
     };
+    same("server", &given.server, &found.server);
     same("subject", &given.subject, &found.subject);
+    same("session", &given.session, &found.session);
     same("client_id", &given.client_id, &found.client_id);
     same("security_stamp", &given.security_stamp, &found.security_stamp);
     same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
@@ -171,7 +195,7 @@ async fn families_are_independent(store: &impl RefreshStore) {
     }
     let other = Known { id: FamilyId(bytes), current: secret() };
     let begun = Family::new(other.current, name("subject"), HOUR, HOUR);
-    CONTRACT.answer("insert", store.insert(other.id, begun, soon()).await);
+    CONTRACT.answer("insert", store.insert(other.id, begun, LIMIT, soon()).await);
     rotate_or_break(&mut one, store, clause).await;
     CONTRACT.answer("revoke", store.revoke(one.id, soon()).await);
     let untouched = other.find(store).await.is_some_and(|found| found.current == other.current);
@@ -208,7 +232,7 @@ async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
         rotate_or_break(second, store, clause).await;
     }
     for expected in [4, 0] {
-        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&subject).await);
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject).await);
         CONTRACT.require(ended == expected, clause, format_args!("of {expected} it counted {ended}"));
         for known in &mut own {
             known.require_gone(store, clause).await;
@@ -224,7 +248,7 @@ async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
 async fn late_calls_do_nothing(store: &impl RefreshStore) {
     let mut never = Known { id: FamilyId(random()), current: secret() };
     let late = Family::new(never.current, name("subject"), HOUR, HOUR);
-    CONTRACT.require_late("insert", &store.insert(never.id, late, over()).await);
+    CONTRACT.require_late("insert", &store.insert(never.id, late, LIMIT, over()).await);
     never.require_gone(store, LATE).await;
 
     let mut known = Known::begin(store, family(&name("subject"))).await;
@@ -233,4 +257,54 @@ async fn late_calls_do_nothing(store: &impl RefreshStore) {
     CONTRACT.require_late("find", &store.find(known.id, over()).await);
     CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);
     rotate_or_break(&mut known, store, LATE).await;
+}
+
+async fn a_subject_belongs_to_its_server(store: &impl RefreshStore) {
+    let clause = "a subject of one server is another than the same subject of another server";
+    let subject = name("subject");
+    let own = Known::begin(store, family(&subject)).await;
+    let mut elsewhere = family(&subject);
+    elsewhere.server = format!("{SERVER} other");
+    let elsewhere = Known::begin(store, elsewhere).await;
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject).await);
+    CONTRACT.require(ended == 1, clause, format_args!("{ended} sessions were ended"));
+    CONTRACT.require(own.find(store).await.is_none(), clause, "its family is there");
+    CONTRACT.require(elsewhere.find(store).await.is_some(), clause, "the other's family is gone");
+}
+
+async fn the_end_of_a_subject_ends_logins_in_progress(store: &impl RefreshStore) {
+    let clause = "a login that was verified before the subject was ended begins no family";
+    let subject = name("subject");
+    for _ in 0..2 {
+        CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject).await);
+        let mut late = Known { id: FamilyId(random()), current: secret() };
+        let mut verified_before = family(&subject);
+        (verified_before.current, verified_before.age) = (late.current, Duration::from_secs(20));
+        let begun = CONTRACT.answer("insert", store.insert(late.id, verified_before, LIMIT, soon()).await);
+        CONTRACT.require(!begun, clause, "`insert` returns true");
+        late.require_gone(store, clause).await;
+        sleep(SLACK).await;
+        Known::begin(store, family(&subject)).await;
+    }
+}
+
+async fn the_oldest_sessions_go_first(store: &impl RefreshStore) {
+    let clause = "a subject that has as many sessions as it may loses its oldest, and nobody else's";
+    let (subject, other) = (name("subject"), Known::begin(store, family(&name("subject"))).await);
+    let mut begun = Vec::new();
+    for _ in 0..5 {
+        let known = Known { id: FamilyId(random()), current: secret() };
+        let mut family = family(&subject);
+        family.current = known.current;
+        CONTRACT.answer("insert", store.insert(known.id, family, 3, soon()).await);
+        begun.push(known);
+        // Sessions of one millisecond have no order.
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut there = Vec::new();
+    for known in &begun {
+        there.push(known.find(store).await.is_some());
+    }
+    CONTRACT.require(there == [false, false, true, true, true], clause, format_args!("{there:?} are there"));
+    CONTRACT.require(other.find(store).await.is_some(), clause, "another subject's is gone");
 }

@@ -1,23 +1,17 @@
 //! How long families live in a [`RefreshStore`].
 
-use std::time::Duration;
-
 use crate::{
-    refresh::{CONTRACT, Known, family, rotate, secret},
+    refresh::{CONTRACT, Known, SERVER, family, lived, rotate, secret},
     support::{HOUR, SHORT, SLACK, Span, decided, lasts, name},
 };
 use tokio::time::sleep;
-use tower_oauth2_password::store::{Family, RefreshStore, Rotation, Successor};
+use tower_oauth2_password::store::{RefreshStore, Rotation, Successor};
 
 pub(crate) async fn check(store: &impl RefreshStore) {
     what_is_left_is_told(store).await;
     a_family_ends_unused(store).await;
     a_family_ends_although_it_is_used(store).await;
     use_starts_the_idle_lifetime_anew(store).await;
-}
-
-fn lived(subject: &str, absolute: Duration, idle: Duration) -> Family {
-    Family::new(secret(), subject, absolute, idle)
 }
 
 async fn what_is_left_is_told(store: &impl RefreshStore) {
@@ -35,7 +29,7 @@ async fn what_is_left_is_told(store: &impl RefreshStore) {
         format_args!("{:?} are left of {HOUR:?} after {least:?} to {most:?}", found.absolute_ttl),
     );
     let (least, most) = rotated.until(found_at);
-    let age = found.previous.map(|previous| previous.age);
+    let age = found.previous.map(|_| found.unused_for);
     CONTRACT.require(
         age.is_some_and(|age| age >= least && age <= most),
         clause,
@@ -57,7 +51,7 @@ async fn a_family_ends_unused(store: &impl RefreshStore) {
         })
         .await;
         known.require_gone(store, clause).await;
-        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(&subject).await);
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject).await);
         CONTRACT.require(ended == 0, "`revoke_subject` counts no family that was over", format_args!("{ended}"));
     }
 }

@@ -53,6 +53,12 @@ fn faults_of_refresh_stores_are_caught() {
         (AnswersMismatchForGone, "an unknown family is gone"),
         (CountsNobodys, "an unknown family is gone, and revoking it is no error"),
         (LosesTheScope, "`find` returns what `insert` was given (scope"),
+        (LosesTheServer, "`find` returns what `insert` was given (server"),
+        (LosesTheSession, "`find` returns what `insert` was given (session"),
+        (TellsNoLogin, "`find` returns what `insert` was given (the age"),
+        (IgnoresServers, "another than the same subject of another server"),
+        (IgnoresEndedSubjects, "a login that was verified before the subject was ended"),
+        (KeepsAllSessions, "loses its oldest"),
         (LosesTheStamp, "`find` returns what `insert` was given (security_stamp"),
         (KeepsAsciiStamps, "`find` returns what `insert` was given (security_stamp"),
         (CutsClientsAtBars, "`find` returns what `insert` was given (client_id"),
@@ -140,6 +146,9 @@ fn faults_of_deny_lists_are_caught() {
         (KeepsTheFirstTime, "is remembered for the longer time"),
         (KeepsTheLastTime, "is remembered for the longer time"),
         (IgnoresDeadlines, "comes after its deadline"),
+        (IgnoresSessions, "all tokens of a denied session are denied"),
+        (IgnoresSubjects, "tokens of a denied subject that are from before the moment"),
+        (KeepsAllOfOneSubject, "a hundred entries of one subject are kept"),
     ];
     each_is_caught(&faults, |fault| verdict(async || testkit::deny_list(deny_list::broken(fault)).await));
 }

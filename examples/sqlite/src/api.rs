@@ -12,11 +12,11 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, BearerLayer, BoxError, HashingPool, Login, PasswordVerifier, RefreshTokens, Secret,
-    TokenError, Verdict, Verifier,
+    AccessToken, AuthorizationServer, BoxError, HashingPool, Login, PasswordVerifier, Secret, TokenError, Verdict,
+    Verifier,
 };
 
-use crate::database::Database;
+use crate::database::{Database, canonical};
 
 /// For an example. NIST SP 800-63B-4 requires 15 characters if the password is the only factor, and a list of common
 /// passwords to reject.
@@ -28,16 +28,17 @@ pub(crate) struct Accounts {
     pub(crate) database: Database,
     pub(crate) pool: HashingPool,
     pub(crate) verifier: PasswordVerifier<Database>,
-    pub(crate) refresh_tokens: RefreshTokens,
-    pub(crate) attempt_limits: AttemptLimits,
+    pub(crate) auth: AuthorizationServer,
 }
 
-pub(crate) fn router(accounts: Accounts, guard: BearerLayer) -> Router {
+pub(crate) fn router(accounts: Accounts) -> Router {
+    let (guard, endpoints) = (accounts.auth.guard(), accounts.auth.endpoints());
     Router::new()
         .route("/users/me/password", post(change_password))
         .route_layer(guard)
         .route("/users", post(sign_up))
         .with_state(Arc::new(accounts))
+        .layer(endpoints)
 }
 
 #[derive(Deserialize)]
@@ -48,14 +49,15 @@ struct NewUser {
 
 async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>) -> Result<Response, Refusal> {
     // In lower-case ASCII no two names look alike.
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-@".contains(&byte);
-    if !(1..=LONGEST_USERNAME).contains(&new.username.len()) || !new.username.bytes().all(allowed) {
-        return Err(Refusal(StatusCode::BAD_REQUEST, "a username is 1 to 64 of a-z, 0-9 and ._-@"));
+    let username = canonical(&new.username);
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-@".contains(&byte);
+    if !(1..=LONGEST_USERNAME).contains(&username.len()) || !username.bytes().all(allowed) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a username is 1 to 64 letters, digits and ._+-@"));
     }
     let password = checked(new.password)?;
     let hash = accounts.pool.hash(password).await?;
-    match accounts.database.add(&new.username, &hash).await? {
-        Some(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id, "username": new.username }))).into_response()),
+    match accounts.database.add(&username, &hash).await? {
+        Some(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id, "username": username }))).into_response()),
         None => Err(Refusal(StatusCode::CONFLICT, "the username is taken")),
     }
 }
@@ -76,7 +78,7 @@ async fn change_password(
     let refused = Refusal(StatusCode::FORBIDDEN, "the old password is not right");
     // A stolen token is not enough: the old password is checked as at a login.
     let Some(username) = accounts.database.username(token.subject()).await? else { return Err(refused) };
-    let attempt = accounts.attempt_limits.reserve(&username, Some(peer.ip())).await?;
+    let attempt = accounts.auth.reserve_attempt(&username, Some(peer.ip())).await?;
     let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, passwords.old)).await? else {
         attempt.failed().await?;
         return Err(refused);
@@ -86,9 +88,9 @@ async fn change_password(
     if !accounts.database.change_password(&user, &hash).await? {
         return Err(refused);
     }
-    // The new stamp rejects the old refresh tokens already. This removes them.
-    if let Err(error) = accounts.refresh_tokens.revoke_subject(user.subject()).await {
-        tracing::warn!(%error, "refresh tokens stay until they expire");
+    // The new stamp rejects the old refresh tokens already. This ends the access tokens, too.
+    if let Err(error) = accounts.auth.revoke_subject(user.subject()).await {
+        tracing::warn!(%error, "access tokens remain valid until they expire");
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -21,6 +21,11 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Database(AnyPool);
 
+/// The form in which usernames are stored, looked up and limited: `Carol@Example.com` is `carol@example.com`.
+pub(crate) fn canonical(username: &str) -> String {
+    username.trim().to_lowercase()
+}
+
 impl Database {
     pub(crate) async fn open(url: &str) -> Result<Self, BoxError> {
         sqlx::any::install_default_drivers();
@@ -61,7 +66,7 @@ impl Database {
 
 impl Users for Database {
     async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
-        let select = sqlx::query("SELECT * FROM users WHERE username = $1").bind(username);
+        let select = sqlx::query("SELECT * FROM users WHERE username = $1").bind(canonical(username));
         within(select.fetch_optional(&self.0)).await?.as_ref().map(user).transpose()
     }
 

@@ -14,16 +14,19 @@
 mod api;
 mod database;
 
-use std::{env, net::SocketAddr, time::Duration};
+use std::{env, net::SocketAddr};
 
 use axum::extract::ConnectInfo;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, HashingPool, Jwt, Key, PasswordVerifier, RefreshTokens,
-    store::{MemoryAttemptStore, MemoryRefreshStore},
+    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
-use self::{api::Accounts, database::Database};
+use self::{
+    api::Accounts,
+    database::{Database, canonical},
+};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -38,21 +41,19 @@ async fn main() -> Result<(), BoxError> {
 
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
-    // Issued access tokens remain valid after a password change, so they live for a short time.
-    let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api").with_ttl(Duration::from_secs(300));
+    let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
 
     // One pool for sign-up and login, so that both together use no more than the machine's cores.
     let pool = HashingPool::new();
     let verifier = PasswordVerifier::new(database.clone()).with_pool(pool.clone());
-    let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new());
-    let attempt_limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
         request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
     });
     let auth = AuthorizationServer::new(verifier.clone(), jwt)
-        .with_refresh_tokens(refresh_tokens.clone())
-        .with_attempt_limits(attempt_limits.clone());
-    let accounts = Accounts { database, pool, verifier, refresh_tokens, attempt_limits };
-    let app = api::router(accounts, auth.guard()).layer(auth.endpoints());
+        .with_attempt_limits(limits.with_canonical_account(canonical))
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
+        .with_deny_list(MemoryDenyList::new());
+    let app = api::router(Accounts { database, pool, verifier, auth });
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);

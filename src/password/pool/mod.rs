@@ -11,7 +11,7 @@ mod queue;
 mod tests;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -30,10 +30,12 @@ use super::{
 };
 use crate::secret::debug_only;
 use crate::{
+    attempts::address::canonical,
     error::TokenError,
     observe,
     secret::Secret,
     sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, wait, wait_for},
+    verifier::is_credential_text,
 };
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
@@ -43,6 +45,17 @@ const MOST_DELAYED: u64 = 4_096;
 /// How long an idle thread keeps what its last hash left in memory. Under load the next hash overwrites it, and nobody
 /// waits until it is wiped.
 const USED_MEMORY_KEPT: Duration = Duration::from_secs(1);
+
+/// The address that all sign-ups come from, as far as the queue knows. No client has it.
+const SIGN_UPS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// The longest password, in bytes.
+const LONGEST_PASSWORD: usize = 4_096;
+
+/// Whether a login can send this password.
+pub(super) fn is_acceptable(password: &Secret) -> bool {
+    !password.is_empty() && password.expose().len() <= LONGEST_PASSWORD && is_credential_text(password.expose())
+}
 
 const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(3_600);
 const NICENESS: u8 = 10;
@@ -181,13 +194,25 @@ impl HashingPool {
         })
     }
 
-    /// Hashes a new password, for instance at sign-up. Returns a PHC string.
+    /// Hashes a new password, for instance at sign-up. Returns a PHC string. All calls together have the share of the queue
+    /// that one address has, so that sign-ups cannot keep logins out.
     ///
     /// # Errors
-    /// 503 if the queue is full, or the operating system returns no random bytes.
+    /// 400 `invalid_request` for a password that no login can send: an empty one, one with a control character other than
+    /// TAB, and one of more than 4,096 bytes. 503 if the queue is full, or the operating system returns no random bytes.
     pub async fn hash(&self, password: Secret) -> Result<String, TokenError> {
+        if !is_acceptable(&password) {
+            return Err(TokenError::invalid_request(
+                "The password is empty, longer than 4096 bytes, or has a character that is not allowed",
+            ));
+        }
+        self.hash_for(password, Some(SIGN_UPS)).await
+    }
+
+    pub(super) async fn hash_for(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
         let params = self.settings.params;
-        let hashed = self.run(params.work(), None, move |memory| hash::hash(params, password.expose(), memory)).await?;
+        let hash = move |memory: &mut Memory| hash::hash(params, password.expose(), memory);
+        let hashed = self.run(params.work(), address, hash).await?;
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
@@ -224,7 +249,7 @@ impl HashingPool {
     ) -> Result<T, TokenError> {
         let Threads(pool) = self.threads.get_or_init(|| Threads(Arc::new(Pool::new(self.settings))));
         let (job, answer) = job(hash);
-        if let Err(retry_after) = pool.admit(job, work, address) {
+        if let Err(retry_after) = pool.admit(job, work, address.map(canonical)) {
             pool.delay_refusal().await;
             return Err(TokenError::temporarily_unavailable(retry_after));
         }

@@ -97,6 +97,20 @@ async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
 }
 
 #[tokio::test]
+async fn sign_ups_together_have_the_share_of_one_address() {
+    let pool = pool().with_params(Argon2Params::new(200_000, 3, 1).unwrap()).with_queue_wait(Duration::from_secs(1));
+    let busy = Busy::start(&pool).await;
+    // 0.3 s as guessed, which is more than a quarter.
+    let mut first = pin!(pool.hash("wonderland123".into()));
+    let mut login = pin!(pool.run(1, address(1), |_| ()));
+    assert!(poll(first.as_mut()).is_pending() && poll(login.as_mut()).is_pending());
+    assert_eq!(pool.hash("wonderland123".into()).await.unwrap_err().status(), 503);
+    let mut another = pin!(pool.run(1, address(2), |_| ()));
+    assert!(poll(another.as_mut()).is_pending(), "a login has room");
+    drop(busy);
+}
+
+#[tokio::test]
 async fn a_bounded_number_of_refusals_is_delayed() {
     let pool = Pool::new(pool().settings);
     let more = 5;

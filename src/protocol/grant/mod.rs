@@ -5,10 +5,11 @@ mod refresh;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
+use tokio::time::Instant;
 
 use super::{
     client::Client,
@@ -16,11 +17,14 @@ use super::{
     refresh_token::RefreshTokens,
     request::{Endpoint, Parameters, Request},
     response::{RenderToken, TokenResponse, uncached},
+    session::Denials,
 };
 use crate::{
-    error::{BoxFuture, TokenError},
+    error::{BoxError, BoxFuture, TokenError},
     scope::Scope,
     secret::Secret,
+    store::Session,
+    sync::timeout_at,
     token::{DynIssuer, IssuedToken, TokenRequest},
     verifier::{DynVerifier, Identity},
 };
@@ -32,6 +36,8 @@ pub(crate) struct Grants {
     pub(crate) issuer: Arc<dyn DynIssuer>,
     pub(crate) policy: ClientPolicy,
     pub(crate) refresh: Option<RefreshTokens>,
+    pub(crate) denials: Option<Denials>,
+    pub(crate) verifier_timeout: Duration,
     pub(crate) optional_grant_type: bool,
     pub(crate) render: Arc<RenderToken>,
 }
@@ -66,12 +72,30 @@ impl Grants {
         identity: &Identity,
         client: Option<&Client>,
         scope: &Scope,
+        session: &Session,
     ) -> Result<IssuedToken, TokenError> {
         let mut request = TokenRequest::new(identity.subject());
         request.client_id = client.map(|client| client.id().to_owned());
         request.scope = scope.clone();
-        request.claims = identity.claims().clone();
-        self.issuer.issue(request).await.map_err(|cause| TokenError::from_cause("the token issuer failed", cause))
+        // Those of the login, unless the verifier has newer ones.
+        request.claims = session.claims.clone();
+        request.claims.extend(identity.claims().clone());
+        request.amr.clone_from(&session.amr);
+        // Only what can be ended is worth a name.
+        if self.refresh.is_some() || self.denials.is_some() {
+            (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
+        }
+        self.ask("the token issuer failed", self.issuer.issue(request)).await
+    }
+
+    /// Awaits the user's code for as long as the verifier may take.
+    async fn ask<T>(
+        &self,
+        failed: &'static str,
+        answer: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, TokenError> {
+        let answer = timeout_at(Instant::now() + self.verifier_timeout, answer).await;
+        answer.map_err(BoxError::from).flatten().map_err(|cause| TokenError::from_cause(failed, cause))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The password grant (RFC 6749, section 4.3).
 
+use std::time::Instant;
+
 use super::{Grants, requested_scope};
 use crate::{
     error::TokenError,
-    observe,
-    protocol::{client::Client, form::is_credential_text, request::Request, response::TokenResponse},
+    observe::Audit,
+    protocol::{client::Client, request::Request, response::TokenResponse, session},
     scope::Scope,
-    verifier::{Identity, Login, Verdict},
+    verifier::{Identity, Login, Verdict, is_credential_text},
 };
 
 impl Grants {
@@ -26,31 +28,28 @@ impl Grants {
         login.client_address = self.policy.address(&request.parts);
         login.scope = requested_scope(request)?;
 
-        let scope = login.scope.clone();
-        let identity = self.verify(request, login).await?;
-        self.begin_session(request, &identity, client.as_ref(), scope).await
-    }
-
-    /// Verifies a login and records the outcome in the audit log.
-    async fn verify(&self, request: &Request, login: Login) -> Result<Identity, TokenError> {
-        let (username, client_id) = (login.username.clone(), login.client_id.clone());
-        let audit = |event| observe::audit(event, Some(&username), client_id.as_deref());
-        let verified = self.attempt(request, login, || audit("denied")).await;
-        verified.inspect_err(|error| match error.status().as_u16() {
-            429 => audit("blocked"),
-            503 => audit("overloaded"),
+        let (scope, began) = (login.scope.clone(), Instant::now());
+        let audit = Audit {
+            subject: Some(username.expose()),
+            client_id: client.as_ref().map(Client::id),
+            ..self.policy.audit(request)
+        };
+        let verified = self.verify(request, login, audit).await;
+        let identity = verified.inspect_err(|error| match error.status().as_u16() {
+            429 => audit.record("blocked"),
+            503 => audit.record("overloaded"),
             _ => {}
-        })
+        })?;
+        self.begin_session(request, &identity, client.as_ref(), scope, began, audit).await
     }
 
-    async fn attempt(&self, request: &Request, login: Login, denied: impl FnOnce()) -> Result<Identity, TokenError> {
+    async fn verify(&self, request: &Request, login: Login, audit: Audit<'_>) -> Result<Identity, TokenError> {
         let attempt = match &self.policy.attempts {
             Some(limits) => Some(limits.reserve_within(&request.budget, &login.username, login.client_address).await?),
             None => None,
         };
         // An error drops the attempt, which then counts neither as a failure nor as a success.
-        let verified = self.verifier.verify(login).await;
-        match verified.map_err(|cause| TokenError::from_cause("the verifier failed", cause))? {
+        match self.ask("the verifier failed", self.verifier.verify(login)).await? {
             Verdict::Granted(identity) => {
                 if let Some(attempt) = attempt {
                     attempt.succeeded().await?;
@@ -58,7 +57,7 @@ impl Grants {
                 Ok(identity)
             }
             Verdict::Denied => {
-                denied();
+                audit.record("denied");
                 if let Some(attempt) = attempt {
                     attempt.failed().await?;
                 }
@@ -73,18 +72,28 @@ impl Grants {
         identity: &Identity,
         client: Option<&Client>,
         requested: Option<Scope>,
+        began: Instant,
+        audit: Audit<'_>,
     ) -> Result<TokenResponse, TokenError> {
         let scope = match requested {
             None => identity.scope().clone(),
             Some(requested) if requested.is_subset_of(identity.scope()) => requested,
             Some(_) => return Err(TokenError::invalid_scope("The scope is not allowed for this user")),
         };
-        let issued = self.issue(identity, client, &scope).await?;
+        let session = session::begin(identity, began)?;
+        let session_id = session.id.clone();
+        let issued = self.issue(identity, client, &scope, &session).await?;
         let refresh_token = match &self.refresh {
-            Some(tokens) => Some(tokens.begin(identity, client, &scope, &request.budget).await?),
+            Some(tokens) => {
+                let begun = tokens.begin(identity, client, &scope, (session, began), &request.budget).await?;
+                Some(begun.ok_or_else(|| {
+                    let error = TokenError::invalid_grant("Incorrect username or password");
+                    error.because("the sessions of the subject were ended during the login")
+                })?)
+            }
             None => None,
         };
-        observe::audit("login", Some(identity.subject()), client.map(Client::id));
+        Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record("login");
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 }

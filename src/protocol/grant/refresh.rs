@@ -13,7 +13,7 @@ use crate::{
     },
     scope::Scope,
     store::Family,
-    verifier::{Identity, Verdict},
+    verifier::{Identity, NoVerifySubject, Verdict},
 };
 
 impl Grants {
@@ -25,20 +25,21 @@ impl Grants {
         let client = self.policy.authenticate(request).await?;
         let requested = requested_scope(request)?;
 
-        let token = RefreshToken::parse(presented.expose()).ok_or_else(invalid)?;
-        let family = tokens.find(&token, &request.budget).await?.ok_or_else(invalid)?;
+        let token = RefreshToken::parse(presented.expose()).ok_or_else(|| invalid("it is malformed"))?;
+        let unknown = || invalid("it is unknown, expired or revoked");
+        let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
         if family.client_id.as_deref() != client.as_ref().map(Client::id) {
-            return Err(invalid());
+            return Err(invalid("it belongs to another client"));
         }
         let repeated = tokens.repeat(&token, &family);
         if repeated.is_none() && !token.is_current(&family) {
-            return Err(reused(tokens, &token, &family, request).await);
+            return Err(self.reused(tokens, &token, &family, request).await);
         }
 
         let identity = self.verify_subject(&family.subject).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
             tokens.revoke(&token, &request.budget).await?;
-            return Err(invalid());
+            return Err(invalid("the security stamp of the user has changed"));
         }
         let scope = match requested {
             None => common(&family.scope, identity.scope()),
@@ -48,37 +49,70 @@ impl Grants {
             Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
         };
         // Before the rotation, so that a failure here leaves the old token valid.
-        let issued = self.issue(&identity, client.as_ref(), &scope).await?;
+        let issued = self.issue(&identity, client.as_ref(), &scope, &family.session).await?;
         let refresh_token = match repeated {
-            Some(successor) => successor,
+            Some(successor) => {
+                // It may have been revoked since, and no rotation would tell.
+                drop(tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?);
+                successor
+            }
             None => match tokens.rotate(&token, &request.budget).await? {
                 Rotated::To(successor) => successor,
-                Rotated::Gone => return Err(invalid()),
-                Rotated::Reused => return Err(reused(tokens, &token, &family, request).await),
+                Rotated::Gone => return Err(unknown()),
+                Rotated::Reused => return Err(self.reused(tokens, &token, &family, request).await),
             },
         };
-        observe::audit("refresh", Some(identity.subject()), client.as_ref().map(Client::id));
+        self.policy.audit_session(request, &family).record("refresh");
         Ok(TokenResponse { issued, scope, refresh_token: Some(refresh_token) })
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Identity, TokenError> {
-        let verified = self.verifier.verify_subject(subject).await;
-        match verified.map_err(|cause| TokenError::from_cause("the verifier failed", cause))? {
-            // In a table whose usernames and subjects overlap, this subject may find another user.
+        let verdict = async {
+            match self.verifier.verify_subject(subject).await {
+                Err(error) if error.is::<NoVerifySubject>() => {
+                    observe::misconfigured(
+                        "refresh tokens are issued, but each refresh is refused: implement `Verifier::verify_subject`",
+                    );
+                    Ok(Verdict::Denied)
+                }
+                verdict => verdict,
+            }
+        };
+        match self.ask("the verifier failed", verdict).await? {
             Verdict::Granted(identity) if identity.subject() == subject => Ok(identity),
-            _ => Err(invalid()),
+            // In a table whose usernames and subjects overlap, this subject may find another user.
+            Verdict::Granted(_) => {
+                observe::misconfigured(
+                    "a refresh found another user than the one who logged in: `verify_subject` must find users by their \
+                     subject",
+                );
+                Err(invalid("the verifier returned another subject"))
+            }
+            Verdict::Denied => Err(invalid("the verifier denied the subject")),
         }
+    }
+
+    /// An old token was used again: a thief may have the family, so it ends for everyone.
+    async fn reused(
+        &self,
+        tokens: &RefreshTokens,
+        token: &RefreshToken,
+        family: &Family,
+        request: &Request,
+    ) -> TokenError {
+        self.policy.audit_session(request, family).record("reuse");
+        let denied = match &self.denials {
+            Some(denials) => denials.deny_session(family, &request.budget).await,
+            None => Ok(()),
+        };
+        // Whatever became of that: the thief must not get another token.
+        let revoked = tokens.revoke(token, &request.budget).await;
+        revoked.and(denied).err().unwrap_or_else(|| invalid("it was used before"))
     }
 }
 
-/// An old token was used again: a thief may have the family, so it ends for everyone.
-async fn reused(tokens: &RefreshTokens, token: &RefreshToken, family: &Family, request: &Request) -> TokenError {
-    observe::audit("reuse", Some(&family.subject), family.client_id.as_deref());
-    tokens.revoke(token, &request.budget).await.err().unwrap_or_else(invalid)
-}
-
-fn invalid() -> TokenError {
-    TokenError::invalid_grant("The refresh token is not valid")
+fn invalid(reason: &'static str) -> TokenError {
+    TokenError::invalid_grant("The refresh token is not valid").because(reason)
 }
 
 fn common(granted: &Scope, allowed: &Scope) -> Scope {

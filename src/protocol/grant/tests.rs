@@ -25,6 +25,8 @@ fn grants() -> Grants {
         issuer: Arc::new(Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a")),
         policy: ClientPolicy::default(),
         refresh: None,
+        denials: None,
+        verifier_timeout: Duration::from_secs(30),
         optional_grant_type: true,
         render: Arc::new(TokenResponse::render),
     }

@@ -1,7 +1,7 @@
 //! Refresh token families in memory.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -10,21 +10,32 @@ use super::{
     store::{Contents, MemoryStore},
     table::Table,
 };
-use crate::store::{
-    StoreFuture, in_time,
-    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor},
+use crate::{
+    error::BoxError,
+    store::{
+        StoreFuture, in_time,
+        refresh::{END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor, subject_key},
+    },
 };
+
+/// A digest of a server and one of its subjects.
+type Subject = [u8; 16];
 
 /// The families of one process.
 #[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
 #[derive(Default)]
 pub struct Families {
     table: Table<FamilyId, Record>,
-    by_subject: HashMap<String, HashSet<FamilyId>>,
+    /// The oldest first.
+    by_subject: HashMap<Subject, BTreeSet<(u64, FamilyId)>>,
+    /// When all sessions of a subject were ended, for as long as a login may take.
+    ended: Table<Subject, u64>,
 }
 
 struct Record {
     family: Family,
+    subject: Subject,
+    created: u64,
     ends: u64,
     rotated_at: u64,
 }
@@ -44,32 +55,49 @@ impl Contents for Families {
 }
 
 impl Families {
-    /// Begins a family. False if the id is in use.
-    fn insert(&mut self, id: FamilyId, mut family: Family, capacity: usize, now: u64) -> bool {
-        self.table.sweep(now, |id, record| forget(&mut self.by_subject, id, &record.family.subject));
+    /// Begins a family. False if the subject was ended since `created`.
+    fn insert(
+        &mut self,
+        id: FamilyId,
+        mut family: Family,
+        limit: usize,
+        capacity: usize,
+        now: u64,
+    ) -> Result<bool, BoxError> {
+        self.ended.sweep(now, |_, _| ());
+        self.table.sweep(now, |id, record| forget(&mut self.by_subject, id, &record));
         if self.table.alive(id, now).is_some() {
-            return false;
+            return Err("a family with this id exists".into());
+        }
+        let created = now.saturating_sub(nanos(family.age));
+        let subject = subject_key(&family.server, &family.subject);
+        if self.ended.alive(subject, now).is_some_and(|ended| created < *ended) {
+            return Ok(false);
         }
         self.remove(id);
+        let oldest = |families: &BTreeSet<_>| (families.len() >= limit.max(1)).then(|| families.first().copied());
+        while let Some((_, oldest)) = self.by_subject.get(&subject).and_then(oldest).flatten() {
+            self.remove(oldest);
+        }
         while self.table.len() >= capacity
             && let Some(soonest) = self.table.first()
         {
             self.remove(soonest);
         }
         family.previous = None;
-        self.by_subject.entry(family.subject.clone()).or_default().insert(id);
-        let record = Record { ends: now.saturating_add(nanos(family.absolute_ttl)), rotated_at: now, family };
+        self.by_subject.entry(subject).or_default().insert((created, id));
+        let ends = now.saturating_add(nanos(family.absolute_ttl));
+        let record = Record { subject, created, ends, rotated_at: now, family };
         self.table.insert(id, record.expiry(), record);
-        true
+        Ok(true)
     }
 
     fn find(&self, id: FamilyId, now: u64) -> Option<Family> {
         let record = self.table.alive(id, now)?;
         let mut family = record.family.clone();
+        let since = |time: u64| Duration::from_nanos(now.saturating_sub(time));
         family.absolute_ttl = Duration::from_nanos(record.ends.saturating_sub(now));
-        if let Some(previous) = &mut family.previous {
-            previous.age = Duration::from_nanos(now.saturating_sub(record.rotated_at));
-        }
+        (family.age, family.unused_for) = (since(record.created), since(record.rotated_at));
         Some(family)
     }
 
@@ -83,7 +111,7 @@ impl Families {
             return Rotation::Mismatch;
         }
         record.family.current = successor.secret;
-        record.family.previous = Some(Previous::new(presented, successor.sealed, Duration::ZERO));
+        record.family.previous = Some(Previous::new(presented, successor.sealed));
         record.rotated_at = now;
         let expiry = record.expiry();
         self.table.set_expiry(id, expiry);
@@ -92,36 +120,36 @@ impl Families {
 
     fn remove(&mut self, id: FamilyId) {
         if let Some(record) = self.table.remove(id) {
-            forget(&mut self.by_subject, id, &record.family.subject);
+            forget(&mut self.by_subject, id, &record);
         }
     }
 
     /// Ends all families of a subject, and returns how many were alive.
-    fn remove_subject(&mut self, subject: &str, now: u64) -> u64 {
-        let ids = self.by_subject.remove(subject).unwrap_or_default();
-        let alive = ids.iter().filter(|id| self.table.alive(**id, now).is_some()).count();
-        for id in ids {
+    fn remove_subject(&mut self, subject: Subject, now: u64) -> u64 {
+        self.ended.insert(subject, now.saturating_add(nanos(END_KEPT)), now);
+        let families = self.by_subject.remove(&subject).unwrap_or_default();
+        let alive = families.iter().filter(|(_, id)| self.table.alive(*id, now).is_some()).count();
+        for (_, id) in families {
             self.table.remove(id);
         }
         alive as u64
     }
 }
 
-fn forget(by_subject: &mut HashMap<String, HashSet<FamilyId>>, id: FamilyId, subject: &str) {
-    if let Some(ids) = by_subject.get_mut(subject) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            by_subject.remove(subject);
+fn forget(by_subject: &mut HashMap<Subject, BTreeSet<(u64, FamilyId)>>, id: FamilyId, record: &Record) {
+    if let Some(families) = by_subject.get_mut(&record.subject) {
+        families.remove(&(record.created, id));
+        if families.is_empty() {
+            by_subject.remove(&record.subject);
         }
     }
 }
 
 impl RefreshStore for MemoryStore<Families> {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             in_time(deadline)?;
-            let inserted = self.write(|families, now| families.insert(id, family, self.capacity, now));
-            if inserted { Ok(()) } else { Err("a family with this id exists".into()) }
+            self.write(|families, now| families.insert(id, family, limit, self.capacity, now))
         })
     }
 
@@ -153,7 +181,8 @@ impl RefreshStore for MemoryStore<Families> {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+        let subject = subject_key(server, subject);
         Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject, now))) })
     }
 }
@@ -164,15 +193,16 @@ mod tests {
     use crate::store::MemoryRefreshStore;
 
     const HOUR: Duration = Duration::from_secs(3_600);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn family(subject: &str, ttl: Duration) -> Family {
         Family::new(SecretHash([1; 32]), subject, ttl, ttl)
     }
 
     fn insert(families: &mut Families, id: u8, family: Family, capacity: usize, now: Duration) {
-        assert!(families.insert(FamilyId([id; 16]), family, capacity, nanos(now)));
+        assert!(families.insert(FamilyId([id; 16]), family, 100, capacity, nanos(now)).unwrap());
         assert!(families.table.is_consistent());
-        assert_eq!(families.by_subject.values().map(HashSet::len).sum::<usize>(), families.table.len());
+        assert_eq!(families.by_subject.values().map(BTreeSet::len).sum::<usize>(), families.table.len());
     }
 
     #[test]
@@ -197,12 +227,28 @@ mod tests {
         assert_eq!((families.len(), families.by_subject.len()), (40, 1));
     }
 
+    #[test]
+    fn the_end_of_a_subject_is_forgotten_once_no_login_can_be_in_progress() {
+        let mut families = Families::default();
+        let key = subject_key("", "alice");
+        let login = |families: &mut Families, age: Duration, now: Duration| {
+            let mut family = family("alice", HOUR);
+            family.age = age;
+            families.insert(FamilyId([nanos(now) as u8; 16]), family, 100, 1_000, nanos(now)).unwrap()
+        };
+        families.remove_subject(key, nanos(HOUR));
+        assert!(!login(&mut families, END_KEPT, HOUR + END_KEPT - SECOND), "it was verified before");
+        assert!(login(&mut families, Duration::ZERO, HOUR + SECOND));
+        insert(&mut families, 7, family("bob", HOUR), 1_000, HOUR + END_KEPT);
+        assert_eq!(families.ended.len(), 0);
+    }
+
     #[tokio::test]
     async fn a_store_counts_its_families_and_keeps_its_capacity() {
         let store = MemoryRefreshStore::new().with_capacity(2);
         assert_eq!((store.len(), store.is_empty()), (0, true));
         for (n, kept) in [(1, 1), (2, 2), (3, 2)] {
-            store.insert(FamilyId([n; 16]), family("alice", HOUR), Instant::now() + HOUR).await.unwrap();
+            assert!(store.insert(FamilyId([n; 16]), family("alice", HOUR), 9, Instant::now() + HOUR).await.unwrap());
             assert_eq!((store.len(), store.is_empty()), (kept, false));
         }
         let printed = format!("{store:?}");

@@ -5,7 +5,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::StreamExt as _;
@@ -16,33 +16,43 @@ use super::{
     connection::{Connection, MAX_MS, millis, server_ms, spawn},
     scripts::DENY,
 };
-use crate::store::{
-    DenyList, StoreFuture,
-    memory::{MemoryDenyList, TokenDigest},
+use crate::{
+    error::BoxError,
+    observe,
+    store::{
+        DenyList, StoreFuture, TokenRef,
+        deny_list::Denial,
+        memory::{DeniedDigest, Entry, MemoryDenyList},
+    },
+    sync::{Mutex, OnDrop, lock},
 };
 
 /// The capacity of the list. When it is full, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";
-const RECONNECT: Duration = Duration::from_millis(250);
+/// The shortest and the longest wait before connecting again: not all processes should read the list at the same moment.
+const RECONNECT_MS: [u64; 2] = [100, 500];
 /// After so long without a message, the subscription is checked.
 const QUIET: Duration = Duration::from_millis(250);
 const ANSWER: Duration = Duration::from_millis(400);
-/// After connecting, the whole list is read at once, which may take long.
-const CATCH_UP: Duration = Duration::from_secs(10);
+/// After connecting, the whole list is read, which may take long.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// How many entries are read at once: Redis does nothing else meanwhile.
+const PAGE: usize = 5_000;
 
 /// Revoked access tokens in Redis. Each process has a copy, which the guard reads without waiting.
 ///
-/// 1. The copy follows the list in the background. While Redis is unreachable the copy keeps what it has, which is nothing
-///    before the first connection.
-/// 2. The list holds 1,000,000 tokens that have not expired. When it is full, `deny` fails.
+/// 1. The copy follows the list in the background, from the first call inside a tokio runtime on. While Redis is
+///    unreachable the copy keeps what it has, which is nothing before the first connection. The log says when that begins
+///    and ends. [`is_in_sync`](Self::is_in_sync) says it, too, for readiness probes.
+/// 2. The list holds 1,000,000 entries that have not expired. When it is full, `deny` fails.
 ///
 /// [`RedisStores::deny_list`](super::RedisStores::deny_list) returns it.
 ///
 /// ```
-/// use tower_oauth2_password::store::{DenyList, redis::RedisStores};
+/// use tower_oauth2_password::store::{DenyList, TokenRef, redis::RedisStores};
 ///
 /// let list = RedisStores::open("redis://127.0.0.1:6379")?.deny_list();
-/// assert!(!list.is_denied("jti-1"));
+/// assert!(!list.is_denied(TokenRef::new("alice")) && !list.is_in_sync(), "outside a runtime it cannot connect");
 /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -54,82 +64,154 @@ pub struct RedisDenyList {
 struct LocalCopy {
     connection: Arc<Connection>,
     key: String,
-    tokens: MemoryDenyList,
+    entries: MemoryDenyList,
     following: AtomicBool,
+    /// `None` before the first connection, or the first failure.
+    in_sync: Mutex<Option<bool>>,
 }
 
 impl LocalCopy {
-    fn insert(&self, token: TokenDigest, ttl_ms: u64) {
-        self.tokens.insert(token, Duration::from_millis(ttl_ms.min(MAX_MS)));
+    /// Remembers an entry until this time of Redis's clock.
+    fn insert(&self, member: &[u8], until: u64, now: u64) {
+        if let Some(entry) = read(member, until) {
+            let left = Duration::from_millis(until.saturating_sub(now).min(MAX_MS));
+            // What Redis holds is held here, too, whatever its subject's share.
+            self.entries.insert(entry, left, usize::MAX);
+        }
+    }
+
+    fn set_in_sync(&self, result: Result<(), &BoxError>) {
+        let before = lock(&self.in_sync).replace(result.is_ok());
+        if before != Some(result.is_ok()) {
+            observe::deny_list_in_sync(result.map_err(|cause| &**cause as _));
+        }
     }
 }
 
 impl RedisDenyList {
     pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
-        let key = format!("{prefix}:deny");
-        let tokens = MemoryDenyList::new().with_capacity(usize::MAX);
-        let list = Self { local: Arc::new(LocalCopy { connection, key, tokens, following: AtomicBool::new(false) }) };
+        let list = Self {
+            local: Arc::new(LocalCopy {
+                connection,
+                key: format!("{prefix}:deny"),
+                entries: MemoryDenyList::new().with_capacity(usize::MAX),
+                following: AtomicBool::new(false),
+                in_sync: Mutex::new(None),
+            }),
+        };
         list.follow();
         list
     }
 
+    /// Whether the copy holds all that Redis holds, but for the last moment.
+    pub fn is_in_sync(&self) -> bool {
+        self.follow();
+        *lock(&self.local.in_sync) == Some(true)
+    }
+
+    /// Starts the task that keeps the copy, unless it runs.
     fn follow(&self) {
-        if !self.local.following.swap(true, Ordering::AcqRel) {
+        if !self.local.following.load(Ordering::Acquire) && !self.local.following.swap(true, Ordering::AcqRel) {
+            let list = Arc::downgrade(&self.local);
             let client = self.local.connection.client.clone();
-            let spawned = spawn(follow(client, self.local.key.clone(), Arc::downgrade(&self.local)));
-            self.local.following.store(spawned, Ordering::Release);
+            // A task ends with its runtime. The next call may come from another one.
+            let ended = OnDrop({
+                let list = list.clone();
+                move || {
+                    if let Some(list) = list.upgrade() {
+                        list.set_in_sync(Err(&"the runtime of its task has ended".into()));
+                        list.following.store(false, Ordering::Release);
+                    }
+                }
+            });
+            let key = self.local.key.clone();
+            spawn(async move {
+                let _ended = ended;
+                follow(client, key, list).await;
+            });
         }
     }
 }
 
 impl DenyList for RedisDenyList {
-    fn deny<'a>(&'a self, token_id: &'a str, ttl: Duration, deadline: Instant) -> StoreFuture<'a, ()> {
+    fn deny<'a>(&'a self, denial: Denial<'a>, deadline: Instant) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             self.follow();
-            let token = TokenDigest::of(token_id);
-            let ttl_ms = millis(ttl).to_string();
-            let arguments = [token.0.as_slice(), ttl_ms.as_bytes(), MAX_ENTRIES];
-            self.local.connection.run::<u8>(&DENY, &self.local.key, &arguments, deadline).await?;
-            self.local.insert(token, millis(ttl));
-            Ok(())
+            let entry = Entry::of(&denial);
+            // By the copy: a script on one key cannot count what a subject has.
+            if self.local.entries.is_full_for(entry) {
+                return Ok(false);
+            }
+            let ttl = millis(denial.ttl);
+            let (member, until, kind) = match entry.denied {
+                DeniedDigest::TokenOrSession(digest) => ([entry.subject, digest].concat(), ttl, "in"),
+                DeniedDigest::SubjectBefore(end) => {
+                    let end = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+                    ([entry.subject.as_slice(), &ttl.to_be_bytes()].concat(), millis(end) + ttl, "at")
+                }
+            };
+            let until = until.to_string();
+            let arguments = [member.as_slice(), until.as_bytes(), MAX_ENTRIES, kind.as_bytes()];
+            let connection = &self.local.connection;
+            let (until, now) = connection.run::<(u64, u64)>(&DENY, &self.local.key, &arguments, deadline).await?;
+            self.local.insert(&member, until, now);
+            Ok(true)
         })
     }
 
-    fn is_denied(&self, token_id: &str) -> bool {
-        self.local.tokens.is_denied(token_id)
+    fn is_denied(&self, token: TokenRef<'_>) -> bool {
+        self.follow();
+        self.local.entries.is_denied(token)
     }
+}
+
+/// The entry that a member of the sorted set stands for: a subject and a token or session, or a subject and the time for
+/// which its end is remembered.
+fn read(member: &[u8], until: u64) -> Option<Entry> {
+    let (subject, rest) = member.split_first_chunk::<16>()?;
+    let denied = match <[u8; 8]>::try_from(rest) {
+        Ok(ttl) => {
+            let end = Duration::from_millis(until.checked_sub(u64::from_be_bytes(ttl))?);
+            DeniedDigest::SubjectBefore(SystemTime::UNIX_EPOCH + end)
+        }
+        Err(_) => DeniedDigest::TokenOrSession(rest.try_into().ok()?),
+    };
+    Some(Entry { subject: *subject, denied })
 }
 
 async fn follow(client: Client, key: String, list: Weak<LocalCopy>) {
-    while list.strong_count() > 0 {
-        // However the subscription ends, connecting again fixes it.
-        drop(subscription(&client, &key, &list).await);
-        sleep(RECONNECT).await;
+    loop {
+        // However the subscription ends, connecting again fixes it, or the log says why not.
+        let ended = subscription(&client, &key, &list).await;
+        let Some(list) = list.upgrade() else { return };
+        list.set_in_sync(ended.as_ref().copied());
+        drop(list);
+        let mut random = [0];
+        let _ = getrandom::fill(&mut random);
+        let [shortest, longest] = RECONNECT_MS;
+        sleep(Duration::from_millis(shortest + (longest - shortest) * u64::from(random[0]) / 255)).await;
     }
 }
 
-async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {
-    let Ok(subscription) = timeout(ANSWER, client.get_async_pubsub()).await else { return Ok(()) };
-    let (mut sink, mut messages) = subscription?.split();
-    let Ok(subscribed) = timeout(ANSWER, sink.subscribe(key)).await else { return Ok(()) };
-    subscribed?;
-    // After subscribing, so that no token falls between the list and the messages.
-    let Ok(caught_up) = timeout(CATCH_UP, catch_up(client, key, list)).await else { return Ok(()) };
-    caught_up?;
+async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), BoxError> {
+    let (mut sink, mut messages) = timeout(ANSWER, client.get_async_pubsub()).await??.split();
+    timeout(ANSWER, sink.subscribe(key)).await??;
+    // After subscribing, so that no entry falls between the list and the messages.
+    timeout(CATCH_UP, catch_up(client, key, list)).await??;
+    if let Some(list) = list.upgrade() {
+        list.set_in_sync(Ok(()));
+    }
     loop {
         match timeout(QUIET, messages.next()).await {
             Ok(Some(message)) => {
                 let Some(list) = list.upgrade() else { return Ok(()) };
-                if let Some((token, ttl_ms)) = read(message.get_payload_bytes()) {
-                    list.insert(token, ttl_ms);
+                if let Some((member, until, now)) = parse(message.get_payload_bytes()) {
+                    list.insert(member, until, now);
                 }
             }
-            Ok(None) => return Ok(()),
+            Ok(None) => return Err("Redis closed the subscription".into()),
             Err(_) if list.strong_count() == 0 => return Ok(()),
-            Err(_) => {
-                let Ok(answer) = timeout(ANSWER, sink.ping::<redis::Value>()).await else { return Ok(()) };
-                answer?;
-            }
+            Err(_) => drop(timeout(ANSWER, sink.ping::<redis::Value>()).await??),
         }
     }
 }
@@ -137,24 +219,29 @@ async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Res
 /// The answer to `TIME`: seconds and microseconds.
 type Time = (u64, u64);
 
+/// Reads the list in pages, the entry that expires last first: meanwhile, entries leave only at the other end.
 async fn catch_up(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let mut both = redis::pipe();
-    both.cmd("TIME").cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES");
-    let (time, entries): (Time, Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
-    let Some(list) = list.upgrade() else { return Ok(()) };
-    let now = server_ms(time);
-    for (member, until) in entries {
-        if let Ok(digest) = member.try_into() {
-            list.insert(TokenDigest(digest), (until as u64).saturating_sub(now));
+    for first in (0..).step_by(PAGE) {
+        let mut both = redis::pipe();
+        both.cmd("TIME").cmd("ZREVRANGE").arg(key).arg(first).arg(first + PAGE - 1).arg("WITHSCORES");
+        let (time, entries): (Time, Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
+        let Some(list) = list.upgrade() else { return Ok(()) };
+        for (member, until) in &entries {
+            list.insert(member, *until as u64, server_ms(time));
+        }
+        if entries.len() < PAGE {
+            break;
         }
     }
     Ok(())
 }
 
-/// A message: 16 bytes of digest, then the lifetime in milliseconds as text.
-fn read(message: &[u8]) -> Option<(TokenDigest, u64)> {
-    let (digest, ttl_ms) = message.split_first_chunk::<16>()?;
-    Some((TokenDigest(*digest), std::str::from_utf8(ttl_ms).ok()?.parse().ok()?))
+/// A message: the length of the member, the member, and two times as text.
+fn parse(message: &[u8]) -> Option<(&[u8], u64, u64)> {
+    let (length, rest) = message.split_first()?;
+    let (member, times) = rest.split_at_checked(usize::from(*length))?;
+    let (until, now) = std::str::from_utf8(times).ok()?.split_once(' ')?;
+    Some((member, until.parse().ok()?, now.parse().ok()?))
 }

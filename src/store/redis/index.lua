@@ -1,6 +1,16 @@
+-- The member 'ended' has the time at which all sessions of the subject were ended, plus the time for which that is known.
+local ended = redis.call('ZSCORE', KEYS[1], 'ended')
+if ended and now - tonumber(ARGV[5]) <= tonumber(ended) - tonumber(ARGV[6]) then return {} end
 -- What adds comes first: where Redis is full, it refuses the first write of a script alone.
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('PEXPIRE', KEYS[1], math.max(1, tonumber(last[2]) - now))
-return 1
+local families, answer = 1, {'1'}
+for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, -1)) do
+  if member ~= 'ended' and member ~= ARGV[3] then
+    families = families + 1
+    if families > tonumber(ARGV[7]) then answer[#answer + 1] = member end
+  end
+end
+return answer

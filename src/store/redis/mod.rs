@@ -19,7 +19,7 @@
 //!   primary: a replica refuses scripts that write. Redis Cluster is not supported.
 //! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +ping +subscribe +publish +del
-//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore`, and `+select` if the URL
+//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, and `+select` if the URL
 //!   names a database other than 0.
 //! - TLS is not compiled in. For `rediss://`, enable a TLS feature of the crate `redis`.
 

@@ -3,23 +3,37 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 
 use super::{
     RedisStores,
     connection::{hex, millis},
-    scripts::{FIND, FORGET, INDEX, INSERT, MEMBERS, REVOKE, ROTATE},
+    scripts::{END, FIND, FORGET, INDEX, INSERT, REVOKE, ROTATE},
 };
 use crate::{
     error::BoxError,
-    store::{Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, StoreFuture, Successor},
+    store::{
+        Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, Successor,
+        refresh::{END_KEPT, subject_key},
+    },
 };
 
 /// How many families are revoked at once, so that not each takes a round trip. They share the time of one script.
 const REVOKED_AT_ONCE: usize = 32;
 
-/// The answer of `find.lua`: current, previous, sealed, its age, subject, client, scope, stamp, absolute and idle ttl.
-type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, u64, String, Option<String>, String, Option<String>, u64, u64);
+/// The answer of `find.lua`: current, previous, sealed, login, absolute and idle ttl, age, time since the last use.
+type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>, u64, u64, u64, u64);
+
+/// What never changes of a family, as JSON.
+#[derive(Serialize, Deserialize)]
+struct LoginRecord {
+    server: String,
+    subject: String,
+    client_id: Option<String>,
+    scope: String,
+    security_stamp: Option<String>,
+    session: Session,
+}
 
 /// Refresh token families in Redis: a hash for each family, and an index of families for each subject.
 /// [`RedisStores::refresh_tokens`](super::RedisStores::refresh_tokens) returns it.
@@ -48,33 +62,61 @@ impl RedisRefreshStore {
         format!("{}:f:{id}", self.0.prefix)
     }
 
-    fn subject(&self, subject: &str) -> String {
-        format!("{}:s:{}", self.0.prefix, hex(&Sha256::digest(subject)))
+    fn subject(&self, server: &str, subject: &str) -> String {
+        format!("{}:s:{}", self.0.prefix, hex(&subject_key(server, subject)))
+    }
+
+    /// Revokes families of a subject, a few at once, takes them out of its index, and returns how many there were.
+    async fn end_all(&self, index: &str, ids: &[String], keep_unknown: bool) -> Result<u64, BoxError> {
+        let mut count = 0;
+        for ids in ids.chunks(REVOKED_AT_ONCE) {
+            let answers = join_all(ids.iter().map(|id| self.end(id))).await;
+            count += answers.iter().filter(|answer| matches!(answer, Ok(true))).count() as u64;
+            let is_over = |answer: &Result<bool, _>| answer.as_ref().is_ok_and(|ended| *ended || !keep_unknown);
+            let over = ids.iter().zip(&answers).filter(|(_, answer)| is_over(answer));
+            let over: Vec<&[u8]> = over.map(|(id, _)| id.as_bytes()).collect();
+            if !over.is_empty() {
+                self.0.connection.run::<u64>(&FORGET, index, &over, soon()).await?;
+            }
+            answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        }
+        Ok(count)
     }
 }
 
 impl RefreshStore for RedisRefreshStore {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let id = hex(&id.0);
-            let [absolute, idle] = [family.absolute_ttl, family.idle_ttl].map(|ttl| millis(ttl).to_string());
-            let (subject, scope) = (family.subject.as_bytes(), family.scope.as_str().as_bytes());
-            let mut fields: Vec<&[u8]> = vec![absolute.as_bytes(), idle.as_bytes()];
-            fields.extend([b"cur".as_slice(), &family.current.0, b"sub", subject, b"scope", scope]);
-            if let Some(client_id) = &family.client_id {
-                fields.extend([b"cid".as_slice(), client_id.as_bytes()]);
-            }
-            if let Some(stamp) = &family.security_stamp {
-                fields.extend([b"stamp".as_slice(), stamp.as_bytes()]);
-            }
+            let (index, key) = (self.subject(&family.server, &family.subject), self.family(&id));
+            let times = [family.absolute_ttl, family.idle_ttl, family.age, END_KEPT].map(|ttl| millis(ttl).to_string());
+            let [absolute, idle, age, kept] = times.each_ref().map(String::as_bytes);
+            let limit = limit.max(1).to_string();
+            let login = serde_json::to_vec(&LoginRecord {
+                server: family.server,
+                subject: family.subject,
+                client_id: family.client_id,
+                scope: family.scope.to_string(),
+                security_stamp: family.security_stamp,
+                session: family.session,
+            })?;
             // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
-            let (index, key) = (self.subject(&family.subject), self.family(&id));
-            let entry: [&[u8]; 2] = [id.as_bytes(), absolute.as_bytes()];
-            let indexed = self.0.connection.run::<u8>(&INDEX, &index, &entry, deadline);
-            let (indexed, inserted) =
-                join(indexed, self.0.connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
-            indexed?;
-            inserted.map(drop)
+            let (index_arguments, fields) = (
+                [id.as_bytes(), absolute, age, kept, limit.as_bytes()],
+                [absolute, idle, age, &family.current.0, &login],
+            );
+            let connection = &self.0.connection;
+            let indexed = connection.run::<Vec<String>>(&INDEX, &index, &index_arguments, deadline);
+            let (indexed, inserted) = join(indexed, connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
+            let indexed = indexed?;
+            inserted?;
+            let Some((_, oldest)) = indexed.split_first() else {
+                // The subject was ended meanwhile.
+                self.end(&id).await?;
+                return Ok(false);
+            };
+            self.end_all(&index, oldest, false).await?;
+            Ok(true)
         })
     }
 
@@ -110,24 +152,13 @@ impl RefreshStore for RedisRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
         Box::pin(async move {
-            let index = self.subject(subject);
+            let (index, kept) = (self.subject(server, subject), millis(END_KEPT).to_string());
             // The newest first: unused families that expired stand among the older ones until their absolute end.
-            let members: Vec<String> = self.0.connection.run(&MEMBERS, &index, &[], soon()).await?;
-            let mut count = 0;
-            for ids in members.chunks(REVOKED_AT_ONCE) {
-                let answers = join_all(ids.iter().map(|id| self.end(id))).await;
-                // The entry of a family that does not exist stays: a login in progress may be about to insert it.
-                let ended = ids.iter().zip(&answers).filter(|(_, answer)| matches!(answer, Ok(true)));
-                let ended: Vec<&[u8]> = ended.map(|(id, _)| id.as_bytes()).collect();
-                if !ended.is_empty() {
-                    self.0.connection.run::<u64>(&FORGET, &index, &ended, soon()).await?;
-                }
-                count += ended.len() as u64;
-                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-            }
-            Ok(count)
+            let ids: Vec<String> = self.0.connection.run(&END, &index, &[kept.as_bytes()], soon()).await?;
+            // A login in progress may be about to insert the family of an entry.
+            self.end_all(&index, &ids, true).await
         })
     }
 }
@@ -138,14 +169,15 @@ fn soon() -> Instant {
 }
 
 fn read(row: Row) -> Result<Family, BoxError> {
-    let (current, previous, sealed, age, subject, client_id, scope, stamp, absolute, idle) = row;
-    let (absolute, idle) = (Duration::from_millis(absolute), Duration::from_millis(idle));
-    let mut family = Family::new(secret(current)?, subject, absolute, idle);
-    family.client_id = client_id;
-    family.scope = scope.parse()?;
-    family.security_stamp = stamp;
+    let (current, previous, sealed, login, absolute, idle, age, unused_for) = row;
+    let [absolute, idle, age, unused_for] = [absolute, idle, age, unused_for].map(Duration::from_millis);
+    let login: LoginRecord = serde_json::from_slice(&login)?;
+    let mut family = Family::new(secret(current)?, login.subject, absolute, idle);
+    (family.server, family.client_id, family.scope) = (login.server, login.client_id, login.scope.parse()?);
+    (family.security_stamp, family.session) = (login.security_stamp, login.session);
+    (family.age, family.unused_for) = (age, unused_for);
     family.previous = match previous {
-        Some(hash) => Some(Previous::new(secret(hash)?, sealed.unwrap_or_default(), Duration::from_millis(age))),
+        Some(hash) => Some(Previous::new(secret(hash)?, sealed.unwrap_or_default())),
         None => None,
     };
     Ok(family)

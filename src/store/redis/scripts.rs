@@ -28,7 +28,7 @@ scripts! {
     FIND: "find.lua", repeatable: true;
     ROTATE: "rotate.lua", repeatable: false;
     REVOKE: "revoke.lua", repeatable: true;
-    MEMBERS: "members.lua", repeatable: true;
+    END: "end.lua", repeatable: true;
     FORGET: "forget.lua", repeatable: true;
     RESERVE: "reserve.lua", repeatable: true;
     SETTLE: "settle.lua", repeatable: false;

@@ -31,10 +31,15 @@ pub enum Fault {
     IgnoresDeadlines,
     InventsFamilies,
     KeepsAsciiStamps,
+    IgnoresEndedSubjects,
+    IgnoresServers,
+    KeepsAllSessions,
     KeepsOneLifetime,
     LookingIsUse,
     LosesThePredecessor,
     LosesTheScope,
+    LosesTheServer,
+    LosesTheSession,
     LosesTheStamp,
     LosesTheSuccessor,
     LosesWhatWasSealed,
@@ -50,6 +55,7 @@ pub enum Fault {
     RotationUndoesRevocation,
     SharesFamilies,
     TellsNoAge,
+    TellsNoLogin,
     TellsTheWholeLifetime,
     UseExtendsTheLifetime,
     UseLeavesTheIdleLifetime,
@@ -90,9 +96,9 @@ impl BrokenRefreshStore {
         id
     }
 
-    async fn replace(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<(), BoxError> {
+    async fn replace(&self, id: FamilyId, family: Family, deadline: Instant) -> Result<bool, BoxError> {
         self.families.revoke(id, deadline).await?;
-        self.families.insert(id, family, deadline).await
+        self.families.insert(id, family, 100, deadline).await
     }
 
     fn is_over(&self, id: FamilyId) -> bool {
@@ -102,7 +108,7 @@ impl BrokenRefreshStore {
 }
 
 impl RefreshStore for BrokenRefreshStore {
-    fn insert(&self, id: FamilyId, mut family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
+    fn insert(&self, id: FamilyId, mut family: Family, mut limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let (id, deadline) = (self.key(id), self.deadline(deadline));
             match self.fault {
@@ -124,6 +130,10 @@ impl RefreshStore for BrokenRefreshStore {
                 Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
                 Fault::LosesTheScope => family.scope = Scope::empty(),
                 Fault::LosesTheStamp => family.security_stamp = None,
+                Fault::LosesTheServer | Fault::IgnoresServers => family.server.clear(),
+                Fault::LosesTheSession => family.session.claims.clear(),
+                Fault::IgnoresEndedSubjects if family.age > Duration::from_secs(10) => family.age = Duration::ZERO,
+                Fault::KeepsAllSessions => limit = 1_000,
                 Fault::NeverEnds if family.absolute_ttl < Duration::from_secs(1) => family.absolute_ttl = HOUR,
                 Fault::NeverEndsUnused if family.idle_ttl < Duration::from_secs(1) => {
                     family.idle_ttl = family.absolute_ttl
@@ -136,7 +146,7 @@ impl RefreshStore for BrokenRefreshStore {
             if self.has(Fault::SharesFamilies) {
                 return self.replace(id, family, deadline).await;
             }
-            self.families.insert(id, family, deadline).await
+            self.families.insert(id, family, limit, deadline).await
         })
     }
 
@@ -150,26 +160,27 @@ impl RefreshStore for BrokenRefreshStore {
             if self.is_over(id) {
                 return Ok(None);
             }
+            if self.has(Fault::IgnoresServers) {
+                family.server = "https://login.example api".to_owned();
+            }
             if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
-                family.previous = family.previous.map(|previous| Previous::new(secret, sealed, previous.age));
+                family.previous = family.previous.map(|_| Previous::new(secret, sealed));
             }
             match self.fault {
                 Fault::BeginsWithAPredecessor if family.previous.is_none() => {
-                    family.previous = Some(Previous::new(SecretHash([0; 32]), Vec::new(), Duration::ZERO));
+                    family.previous = Some(Previous::new(SecretHash([0; 32]), Vec::new()));
                 }
                 Fault::EndsTooEarly => family.absolute_ttl += Duration::from_millis(200),
-                Fault::LookingIsUse if family.previous.is_none() => self.replace(id, family.clone(), deadline).await?,
+                Fault::LookingIsUse if family.previous.is_none() => {
+                    self.replace(id, family.clone(), deadline).await?;
+                }
+                Fault::TellsNoLogin => family.age = Duration::ZERO,
                 Fault::LosesThePredecessor => family.previous = None,
                 Fault::NamesAnotherPredecessor => {
-                    family.previous = family
-                        .previous
-                        .map(|previous| Previous::new(SecretHash([0; 32]), previous.sealed_successor, previous.age));
+                    family.previous =
+                        family.previous.map(|previous| Previous::new(SecretHash([0; 32]), previous.sealed_successor));
                 }
-                Fault::TellsNoAge => {
-                    family.previous = family
-                        .previous
-                        .map(|previous| Previous::new(previous.secret, previous.sealed_successor, Duration::ZERO));
-                }
+                Fault::TellsNoAge => family.unused_for = Duration::ZERO,
                 Fault::TellsTheWholeLifetime => family.absolute_ttl = HOUR,
                 Fault::UsesUp => self.families.revoke(id, deadline).await?,
                 _ => {}
@@ -260,17 +271,18 @@ impl RefreshStore for BrokenRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             match self.fault {
+                Fault::IgnoresServers => self.families.revoke_subject("", subject).await,
                 Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
-                Fault::CountsTooMany => Ok(self.families.revoke_subject(subject).await?.saturating_mul(2)),
-                Fault::CountsNobodys => Ok(self.families.revoke_subject(subject).await?.max(1)),
+                Fault::CountsTooMany => Ok(self.families.revoke_subject(server, subject).await?.saturating_mul(2)),
+                Fault::CountsNobodys => Ok(self.families.revoke_subject(server, subject).await?.max(1)),
                 Fault::RevokesOthersToo => {
-                    self.families.revoke_subject(&format!("{subject} ")).await?;
-                    self.families.revoke_subject(subject).await
+                    self.families.revoke_subject(server, &format!("{subject} ")).await?;
+                    self.families.revoke_subject(server, subject).await
                 }
-                _ => self.families.revoke_subject(subject).await,
+                _ => self.families.revoke_subject(server, subject).await,
             }
         })
     }
@@ -281,8 +293,8 @@ impl RefreshStore for BrokenRefreshStore {
 pub struct RacingRefreshStore(MemoryRefreshStore);
 
 impl RefreshStore for RacingRefreshStore {
-    fn insert(&self, id: FamilyId, family: Family, deadline: Instant) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.0.insert(id, family, deadline).await })
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
+        Box::pin(async move { self.0.insert(id, family, limit, deadline).await })
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
@@ -314,7 +326,7 @@ impl RefreshStore for RacingRefreshStore {
         Box::pin(async move { self.0.revoke(id, deadline).await })
     }
 
-    fn revoke_subject<'a>(&'a self, subject: &'a str) -> StoreFuture<'a, u64> {
-        Box::pin(async move { self.0.revoke_subject(subject).await })
+    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+        Box::pin(async move { self.0.revoke_subject(server, subject).await })
     }
 }

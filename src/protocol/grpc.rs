@@ -1,0 +1,127 @@
+//! Refusals as gRPC and gRPC-Web clients read them: HTTP's status is always 200.
+//!
+//! 1. A gRPC call is a `POST` with `te: trailers` and the media type. Nothing less is, since a client that reads the status
+//!    would take a refusal for a success. It may come over HTTP/1.1 from a layer that translates gRPC-Web.
+//! 2. A gRPC-Web call is a `POST` with its media type, over any version. Its trailers are a frame of the body, which is
+//!    base64 for `application/grpc-web-text` (PROTOCOL-WEB.md of gRPC).
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, TE},
+};
+
+use crate::error::TokenError;
+
+/// The bit of a frame's first byte that says that it holds trailers.
+const TRAILERS: u8 = 0x80;
+
+/// How a call reads its status.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Call<'a> {
+    Grpc,
+    /// With the media type of the request.
+    Web(&'a HeaderValue),
+}
+
+/// The call that a request is, if it is one.
+pub(super) fn call<B>(request: &Request<B>) -> Option<Call<'_>> {
+    let media_type = request.headers().get(CONTENT_TYPE).filter(|_| *request.method() == Method::POST)?;
+    let has = |prefix: &[u8]| {
+        let rest = media_type.as_bytes().strip_prefix(prefix);
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    let has_trailers = request.headers().get(TE).is_some_and(|te| te == "trailers");
+    if has(b"application/grpc-web") || has(b"application/grpc-web-text") {
+        Some(Call::Web(media_type))
+    } else {
+        (has(b"application/grpc") && has_trailers).then_some(Call::Grpc)
+    }
+}
+
+impl Call<'_> {
+    pub(super) fn refuse(&self, error: &TokenError) -> Response<Bytes> {
+        let status = match error.status() {
+            StatusCode::FORBIDDEN => "7",
+            StatusCode::SERVICE_UNAVAILABLE => "14",
+            _ => "16",
+        };
+        let message = error.description();
+        let mut response = Response::new(Bytes::new());
+        match self {
+            Self::Grpc => {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                insert(response.headers_mut(), status, message);
+            }
+            Self::Web(media_type) => {
+                let trailers = format!("grpc-status:{status}\r\ngrpc-message:{message}\r\n");
+                let mut frame = vec![TRAILERS];
+                frame.extend((trailers.len() as u32).to_be_bytes());
+                frame.extend(trailers.bytes());
+                let is_text = media_type.as_bytes().starts_with(b"application/grpc-web-text");
+                *response.body_mut() = if is_text { STANDARD.encode(frame).into() } else { frame.into() };
+                response.headers_mut().insert(CONTENT_TYPE, (*media_type).clone());
+            }
+        }
+        response
+    }
+}
+
+fn insert(headers: &mut HeaderMap, status: &'static str, message: &str) {
+    headers.insert("grpc-status", HeaderValue::from_static(status));
+    if let Ok(message) = HeaderValue::from_str(message) {
+        headers.insert("grpc-message", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, content_type: &str, te: &str) -> Request<()> {
+        Request::builder().method(method).header(CONTENT_TYPE, content_type).header(TE, te).body(()).unwrap()
+    }
+
+    #[test]
+    fn only_a_whole_call_is_one() {
+        for (content_type, is_call, is_web) in [
+            ("application/grpc", true, false),
+            ("application/grpc+proto", true, false),
+            ("application/grpc;x=y", true, false),
+            ("application/grpcfoo", false, false),
+            ("application/grpc-web", true, true),
+            ("application/grpc-web+proto", true, true),
+            ("application/grpc-web-text+proto", true, true),
+            ("application/grpc-webfoo", false, false),
+            ("application/json", false, false),
+        ] {
+            let whole = request(Method::POST, content_type, "trailers");
+            assert_eq!(call(&whole).is_some(), is_call, "{content_type}");
+            assert_eq!(matches!(call(&whole), Some(Call::Web(_))), is_web, "{content_type}");
+            assert_eq!(call(&request(Method::GET, content_type, "trailers")), None, "{content_type}");
+            assert_eq!(call(&request(Method::POST, content_type, "gzip")).is_some(), is_web, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_web_call_is_a_frame_of_the_body() {
+        let text = "\u{80}\0\0\0\u{35}";
+        for (content_type, is_text) in [("application/grpc-web+proto", false), ("application/grpc-web-text", true)] {
+            let request = request(Method::POST, content_type, "");
+            let refused = call(&request).unwrap().refuse(&TokenError::invalid_client());
+            assert_eq!(
+                (refused.status().as_u16(), &refused.headers()[CONTENT_TYPE]),
+                (200, &content_type.parse().unwrap())
+            );
+            let body = if is_text { STANDARD.decode(refused.body()).unwrap() } else { refused.body().to_vec() };
+            let (head, trailers) = body.split_at(5);
+            assert_eq!(
+                (head[0], u32::from_be_bytes(head[1..].try_into().unwrap()) as usize),
+                (0x80, trailers.len()),
+                "{text}"
+            );
+            assert_eq!(trailers, b"grpc-status:16\r\ngrpc-message:Client authentication failed\r\n");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Sessions: what a login begins, and how the access tokens of a session or of a subject end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    error::{BoxError, TokenError},
+    secret::random,
+    store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef},
+    token::{AccessToken, LONGEST_LEEWAY},
+    verifier::Identity,
+};
+
+/// A token that never expires is denied for this long, which any store can add to the time of its clock.
+const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The session of a login that was verified at `began`. Its id is this time in milliseconds and 80 random bits.
+pub(crate) fn begin(identity: &Identity, began: Instant) -> Result<Session, TokenError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(began.elapsed());
+    let [_, _, milliseconds @ ..] = (now.as_millis() as u64).to_be_bytes();
+    let random: [u8; 10] = random().map_err(TokenError::no_random)?;
+    Ok(Session {
+        id: URL_SAFE_NO_PAD.encode([milliseconds.as_slice(), &random].concat()),
+        label: identity.session_label().map(str::to_owned),
+        auth_time: now.as_secs(),
+        amr: identity.amr().to_vec(),
+        claims: identity.claims().clone(),
+    })
+}
+
+fn began(session_id: &str) -> Option<SystemTime> {
+    let mut bytes = [0; 16];
+    URL_SAFE_NO_PAD.decode_slice(session_id, &mut bytes).ok().filter(|length| *length == bytes.len())?;
+    let [a, b, c, d, e, f, ..] = bytes;
+    UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
+}
+
+pub(crate) fn is_denied(list: &dyn DenyList, token: &AccessToken) -> bool {
+    let mut reference = TokenRef::new(token.subject());
+    (reference.id, reference.session_id, reference.issuer) = (token.id(), token.session_id(), token.issuer());
+    reference.session_began = token.session_id().and_then(began);
+    reference.issued_at = token.issued_at();
+    list.is_denied(reference)
+}
+
+/// What ends access tokens before they expire.
+#[derive(Clone)]
+pub(crate) struct Denials {
+    pub(crate) list: Arc<dyn DenyList>,
+    pub(crate) issuer: Option<Arc<str>>,
+    /// The longest lifetime of an access token.
+    pub(crate) longest_ttl: Duration,
+}
+
+impl Denials {
+    pub(crate) async fn deny_token(
+        &self,
+        id: &str,
+        token: &AccessToken,
+        budget: &StoreBudget,
+    ) -> Result<(), TokenError> {
+        let left = match token.expires_at() {
+            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST_DENIAL),
+            None => LONGEST_DENIAL,
+        };
+        let denial = Denial::new(Denied::Token(id), token.issuer(), token.subject(), left + LONGEST_LEEWAY);
+        self.deny(denial, budget).await
+    }
+
+    pub(crate) async fn deny_session(&self, family: &Family, budget: &StoreBudget) -> Result<(), TokenError> {
+        let (issuer, ttl) = (self.issuer.as_deref(), self.longest_ttl + LONGEST_LEEWAY);
+        self.deny(Denial::new(Denied::Session(&family.session.id), issuer, &family.subject, ttl), budget).await
+    }
+
+    /// Denies the subject where its share of tokens and sessions is used up.
+    async fn deny(&self, mut denial: Denial<'_>, budget: &StoreBudget) -> Result<(), TokenError> {
+        if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
+            denial.denied = Denied::SubjectBefore(SystemTime::now());
+            denial.ttl = denial.ttl.max(self.longest_ttl + LONGEST_LEEWAY);
+            budget.spend(|deadline| self.list.deny(denial, deadline)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all access tokens of a subject that were issued before now.
+    pub(crate) async fn deny_subject(&self, subject: &str, deadline: Instant) -> Result<(), BoxError> {
+        let denied = Denied::SubjectBefore(SystemTime::now());
+        let ttl = self.longest_ttl + LONGEST_LEEWAY;
+        self.list.deny(Denial::new(denied, self.issuer.as_deref(), subject, ttl), deadline).await.map(drop)
+    }
+}

@@ -1,1 +1,0 @@
-return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', now)

@@ -1,0 +1,76 @@
+//! Each useless setting is logged once in a process, with its fix. That is why this test has a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_oauth2_password::{
+    AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, Verdict,
+    store::{MemoryAttemptStore, MemoryRefreshStore},
+};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn server() -> AuthorizationServer {
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+    AuthorizationServer::new(async |login: Login| Ok::<Verdict, BoxError>(Identity::new(login.username).into()), jwt)
+}
+
+async fn post(auth: &AuthorizationServer, body: &str) -> Value {
+    let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
+    let reply = auth.token_endpoint().into_service().oneshot(request).await.unwrap();
+    serde_json::from_slice(&reply.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+async fn guarded(auth: &AuthorizationServer, token: &str) -> u16 {
+    let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(http::Response::new(String::new())));
+    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    auth.guard().layer(inner).oneshot(request).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_useless_setting_is_logged_once_with_its_fix() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let login = "grant_type=password&username=alice&password=right";
+    let limited = server().with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
+    let auth = server().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
+    for _ in 0..2 {
+        post(&limited, login).await;
+        let body = post(&auth, login).await;
+        assert_eq!(guarded(&auth, body["access_token"].as_str().unwrap()).await, 200);
+        let token = body["refresh_token"].as_str().unwrap();
+        assert_eq!(
+            post(&auth, &format!("grant_type=refresh_token&refresh_token={token}")).await["error"],
+            "invalid_grant"
+        );
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for fix in
+        ["with_attempt_limits", "Verifier::verify_subject", "with_deny_list", "into_make_service_with_connect_info"]
+    {
+        let lines = log.lines().filter(|line| line.contains(" WARN ") && line.contains(fix));
+        assert_eq!(lines.count(), 1, "{fix}: {log}");
+    }
+}

@@ -1,0 +1,261 @@
+//! Sessions: whose they are, what ends them, and what they keep.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_oauth2_password::{
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Identity, IssuedToken, Jwt, Key, Login, RefreshTokens,
+    TokenIssuer, TokenRequest, TokenValidator, Verdict, Verifier,
+    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+};
+
+/// Accepts one password, and knows the tenant of a login but not that of a subject.
+#[derive(Clone, Default)]
+struct Users {
+    /// A login says that it has begun, and waits to go on.
+    gate: Option<Arc<[Notify; 2]>>,
+    renewed: bool,
+}
+
+impl Verifier for Users {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
+        if let Some(gate) = &self.gate {
+            gate[0].notify_one();
+            gate[1].notified().await;
+        }
+        let identity = Identity::new(login.username).with_claim("tenant", "acme").with_amr(["pwd", "otp"]);
+        Ok(if login.password.expose() == "right" { identity.into() } else { Verdict::Denied })
+    }
+
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
+        let identity = Identity::new(subject);
+        Ok(if self.renewed { identity.with_claim("tenant", "other") } else { identity }.into())
+    }
+}
+
+fn jwt(audience: &str) -> Jwt {
+    Jwt::new(Key::hs256([audience.len() as u8; 32]).unwrap(), format!("https://{audience}.example"), audience)
+}
+
+fn server(audience: &str, store: &MemoryRefreshStore, users: Users) -> AuthorizationServer {
+    AuthorizationServer::new(users, jwt(audience)).with_refresh_tokens(RefreshTokens::new(store.clone()))
+}
+
+async fn post(auth: &AuthorizationServer, path: &str, body: &str) -> (u16, Value) {
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
+    let reply = auth.endpoints().into_service().oneshot(request).await.unwrap();
+    let status = reply.status().as_u16();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// The access and the refresh token of a login.
+async fn log_in(auth: &AuthorizationServer, username: &str) -> (String, String) {
+    let (status, body) = post(auth, "/token", &format!("grant_type=password&username={username}&password=right")).await;
+    assert_eq!(status, 200, "{body}");
+    tokens(&body)
+}
+
+fn tokens(body: &Value) -> (String, String) {
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    (text("access_token"), text("refresh_token"))
+}
+
+async fn refresh(auth: &AuthorizationServer, token: &str) -> (u16, Value) {
+    post(auth, "/token", &format!("grant_type=refresh_token&refresh_token={token}")).await
+}
+
+async fn guarded(auth: &AuthorizationServer, token: &str) -> u16 {
+    let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(http::Response::new(String::new())));
+    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    auth.guard().layer(inner).oneshot(request).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_refresh_token_of_another_server_is_unknown_and_stays_valid() {
+    let store = MemoryRefreshStore::new();
+    let [customers, staff] = ["customers", "staff"].map(|audience| server(audience, &store, Users::default()));
+    let (_, token) = log_in(&customers, "alice").await;
+    assert_eq!(refresh(&staff, &token).await.1["error"], "invalid_grant");
+    assert_eq!(post(&staff, "/revoke", &format!("token={token}")).await.0, 200);
+    assert_eq!(staff.revoke_subject("alice").await.unwrap(), 0);
+
+    let elsewhere = customers.clone().with_token_path("/login").unwrap();
+    let body = format!("grant_type=refresh_token&refresh_token={token}");
+    let (status, next) = post(&elsewhere, "/login", &body).await;
+    assert_eq!(status, 200, "another endpoint of the same server: {next}");
+    let renamed = customers.clone().with_server_id("customers of another country");
+    assert_eq!(refresh(&renamed, &tokens(&next).1).await.0, 400);
+    assert_eq!(customers.revoke_subject("alice").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn failed_attempts_at_one_server_neither_count_nor_clear_at_another() {
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let [customers, staff] = ["customers", "staff"].map(|audience| {
+        server(audience, &MemoryRefreshStore::new(), Users::default()).with_attempt_limits(limits.clone())
+    });
+    for _ in 0..10 {
+        log_in(&staff, "alice").await;
+        let guess = "grant_type=password&username=alice&password=wrong";
+        assert_eq!(post(&customers, "/token", guess).await.0, 400);
+    }
+    assert_eq!(customers.reserve_attempt("alice", None).await.unwrap_err().status(), 429);
+    log_in(&staff, "alice").await;
+}
+
+#[tokio::test]
+async fn one_user_cannot_fill_the_deny_list() {
+    let list = MemoryDenyList::new().with_capacity(250);
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(list.clone());
+    let (mut access, mut token) = log_in(&auth, "mallory").await;
+    for _ in 0..300 {
+        assert_eq!(post(&auth, "/revoke", &format!("token={access}")).await.0, 200);
+        assert_eq!(guarded(&auth, &access).await, 401, "what was answered holds");
+        (access, token) = tokens(&refresh(&auth, &token).await.1);
+    }
+    assert!(list.len() <= 101, "{}", list.len());
+    let (access, _) = log_in(&auth, "alice").await;
+    assert_eq!(guarded(&auth, &access).await, 200);
+    assert_eq!(post(&auth, "/revoke", &format!("token={access}")).await.0, 200);
+    assert_eq!(guarded(&auth, &access).await, 401);
+}
+
+#[tokio::test]
+async fn revoke_subject_ends_all_that_came_before_and_nothing_that_comes_after() {
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(MemoryDenyList::new());
+    // Many times, as all of it should happen within one second.
+    for _ in 0..20 {
+        let (old, token) = log_in(&auth, "alice").await;
+        let (other, _) = log_in(&auth, "bob").await;
+        assert_eq!(guarded(&auth, &old).await, 200);
+        assert!(auth.revoke_subject("alice").await.unwrap() >= 1);
+        // A session knows its begin in milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let (new, _) = log_in(&auth, "alice").await;
+        assert_eq!(
+            [guarded(&auth, &old).await, guarded(&auth, &new).await, guarded(&auth, &other).await],
+            [401, 200, 200]
+        );
+        assert_eq!(refresh(&auth, &token).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_login_in_progress_is_ended_with_the_subject() {
+    let gate = Arc::new([Notify::new(), Notify::new()]);
+    let users = Users { gate: Some(Arc::clone(&gate)), renewed: false };
+    let auth = server("api", &MemoryRefreshStore::new(), users);
+    let login = {
+        let auth = auth.clone();
+        tokio::spawn(async move { post(&auth, "/token", "grant_type=password&username=alice&password=right").await })
+    };
+    gate[0].notified().await;
+    assert_eq!(auth.revoke_subject("alice").await.unwrap(), 0);
+    gate[1].notify_one();
+    let (status, body) = login.await.unwrap();
+    assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
+    gate[1].notify_one();
+    log_in(&auth, "alice").await;
+}
+
+/// Runs something before it issues a token.
+#[derive(Clone)]
+struct Interrupted(Jwt, Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl TokenIssuer for Interrupted {
+    async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
+        let before = self.1.lock().unwrap().take();
+        if let Some(before) = before {
+            before.await;
+        }
+        self.0.issue(request).await
+    }
+}
+
+impl TokenValidator for Interrupted {
+    fn validate(&self, token: &str) -> Result<AccessToken, tower_oauth2_password::InvalidToken> {
+        self.0.validate(token)
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_during_a_repeated_refresh_wins() {
+    let issuer = Interrupted(jwt("api"), Arc::default());
+    let tokens = RefreshTokens::new(MemoryRefreshStore::new()).with_grace(Duration::from_secs(60));
+    let auth = AuthorizationServer::new(Users::default(), issuer.clone()).with_refresh_tokens(tokens);
+    let (_, first) = log_in(&auth, "alice").await;
+    let (status, next) = refresh(&auth, &first).await;
+    assert_eq!((status, refresh(&auth, &first).await.0), (200, 200), "the lost answer is repeated");
+    let (revoking, successor) = (auth.clone(), next["refresh_token"].as_str().unwrap().to_owned());
+    *issuer.1.lock().unwrap() = Some(Box::pin(async move {
+        assert_eq!(post(&revoking, "/revoke", &format!("token={successor}")).await.0, 200);
+    }));
+    assert_eq!(refresh(&auth, &first).await.1["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_subject_with_many_sessions_loses_its_oldest() {
+    let tokens = RefreshTokens::new(MemoryRefreshStore::new().with_capacity(10)).with_sessions_per_subject(3);
+    let auth = AuthorizationServer::new(Users::default(), jwt("api")).with_refresh_tokens(tokens);
+    let (_, other) = log_in(&auth, "bob").await;
+    let mut sessions = Vec::new();
+    for _ in 0..20 {
+        sessions.push(log_in(&auth, "alice").await.1);
+    }
+    for (n, token) in sessions.iter().enumerate() {
+        assert_eq!(refresh(&auth, token).await.0, if n < 17 { 400 } else { 200 }, "session {n}");
+    }
+    assert_eq!(refresh(&auth, &other).await.0, 200);
+}
+
+#[tokio::test]
+async fn what_a_login_established_survives_refreshes_unless_it_is_renewed() {
+    for (renewed, tenant) in [(false, "acme"), (true, "other")] {
+        let auth = server("api", &MemoryRefreshStore::new(), Users { gate: None, renewed });
+        let (access, mut token) = log_in(&auth, "alice").await;
+        let login = jwt("api").validate(&access).unwrap();
+        assert_eq!(login.claim("tenant"), Some(&"acme".into()));
+        for _ in 0..2 {
+            let (access, next) = tokens(&refresh(&auth, &token).await.1);
+            let refreshed = jwt("api").validate(&access).unwrap();
+            assert_eq!(refreshed.claim("tenant"), Some(&tenant.into()));
+            assert_eq!(refreshed.claim("amr"), Some(&serde_json::json!(["pwd", "otp"])));
+            assert!(login.claim("auth_time").is_some() && refreshed.claim("auth_time") == login.claim("auth_time"));
+            assert!(login.session_id().is_some() && refreshed.session_id() == login.session_id());
+            token = next;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_with_more_claims_than_a_session_keeps_is_a_503() {
+    let verifier = |login: Login| async move {
+        let length = login.username.parse().unwrap_or_default();
+        Ok(Identity::new("alice").with_claim("note", "x".repeat(length)).into())
+    };
+    let auth = AuthorizationServer::new(verifier, jwt("api"));
+    let with = auth.clone().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
+    for (auth, length, status) in [(&with, 2_000, 200), (&with, 2_048, 503), (&auth, 2_048, 200)] {
+        let login = format!("grant_type=password&username={length}&password=right");
+        assert_eq!(post(auth, "/token", &login).await.0, status, "{length}");
+    }
+}
