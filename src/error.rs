@@ -54,10 +54,12 @@ impl InvalidConfig {
 /// not show it to clients.
 ///
 /// ```
-/// use tower_oauth2_password::{RefreshTokens, StoreError, store::MemoryRefreshStore};
+/// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, StoreError, Verdict};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let ended: Result<u64, StoreError> = RefreshTokens::new(MemoryRefreshStore::new()).revoke_subject("alice").await;
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
+/// let ended: Result<u64, StoreError> = auth.revoke_subject("alice").await;
 /// assert_eq!(ended?, 0);
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;

@@ -1,5 +1,5 @@
 //! Each useless setting is logged once in a process, with its fix. That is why this test has a process of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::{
     io,

@@ -1,6 +1,6 @@
 //! A metrics recorder that panics ends neither requests nor hashing threads. It is the recorder of its whole process.
 #![cfg(feature = "metrics")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tower_oauth2_password::{Argon2Params, HashingPool};

@@ -26,8 +26,8 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, AuthorizationServer, BearerLayer, BoxError, Client, Clients, Identity, Jwt, Key, Login,
-    MemoryUsers, PasswordVerifier, RefreshTokens, StaticClients, TokenIssuer, TokenRequest, User, Verdict, Verifier,
+    AttemptLimits, AuthorizationServer, BearerLayer, BoxError, Client, Clients, Identity, Jwt, Key, Login, MemoryUsers,
+    PasswordVerifier, RefreshTokens, StaticClients, TokenIssuer, TokenRequest, User, Verdict, Verifier,
     store::{
         AttemptLimit, AttemptOutcome, AttemptStore, Denial, DenyList, MemoryAttemptStore, MemoryDenyList,
         MemoryRefreshStore, Reservation, Slot, StoreFuture, TokenRef,

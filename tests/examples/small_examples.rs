@@ -25,7 +25,8 @@ async fn custom_verifier() {
     let server = Example::start("custom_verifier", &[]);
     let token = log_in(&server).await.text("access_token");
     assert_eq!(get(&server, "/users/me", &token).await.body, "alice of rabbit-holes\n");
-    let carol = attempt(&server, "carol", "any").await;
+    assert_eq!(attempt(&server, "carol", "any").await.text("error"), "invalid_grant", "who has a second factor");
+    let carol = attempt(&server, "carol", "curiouser456").await;
     assert_eq!(
         (carol.status, carol.text("error"), carol.text("mfa_token").is_empty()),
         (400, "mfa_required".into(), false)

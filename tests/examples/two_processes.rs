@@ -90,7 +90,8 @@ async fn redis_may_stop_die_and_return() {
     let mut redis = Redis::start();
     let server = server(&redis);
     let login = log_in(&server).await;
-    let (access, token) = (login.text("access_token"), login.text("refresh_token"));
+    // Of another session: a replay ends the access tokens of its own.
+    let (access, token) = (log_in(&server).await.text("access_token"), login.text("refresh_token"));
 
     redis.pause();
     without_redis(&server, &access, &token).await;

@@ -32,7 +32,7 @@ use self::{attempts::FailedAttempts, deny_list::DeniedTokens, refresh::Families}
 /// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
 /// let hour = Duration::from_secs(3_600);
 /// let deadline = Instant::now() + hour;
-/// store.insert(id, Family::new(first, "alice", 24 * hour, hour), deadline).await?;
+/// store.insert(id, Family::new(first, "alice", 24 * hour, hour), 100, deadline).await?;
 /// assert_eq!(store.rotate(id, first, Successor::new(second), deadline).await?, Rotation::Rotated);
 /// assert_eq!(store.rotate(id, first, Successor::new(second), deadline).await?, Rotation::Mismatch);
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -69,17 +69,21 @@ pub type MemoryAttemptStore = MemoryStore<FailedAttempts>;
 
 /// Revoked access tokens in the memory of this process. They are forgotten when it ends.
 ///
-/// A revocation that finds the store full gets a 503. The default capacity is 200,000 tokens, at about a hundred bytes each.
+/// A revocation that finds the store full gets a 503. The default capacity is 200,000 entries, at about 200 bytes each, and
+/// each subject has a hundred of them at most.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use tower_oauth2_password::store::{DenyList, MemoryDenyList};
+/// use tower_oauth2_password::store::{Denial, Denied, DenyList, MemoryDenyList, TokenRef};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let list = MemoryDenyList::new();
-/// list.deny("jti-1", Duration::from_secs(900), Instant::now() + Duration::from_secs(1)).await?;
-/// assert!(list.is_denied("jti-1"));
-/// assert!(!list.is_denied("jti-2"));
+/// let denial = Denial::new(Denied::Session("s-1"), None, "alice", Duration::from_secs(900));
+/// assert!(list.deny(denial, Instant::now() + Duration::from_secs(1)).await?);
+/// let mut token = TokenRef::new("alice");
+/// assert!(!list.is_denied(token));
+/// token.session_id = Some("s-1");
+/// assert!(list.is_denied(token));
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())

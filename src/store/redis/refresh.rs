@@ -39,12 +39,11 @@ struct LoginRecord {
 /// [`RedisStores::refresh_tokens`](super::RedisStores::refresh_tokens) returns it.
 ///
 /// ```
-/// use tower_oauth2_password::{RefreshTokens, store::redis::RedisStores};
+/// use tower_oauth2_password::store::{RefreshStore, redis::RedisStores};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let stores = RedisStores::open("redis://127.0.0.1:1")?; // nothing listens there
-/// let refresh_tokens = RefreshTokens::new(stores.refresh_tokens());
-/// assert!(refresh_tokens.revoke_subject("alice").await.is_err());
+/// let store = RedisStores::open("redis://127.0.0.1:1")?.refresh_tokens(); // nothing listens there
+/// assert!(store.revoke_subject("https://api.example api", "alice").await.is_err());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())

@@ -63,7 +63,8 @@ impl Weather {
 pub async fn under_load(server: &Example, redis: &mut Redis, slow: &Slow, count: usize) -> Duration {
     let weather = &Weather::default();
     let login = log_in(server).await;
-    let (access, revoked) = (login.text("access_token"), format!("token={}", login.text("refresh_token")));
+    let access = log_in(server).await.text("access_token");
+    let revoked = format!("token={}", login.text("refresh_token"));
     let successes: &Vec<AtomicUsize> = &(0..count + 3).map(|_| AtomicUsize::new(0)).collect();
     let families = join_all((0..count).map(|number| use_family(server, number, weather, &successes[number])));
     let logins = join_all((0..2).map(|number| {

@@ -34,7 +34,8 @@ struct Family {
 }
 
 enum Next {
-    LogIn,
+    /// With a token of the family before, if nothing is under way there.
+    LogIn(Option<String>),
     Ask(usize, Asked, String),
     Rest,
 }
@@ -104,8 +105,13 @@ impl Recorder {
                     self.ask(family, asked, &token, &mut dice).await;
                     20
                 }
-                Next::LogIn if self.log_in(slot, &mut dice).await => 20,
-                Next::LogIn => 200,
+                Next::LogIn(finished) => {
+                    if let Some(token) = finished {
+                        // Unused sessions beyond a hundred would push out those that are in use.
+                        self.post(0, "/revoke", &format!("token={token}"), NO_ANSWER).await;
+                    }
+                    if self.log_in(slot, &mut dice).await { 20 } else { 200 }
+                }
                 Next::Rest => 10,
             };
             tokio::time::sleep(Duration::from_millis(dice.below(pause))).await;
@@ -114,10 +120,11 @@ impl Recorder {
 
     fn next(&self, slot: usize, dice: &mut Dice) -> Next {
         let mut record = self.record.lock().unwrap();
-        let Some(number) = record.slots.get(&slot).copied() else { return Next::LogIn };
+        let Some(number) = record.slots.get(&slot).copied() else { return Next::LogIn(None) };
         let family = &mut record.families[number];
         if family.is_finished() {
-            return Next::LogIn;
+            let newest = family.tokens.iter().max_by_key(|(place, _)| *place);
+            return Next::LogIn(newest.filter(|_| family.under_way == 0).map(|(_, token)| token.clone()));
         }
         if family.rests_until.is_some_and(|until| Instant::now() < until) {
             return Next::Rest;
