@@ -11,6 +11,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
+#[cfg(feature = "tracing")]
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 /// Calls a subscriber or a recorder.
 fn guarded(record: impl FnOnce()) {
@@ -18,43 +24,30 @@ fn guarded(record: impl FnOnce()) {
 }
 
 #[cfg(feature = "tracing")]
-mod warnings {
-    use std::{
-        collections::HashMap,
-        sync::{Mutex, PoisonError},
-        time::{Duration, Instant},
-    };
+const PERIOD: Duration = Duration::from_secs(10);
 
-    const PERIOD: Duration = Duration::from_secs(10);
+/// How many equal warnings were left out, if it is time for one again.
+#[cfg(feature = "tracing")]
+fn due(warning: &str, period: Duration) -> Option<u64> {
+    /// When each warning was logged last, and how many were left out since.
+    static LOGGED: Mutex<BTreeMap<String, (Instant, u64)>> = Mutex::new(BTreeMap::new());
     const MOST: usize = 1_000;
 
-    /// When a warning was logged last, and how many were left out since.
-    static LOGGED: Mutex<Option<HashMap<String, (Instant, u64)>>> = Mutex::new(None);
-
-    /// How many of these warnings were left out, if it is time for one.
-    pub(super) fn due(warning: &str, period: Option<Duration>) -> Option<u64> {
-        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-        let (logged, now) = (logged.get_or_insert_default(), Instant::now());
-        if let Some((last, left_out)) = logged.get_mut(warning) {
-            if period.is_none_or(|period| now.duration_since(*last) < period) {
-                *left_out += 1;
-                return None;
-            }
-            *last = now;
-            return Some(std::mem::take(left_out));
-        }
-        if logged.len() >= MOST {
-            logged.retain(|_, (last, _)| now.duration_since(*last) < PERIOD);
-        }
-        (logged.len() < MOST).then(|| {
+    let (mut logged, now) = (LOGGED.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+    if !logged.contains_key(warning) && logged.len() >= MOST {
+        logged.retain(|_, (last, _)| now.duration_since(*last) < PERIOD);
+    }
+    let full = logged.len() >= MOST;
+    match logged.get_mut(warning) {
+        Some((last, left_out)) if now.duration_since(*last) < period => *left_out += 1,
+        Some(known) => return Some(std::mem::replace(known, (now, 0)).1),
+        None if full => {}
+        None => {
             logged.insert(warning.to_owned(), (now, 0));
-            0
-        })
+            return Some(0);
+        }
     }
-
-    pub(super) fn again(warning: &str) -> Option<u64> {
-        due(warning, Some(PERIOD))
-    }
+    None
 }
 
 /// The beginning of a text that a client sent.
@@ -67,7 +60,7 @@ fn cut(text: &str) -> &str {
 /// Something behind an endpoint failed: a store, the verifier, the token issuer.
 pub(crate) fn failed(what: &str, cause: &(dyn Error + 'static)) {
     #[cfg(feature = "tracing")]
-    if let Some(left_out) = warnings::again(what) {
+    if let Some(left_out) = due(what, PERIOD) {
         guarded(|| tracing::warn!(cause = causes(cause), left_out, "{what}"));
     }
     let _ = (what, cause);
@@ -80,10 +73,10 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// A setting is missing or useless. Logged once.
+/// Something is missing or useless. Logged once.
 pub(crate) fn misconfigured(how_to_fix: &str) {
     #[cfg(feature = "tracing")]
-    if warnings::due(how_to_fix, None).is_some() {
+    if due(how_to_fix, Duration::MAX).is_some() {
         guarded(|| tracing::warn!("{how_to_fix}"));
     }
     let _ = how_to_fix;
@@ -106,7 +99,7 @@ pub(crate) fn refused(path: &str, error: &dyn Error, reason: &str) {
 /// The hash of a user's password cannot be read, so no password is correct.
 pub(crate) fn unreadable_hash(subject: &str, reason: &'static str) {
     #[cfg(feature = "tracing")]
-    if let Some(left_out) = warnings::again(&format!("hash of {}", cut(subject))) {
+    if let Some(left_out) = due(&format!("hash of {}", cut(subject)), PERIOD) {
         guarded(|| tracing::warn!(subject = cut(subject), reason, left_out, "a stored password hash cannot be read"));
     }
     #[cfg(feature = "metrics")]
@@ -123,14 +116,6 @@ pub(crate) fn deny_list_in_sync(result: Result<(), &(dyn Error + 'static)>) {
         Err(cause) => tracing::warn!(cause = causes(cause), "the deny list is not in sync: revoked tokens may pass"),
     });
     let _ = result;
-}
-
-/// These vectors compute wrong hashes, so others are used.
-#[cfg(feature = "simd")]
-pub(crate) fn wrong_hash(vectors: &dyn std::fmt::Debug) {
-    #[cfg(feature = "tracing")]
-    guarded(|| tracing::warn!(?vectors, "vectors that compute wrong hashes on this processor are not used"));
-    let _ = vectors;
 }
 
 /// One decision, for the audit log.
@@ -251,9 +236,9 @@ pub(crate) mod tests {
     fn a_repeated_warning_is_logged_once_in_a_while_with_a_count() {
         let log = logged(|| (0..5).for_each(|_| failed("a repeated warning", &io::Error::other("no route"))));
         assert_eq!(log.matches("a repeated warning").count(), 1, "{log}");
-        assert_eq!(warnings::due("a repeated warning", Some(Duration::ZERO)), Some(4));
-        assert_eq!(warnings::due("a repeated warning", Some(Duration::ZERO)), Some(0));
-        assert_eq!((warnings::due("once", None), warnings::due("once", None)), (Some(0), None));
+        assert_eq!(due("a repeated warning", Duration::ZERO), Some(4));
+        assert_eq!(due("a repeated warning", Duration::ZERO), Some(0));
+        assert_eq!((due("once", Duration::MAX), due("once", Duration::MAX)), (Some(0), None));
         let log = logged(|| (0..3).for_each(|_| misconfigured("set something")));
         assert_eq!(log.matches("set something").count(), 1, "{log}");
     }

@@ -49,7 +49,7 @@ impl Client {
         self.secret.is_some()
     }
 
-    fn accepts(&self, presented: Option<&Secret>) -> bool {
+    pub(crate) fn accepts(&self, presented: Option<&Secret>) -> bool {
         match (self.secret, presented) {
             (Some(expected), Some(presented)) => sha256(presented.expose().as_bytes()).ct_eq(&expected).into(),
             (None, None) => true,
@@ -182,32 +182,12 @@ impl ClientCredentials {
     }
 
     /// The registered clients that are named, each with the secret that was presented for it.
-    pub(crate) async fn find(&self, clients: &dyn DynClients) -> Result<Vec<Presented<'_>>, BoxError> {
+    pub(crate) async fn find(&self, clients: &dyn DynClients) -> Result<Vec<(Client, Option<&Secret>)>, BoxError> {
         let mut found = Vec::new();
         for (id, secret) in &self.candidates {
-            if let Some(client) = clients.find(id).await? {
-                found.push(Presented { client, secret: secret.as_ref() });
-            }
+            found.extend(clients.find(id).await?.map(|client| (client, secret.as_ref())));
         }
         Ok(found)
-    }
-}
-
-/// A registered client, and the secret that was presented for it.
-pub(crate) struct Presented<'a> {
-    client: Client,
-    secret: Option<&'a Secret>,
-}
-
-impl Presented<'_> {
-    /// Whether this may be a guess.
-    pub(crate) fn is_guess(&self) -> bool {
-        self.client.is_confidential() && self.secret.is_some()
-    }
-
-    /// The client, if its secret is right.
-    pub(crate) fn accept(self) -> Option<Client> {
-        self.client.accepts(self.secret).then_some(self.client)
     }
 }
 
@@ -279,7 +259,8 @@ mod tests {
             let form = Form::parse(body.as_bytes(), &["client_id", "client_secret"]).unwrap();
             let credentials = ClientCredentials::read(&HeaderMap::new(), &form).unwrap().unwrap();
             let found = credentials.find(&clients).await.unwrap();
-            assert_eq!(found.iter().map(Presented::is_guess).collect::<Vec<_>>(), expected, "{body}");
+            let is_guess = |(client, secret): &(Client, Option<&Secret>)| client.is_confidential() && secret.is_some();
+            assert_eq!(found.iter().map(is_guess).collect::<Vec<_>>(), expected, "{body}");
         }
     }
 

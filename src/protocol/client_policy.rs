@@ -6,7 +6,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use super::{
-    client::{Client, ClientCredentials, DynClients, Presented},
+    client::{Client, ClientCredentials, DynClients},
     request::Request,
 };
 use crate::{
@@ -66,13 +66,13 @@ impl ClientPolicy {
         let found = found.map_err(|cause| TokenError::from_cause("the table of clients failed", cause))?;
         // Only for clients that exist: strangers' inventions must not fill the store.
         let attempt = match &self.attempts {
-            Some(attempts) if found.iter().any(Presented::is_guess) => {
+            Some(attempts) if found.iter().any(|(client, secret)| client.is_confidential() && secret.is_some()) => {
                 let address = self.address(&request.parts);
                 Some(attempts.reserve_client(&request.budget, credentials.id(), address).await?)
             }
             _ => None,
         };
-        let accepted = found.into_iter().find_map(Presented::accept);
+        let accepted = found.into_iter().find(|(client, secret)| client.accepts(*secret)).map(|(client, _)| client);
         if let Some(attempt) = attempt {
             if accepted.is_some() { attempt.succeeded().await? } else { attempt.failed().await? }
         }

@@ -19,41 +19,30 @@ use crate::{
     },
 };
 
-/// One entry of a deny list, in which no name or id can be read.
+/// One entry of a deny list, in which no name or id can be read, and all have one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
+    /// The digest of what is denied: a token, a session or a subject.
+    pub(in crate::store) key: [u8; 16],
     /// The digest of an issuer and its subject.
     pub(in crate::store) subject: [u8; 16],
-    pub(in crate::store) denied: DeniedDigest,
-}
-
-/// [`Denied`], with digests of one size, however long an id is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum DeniedDigest {
-    TokenOrSession([u8; 16]),
-    SubjectBefore(SystemTime),
+    /// Set if the subject is denied.
+    pub(in crate::store) before: Option<SystemTime>,
 }
 
 impl Entry {
     pub(in crate::store) fn of(denial: &Denial<'_>) -> Self {
-        let denied = match denial.denied {
-            Denied::Token(id) => DeniedDigest::TokenOrSession(token(id)),
-            Denied::Session(id) => DeniedDigest::TokenOrSession(session(id)),
-            Denied::SubjectBefore(end) => DeniedDigest::SubjectBefore(end),
+        let subject = subject_digest(denial.issuer, denial.subject);
+        let (key, before) = match denial.denied {
+            Denied::Token(id) => (digest("token", &[id]), None),
+            Denied::Session(id) => (digest("session", &[id]), None),
+            Denied::SubjectBefore(end) => (subject, Some(end)),
         };
-        Self { subject: subject(denial.issuer, denial.subject), denied }
+        Self { key, subject, before }
     }
 }
 
-fn token(id: &str) -> [u8; 16] {
-    digest("token", &[id])
-}
-
-fn session(id: &str) -> [u8; 16] {
-    digest("session", &[id])
-}
-
-fn subject(issuer: Option<&str>, subject: &str) -> [u8; 16] {
+fn subject_digest(issuer: Option<&str>, subject: &str) -> [u8; 16] {
     digest("subject", &[issuer.unwrap_or_default(), subject])
 }
 
@@ -61,7 +50,6 @@ fn subject(issuer: Option<&str>, subject: &str) -> [u8; 16] {
 #[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
 #[derive(Default)]
 pub struct DeniedTokens {
-    /// By what is denied: a token, a session or a subject.
     entries: Table<[u8; 16], Entry>,
     /// How many tokens and sessions of each subject there are.
     shares: HashMap<[u8; 16], usize>,
@@ -76,51 +64,39 @@ impl Contents for DeniedTokens {
 }
 
 impl DeniedTokens {
-    /// True if there is something to remember, or it is remembered already. False if the share is used up. `None` if there
-    /// is no room.
-    fn insert(&mut self, entry: Entry, expires: u64, capacity: usize, share: usize, now: u64) -> Option<bool> {
+    /// False if the share is used up, and `None` if there is no room.
+    fn insert(&mut self, mut entry: Entry, mut expires: u64, limits: [usize; 2], now: u64) -> Option<bool> {
+        let [capacity, share] = limits;
         self.entries.sweep(now, |_, old| release(&mut self.shares, old));
-        let key = match entry.denied {
-            DeniedDigest::TokenOrSession(key) => key,
-            DeniedDigest::SubjectBefore(_) => entry.subject,
-        };
-        if let Some((known, old)) = self.entries.get(key) {
-            let mut latest = *old;
-            if let (DeniedDigest::SubjectBefore(old), DeniedDigest::SubjectBefore(new)) = (old.denied, entry.denied) {
-                latest.denied = DeniedDigest::SubjectBefore(old.max(new));
-            }
-            self.entries.insert(key, expires.max(known), latest);
-            return Some(true);
-        }
-        if matches!(entry.denied, DeniedDigest::TokenOrSession(_)) {
-            let used = self.shares.get(&entry.subject).copied().unwrap_or_default();
-            if used >= share {
+        if let Some((known, old)) = self.entries.get(entry.key) {
+            (entry.before, expires) = (entry.before.max(old.before), expires.max(known));
+        } else if self.entries.len() >= capacity {
+            return None;
+        } else if entry.before.is_none() {
+            let used = self.shares.entry(entry.subject).or_default();
+            if *used >= share {
                 return Some(false);
             }
-            if self.entries.len() < capacity {
-                self.shares.insert(entry.subject, used + 1);
-            }
+            *used += 1;
         }
-        (self.entries.len() < capacity).then(|| {
-            self.entries.insert(key, expires, entry);
-            true
-        })
+        self.entries.insert(entry.key, expires, entry);
+        Some(true)
     }
 
-    fn is_denied(&self, denied: TokenRef<'_>, now: u64) -> bool {
-        let alive = |key| self.entries.alive(key, now);
-        let ended = |entry: &Entry| match entry.denied {
-            DeniedDigest::SubjectBefore(end) => denied.is_from_before(end),
-            DeniedDigest::TokenOrSession(_) => true,
-        };
-        denied.id.is_some_and(|id| alive(token(id)).is_some())
-            || denied.session_id.is_some_and(|id| alive(session(id)).is_some())
-            || alive(subject(denied.issuer, denied.subject)).is_some_and(ended)
+    fn is_denied(&self, token: TokenRef<'_>, now: u64) -> bool {
+        let entry = |key| self.entries.alive(key, now);
+        let named = |kind, id: Option<&str>| id.is_some_and(|id| entry(digest(kind, &[id])).is_some());
+        let before = || entry(subject_digest(token.issuer, token.subject))?.before;
+        named("token", token.id)
+            || named("session", token.session_id)
+            || before().is_some_and(|end| token.is_from_before(end))
     }
 }
 
 fn release(shares: &mut HashMap<[u8; 16], usize>, old: Entry) {
-    if let (DeniedDigest::TokenOrSession(_), Some(used)) = (old.denied, shares.get_mut(&old.subject)) {
+    if old.before.is_none()
+        && let Some(used) = shares.get_mut(&old.subject)
+    {
         *used = used.saturating_sub(1);
         if *used == 0 {
             shares.remove(&old.subject);
@@ -131,14 +107,15 @@ fn release(shares: &mut HashMap<[u8; 16], usize>, old: Entry) {
 impl MemoryStore<DeniedTokens> {
     /// Remembers an entry, of which a subject may have this many.
     pub(in crate::store) fn insert(&self, entry: Entry, ttl: Duration, share: usize) -> Option<bool> {
-        self.write(|denied, now| denied.insert(entry, now.saturating_add(nanos(ttl)), self.capacity, share, now))
+        let limits = [self.capacity, share];
+        self.write(|denied, now| denied.insert(entry, now.saturating_add(nanos(ttl)), limits, now))
     }
 
     /// Whether the subject has used up its share.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn is_full_for(&self, entry: Entry) -> bool {
         let used = self.read(|denied, _| denied.shares.get(&entry.subject).copied());
-        matches!(entry.denied, DeniedDigest::TokenOrSession(_)) && used.is_some_and(|used| used >= SHARE)
+        entry.before.is_none() && used.is_some_and(|used| used >= SHARE)
     }
 }
 

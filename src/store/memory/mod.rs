@@ -14,7 +14,7 @@ mod store;
 mod table;
 
 #[cfg(feature = "redis")]
-pub(super) use self::deny_list::{DeniedDigest, Entry};
+pub(super) use self::deny_list::Entry;
 pub use self::store::MemoryStore;
 use self::{attempts::FailedAttempts, deny_list::DeniedTokens, refresh::Families};
 

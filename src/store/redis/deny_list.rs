@@ -5,7 +5,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use futures_util::StreamExt as _;
@@ -22,7 +22,7 @@ use crate::{
     store::{
         DenyList, StoreFuture, TokenRef,
         deny_list::Denial,
-        memory::{DeniedDigest, Entry, MemoryDenyList},
+        memory::{Entry, MemoryDenyList},
     },
     sync::{Mutex, OnDrop, lock},
 };
@@ -143,9 +143,9 @@ impl DenyList for RedisDenyList {
                 return Ok(false);
             }
             let ttl = millis(denial.ttl);
-            let (member, until, kind) = match entry.denied {
-                DeniedDigest::TokenOrSession(digest) => ([entry.subject, digest].concat(), ttl, "in"),
-                DeniedDigest::SubjectBefore(end) => {
+            let (member, until, kind) = match entry.before {
+                None => ([entry.subject, entry.key].concat(), ttl, "in"),
+                Some(end) => {
                     let end = end.duration_since(UNIX_EPOCH).unwrap_or_default();
                     ([entry.subject.as_slice(), &ttl.to_be_bytes()].concat(), millis(end) + ttl, "at")
                 }
@@ -169,14 +169,11 @@ impl DenyList for RedisDenyList {
 /// which its end is remembered.
 fn read(member: &[u8], until: u64) -> Option<Entry> {
     let (subject, rest) = member.split_first_chunk::<16>()?;
-    let denied = match <[u8; 8]>::try_from(rest) {
-        Ok(ttl) => {
-            let end = Duration::from_millis(until.checked_sub(u64::from_be_bytes(ttl))?);
-            DeniedDigest::SubjectBefore(SystemTime::UNIX_EPOCH + end)
-        }
-        Err(_) => DeniedDigest::TokenOrSession(rest.try_into().ok()?),
+    let (key, before) = match <[u8; 8]>::try_from(rest) {
+        Ok(ttl) => (*subject, Some(Duration::from_millis(until.checked_sub(u64::from_be_bytes(ttl))?))),
+        Err(_) => (rest.try_into().ok()?, None),
     };
-    Some(Entry { subject: *subject, denied })
+    Some(Entry { key, subject: *subject, before: before.map(|end| UNIX_EPOCH + end) })
 }
 
 async fn follow(client: Client, key: String, list: Weak<LocalCopy>) {
