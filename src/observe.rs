@@ -4,13 +4,11 @@
 //! 2. The same warning is logged once in ten seconds, with the number of those that were left out.
 //! 3. A subscriber or recorder that panics ends neither a request nor a thread.
 
-use std::{
-    error::Error,
-    future::Future,
-    net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::error::Error;
+use std::future::Future;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 #[cfg(feature = "tracing")]
 use std::{
     collections::BTreeMap,

@@ -3,24 +3,20 @@
 //! Locks and threads are std's, or shuttle's while a test explores how threads interleave
 //! (`RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle`). Timers are tokio's.
 
-use std::{
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::PoisonError,
-    task::Poll,
-    time::Duration,
-};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+use std::task::Poll;
+use std::time::Duration;
 
 #[cfg(all(test, shuttle))]
-pub(crate) use shuttle::{
-    sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread,
-};
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::thread;
 #[cfg(not(all(test, shuttle)))]
-pub(crate) use std::{
-    sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread,
-};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use std::thread;
 use tokio::{runtime::Handle, time::Instant};
 
 /// Locks whatever happened to the thread that held the lock before: a panic must not spread.

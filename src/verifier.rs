@@ -5,19 +5,15 @@
 //!    [`TokenError`](crate::TokenError) is the exception. It is sent as it is, for instance as `mfa_required`.
 //! 3. [`Verifier::verify_subject`] is asked at each refresh, so an account that was closed ends its sessions.
 
-use std::{
-    future::{Future, ready},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::future::{Future, ready};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::{
-    error::{BoxError, BoxFuture},
-    scope::Scope,
-    secret::Secret,
-};
+use crate::error::{BoxError, BoxFuture};
+use crate::scope::Scope;
+use crate::secret::Secret;
 
 /// One attempt to log in.
 ///

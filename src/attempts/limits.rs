@@ -7,14 +7,12 @@ use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::{address::canonical, attempt::Attempt, queue::Queues};
+use crate::error::TokenError;
+use crate::observe;
 use crate::secret::debug_only;
-use crate::{
-    error::TokenError,
-    observe,
-    secret::hmac,
-    store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget},
-    sync::sleep,
-};
+use crate::secret::hmac;
+use crate::store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget};
+use crate::sync::sleep;
 
 /// Well within the time for which the store keeps a reservation.
 const LONGEST_DELAY: Duration = Duration::from_secs(20);

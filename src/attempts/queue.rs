@@ -6,15 +6,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{MutexGuard, Notify},
-    time::Instant,
-};
+use tokio::sync::{MutexGuard, Notify};
+use tokio::time::Instant;
 
-use crate::{
-    store::AttemptKey,
-    sync::{Mutex, NoResult, lock, timeout_at},
-};
+use crate::store::AttemptKey;
+use crate::sync::{Mutex, NoResult, lock, timeout_at};
 
 /// Further attempts would hardly get a slot within the second that they wait.
 const LONGEST_QUEUE_PER_SLOT: usize = 100;

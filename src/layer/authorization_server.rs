@@ -1,43 +1,35 @@
 //! The configuration of a server, given once. It makes the layers, so that none can disagree with another.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Response, uri::PathAndQuery};
 
-use super::{
-    bearer::BearerLayer,
-    document::JsonDocument,
-    endpoint::{EndpointLayer, Options, Route},
-    https::RequireHttps,
-};
+use super::bearer::BearerLayer;
+use super::document::JsonDocument;
+use super::endpoint::{EndpointLayer, Options, Route};
+use super::https::RequireHttps;
+use crate::attempts::{Attempt, AttemptLimits};
+use crate::error::{InvalidConfig, StoreError, TokenError};
+use crate::observe;
+use crate::protocol::bearer::Guard;
+use crate::protocol::client::{Clients, DynClients};
+use crate::protocol::client_policy::ClientPolicy;
+use crate::protocol::grant::Grants;
+use crate::protocol::introspection::Introspection;
+use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
+use crate::protocol::refresh_token::RefreshTokens;
+use crate::protocol::request::Endpoint;
+use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
+use crate::protocol::revocation::Revocation;
+use crate::protocol::session::Denials;
+use crate::scope::Scope;
 use crate::secret::debug_only;
-use crate::{
-    attempts::{Attempt, AttemptLimits},
-    error::{InvalidConfig, StoreError, TokenError},
-    observe,
-    protocol::{
-        bearer::Guard,
-        client::{Clients, DynClients},
-        client_policy::ClientPolicy,
-        grant::Grants,
-        introspection::Introspection,
-        metadata::{AuthorizationServerMetadata, Endpoints},
-        refresh_token::RefreshTokens,
-        request::Endpoint,
-        response::{Realm, RenderToken, TokenResponse, render_error},
-        revocation::Revocation,
-        session::Denials,
-    },
-    scope::Scope,
-    store::{DenyList, STORE_BUDGET, StoreBudget},
-    token::{DynIssuer, TokenIssuer, TokenValidator},
-    verifier::{DynVerifier, Verifier},
-};
+use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
+use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
+use crate::verifier::{DynVerifier, Verifier};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
                          `AuthorizationServer::with_attempt_limits`";

@@ -1,25 +1,19 @@
 //! The guard for inner routes.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::{body::ResponseBody, future::ResponseFuture};
-use crate::{
-    error::{InvalidConfig, TokenError},
-    protocol::{
-        bearer::Guard,
-        response::{Realm, render_error},
-    },
-    scope::{InvalidScope, Scope},
-    store::DenyList,
-    token::TokenValidator,
-};
+use crate::error::{InvalidConfig, TokenError};
+use crate::protocol::bearer::Guard;
+use crate::protocol::response::{Realm, render_error};
+use crate::scope::{InvalidScope, Scope};
+use crate::store::DenyList;
+use crate::token::TokenValidator;
 
 /// Passes only requests with a valid bearer token (RFC 6750), and puts the [`AccessToken`](crate::AccessToken) into their
 /// extensions. Cheap to clone.

@@ -1,39 +1,30 @@
 //! The layer of one or several endpoints: their paths are answered here, every other request passes.
 
-use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{ALLOW, CONNECTION},
-};
+use http::header::{ALLOW, CONNECTION};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::{Layer, Service};
 
-use super::{
-    body::ResponseBody,
-    future::ResponseFuture,
-    https::RequireHttps,
-    read::{check_length, drain, read},
-};
-use crate::{
-    error::{BoxError, TokenError},
-    observe,
-    protocol::{
-        form::{Form, check_media_type, check_query},
-        request::{self, Endpoint},
-        response::{Realm, RenderError, complete_error, render_error},
-    },
-    secret::debug_only,
-    store::StoreBudget,
-    sync::{unwind_guarded, unwind_guarded_future},
-};
+use super::body::ResponseBody;
+use super::future::ResponseFuture;
+use super::https::RequireHttps;
+use super::read::{check_length, drain, read};
+use crate::error::{BoxError, TokenError};
+use crate::observe;
+use crate::protocol::form::{Form, check_media_type, check_query};
+use crate::protocol::request;
+use crate::protocol::request::Endpoint;
+use crate::protocol::response::{Realm, RenderError, complete_error, render_error};
+use crate::secret::debug_only;
+use crate::store::StoreBudget;
+use crate::sync::{unwind_guarded, unwind_guarded_future};
 
 /// What all endpoints of a server have in common.
 #[derive(Clone)]

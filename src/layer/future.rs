@@ -1,11 +1,9 @@
 //! The future of a response: the inner service's, or ours.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;

@@ -3,20 +3,16 @@
 use std::{error::Error, pin::Pin, time::Duration};
 
 use bytes::Buf;
-use http::{
-    HeaderMap, Version,
-    header::{CONTENT_LENGTH, EXPECT},
-    request::Parts,
-};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError};
 use tokio::{runtime::Handle, time::Instant};
 use zeroize::Zeroizing;
 
-use crate::{
-    error::{BoxError, TokenError},
-    sync::{NoResult, timeout_at},
-};
+use crate::error::{BoxError, TokenError};
+use crate::sync::{NoResult, timeout_at};
 
 /// Room for a body at first, in bytes.
 const USUAL_BODY: usize = 16_384;

@@ -1,10 +1,8 @@
 //! The shortest form: a token endpoint, and nothing else.
 
 use super::{authorization_server::AuthorizationServer, endpoint::EndpointLayer};
-use crate::{
-    token::{InvalidToken, TokenIssuer},
-    verifier::Verifier,
-};
+use crate::token::{InvalidToken, TokenIssuer};
+use crate::verifier::Verifier;
 
 /// The layer of the token endpoint: `POST /token` is answered here (RFC 6749, section 4.3), and every other request reaches
 /// the inner service unchanged.

@@ -108,7 +108,9 @@ mod simd {
         detected.find(|vectors| {
             let agree = agree(vectors);
             if !agree {
-                observe::misconfigured(&format!("vectors that compute wrong hashes on this processor are not used: {vectors:?}"));
+                observe::misconfigured(&format!(
+                    "vectors that compute wrong hashes on this processor are not used: {vectors:?}"
+                ));
             }
             agree
         })

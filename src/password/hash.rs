@@ -1,16 +1,12 @@
 //! Argon2 (RFC 9106) hashes as PHC strings.
 
-use argon2::{
-    Algorithm, Params, PasswordHash, Version,
-    password_hash::phc::{Output, ParamsString, Salt},
-};
+use argon2::password_hash::phc::{Output, ParamsString, Salt};
+use argon2::{Algorithm, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{
-    backend::{Memory, fill},
-    params::Argon2Params,
-};
+use super::backend::{Memory, fill};
+use super::params::Argon2Params;
 
 /// A stored hash that can be checked, at a cost within the caps.
 pub(super) struct StoredHash {

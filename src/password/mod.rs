@@ -14,9 +14,7 @@ mod shuttle_tests;
 mod users;
 mod verifier;
 
-pub use self::{
-    params::Argon2Params,
-    pool::{HashingPool, PoolStats},
-    users::{MemoryUsers, User, Users},
-    verifier::PasswordVerifier,
-};
+pub use self::params::Argon2Params;
+pub use self::pool::{HashingPool, PoolStats};
+pub use self::users::{MemoryUsers, User, Users};
+pub use self::verifier::PasswordVerifier;

@@ -3,13 +3,11 @@
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use super::hash::StoredHash;
+use crate::error::{BoxError, InvalidConfig};
+use crate::scope::Scope;
 use crate::secret::debug_only;
-use crate::{
-    error::{BoxError, InvalidConfig},
-    scope::Scope,
-    sync::{RwLock, read, write},
-    verifier::Identity,
-};
+use crate::sync::{RwLock, read, write};
+use crate::verifier::Identity;
 
 /// A user in a table.
 ///

@@ -1,15 +1,11 @@
 //! The verifier for a table of users.
 
-use super::{
-    hash::StoredHash,
-    pool::{HashingPool, is_acceptable},
-    users::{User, Users},
-};
-use crate::{
-    error::BoxError,
-    observe,
-    verifier::{Login, Verdict, Verifier},
-};
+use super::hash::StoredHash;
+use super::pool::{HashingPool, is_acceptable};
+use super::users::{User, Users};
+use crate::error::BoxError;
+use crate::observe;
+use crate::verifier::{Login, Verdict, Verifier};
 
 /// Checks passwords against the Argon2 hashes in a [`Users`] table.
 ///

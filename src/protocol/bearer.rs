@@ -3,25 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
-};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
-use super::{
-    grpc,
-    response::{Realm, RenderError, render_error},
-    session,
-};
-use crate::{
-    error::TokenError,
-    observe,
-    scope::Scope,
-    secret::debug_only,
-    store::DenyList,
-    sync::unwind_guarded,
-    token::{AccessToken, InvalidToken, TokenValidator},
-};
+use super::response::{Realm, RenderError, render_error};
+use super::{grpc, session};
+use crate::error::TokenError;
+use crate::observe;
+use crate::scope::Scope;
+use crate::secret::debug_only;
+use crate::store::DenyList;
+use crate::sync::unwind_guarded;
+use crate::token::{AccessToken, InvalidToken, TokenValidator};
 
 /// Everything that decides about a bearer token.
 #[derive(Clone)]

@@ -8,10 +8,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::form::{Form, decode, is_visible_ascii};
-use crate::{
-    error::{BoxError, BoxFuture, TokenError},
-    secret::{Secret, debug_only, sha256},
-};
+use crate::error::{BoxError, BoxFuture, TokenError};
+use crate::secret::{Secret, debug_only, sha256};
 
 /// A registered client. Only the SHA-256 of its secret is kept, so the secret must be long and random.
 ///

@@ -5,18 +5,14 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{
-    client::{Client, ClientCredentials, DynClients},
-    request::Request,
-};
-use crate::{
-    attempts::AttemptLimits,
-    error::{BoxError, TokenError},
-    observe::Audit,
-    secret::debug_only,
-    store::Family,
-    sync::timeout_at,
-};
+use super::client::{Client, ClientCredentials, DynClients};
+use super::request::Request;
+use crate::attempts::AttemptLimits;
+use crate::error::{BoxError, TokenError};
+use crate::observe::Audit;
+use crate::secret::debug_only;
+use crate::store::Family;
+use crate::sync::timeout_at;
 
 /// The registered clients, and the limits on guessing their secrets.
 #[derive(Clone)]

@@ -1,25 +1,19 @@
 //! The introspection endpoint's decision (RFC 7662).
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{
-    client::Client,
-    client_policy::ClientPolicy,
-    request::{Endpoint, Parameters, Request},
-    response, revocation, session,
-};
-use crate::{
-    error::{BoxFuture, TokenError},
-    store::DenyList,
-    token::{AccessToken, TokenValidator},
-};
+use super::client::Client;
+use super::client_policy::ClientPolicy;
+use super::request::{Endpoint, Parameters, Request};
+use super::{response, revocation, session};
+use crate::error::{BoxFuture, TokenError};
+use crate::store::DenyList;
+use crate::token::{AccessToken, TokenValidator};
 
 /// Everything that decides an introspection request.
 #[derive(Clone)]

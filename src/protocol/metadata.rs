@@ -6,10 +6,8 @@ use http::Uri;
 use serde_json::{Map, Value, json};
 
 use super::response::members;
-use crate::{
-    error::InvalidConfig,
-    scope::{InvalidScope, Scope},
-};
+use crate::error::InvalidConfig;
+use crate::scope::{InvalidScope, Scope};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const SECRETS: &[&str] = &["client_secret_basic", "client_secret_post"];

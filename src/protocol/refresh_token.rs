@@ -1,9 +1,7 @@
 //! Refresh tokens: one family for each login, and one valid secret in it (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::Mac;
@@ -12,14 +10,12 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::Client;
+use crate::error::{BoxError, TokenError};
+use crate::scope::Scope;
 use crate::secret::debug_only;
-use crate::{
-    error::{BoxError, TokenError},
-    scope::Scope,
-    secret::{Secret, hmac, random, sha256},
-    store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor},
-    verifier::Identity,
-};
+use crate::secret::{Secret, hmac, random, sha256};
+use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor};
+use crate::verifier::Identity;
 
 /// The longest claims of a login, in bytes of JSON.
 const LONGEST_CLAIMS: usize = 2_048;

@@ -4,11 +4,9 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use super::form::Form;
-use crate::{
-    error::{BoxFuture, TokenError},
-    secret::Secret,
-    store::StoreBudget,
-};
+use crate::error::{BoxFuture, TokenError};
+use crate::secret::Secret;
+use crate::store::StoreBudget;
 
 /// A request whose form was read.
 #[derive(Debug)]

@@ -3,20 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
-};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::{
-    error::{InvalidConfig, TokenError},
-    scope::Scope,
-    secret::Secret,
-    token::IssuedToken,
-};
+use crate::error::{InvalidConfig, TokenError};
+use crate::scope::Scope;
+use crate::secret::Secret;
+use crate::token::IssuedToken;
 
 /// Renders an error in an API's own format.
 pub(crate) type RenderError = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;

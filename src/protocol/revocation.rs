@@ -6,19 +6,15 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-use super::{
-    client::Client,
-    client_policy::ClientPolicy,
-    refresh_token::{RefreshToken, RefreshTokens},
-    request::{Endpoint, Parameters, Request},
-    response,
-    session::Denials,
-};
-use crate::{
-    error::{BoxFuture, TokenError},
-    observe::Audit,
-    token::{InvalidToken, TokenValidator},
-};
+use super::client::Client;
+use super::client_policy::ClientPolicy;
+use super::refresh_token::{RefreshToken, RefreshTokens};
+use super::request::{Endpoint, Parameters, Request};
+use super::response;
+use super::session::Denials;
+use crate::error::{BoxFuture, TokenError};
+use crate::observe::Audit;
+use crate::token::{InvalidToken, TokenValidator};
 
 /// The parameters of introspection, too (RFC 7662, section 2.1).
 pub(super) const PARAMETERS: Parameters = Parameters {

@@ -1,19 +1,15 @@
 //! Sessions: what a login begins, and how the access tokens of a session or of a subject end.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{
-    error::{BoxError, TokenError},
-    secret::random,
-    store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef},
-    token::{AccessToken, LONGEST_LEEWAY},
-    verifier::Identity,
-};
+use crate::error::{BoxError, TokenError};
+use crate::secret::random;
+use crate::store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef};
+use crate::token::{AccessToken, LONGEST_LEEWAY};
+use crate::verifier::Identity;
 
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);

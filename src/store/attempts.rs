@@ -1,9 +1,7 @@
 //! The store that counts failed attempts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::StoreFuture;
 use crate::secret::debug_only;

@@ -1,17 +1,13 @@
 //! One budget of time for all store calls of one request.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
 
 use tokio::time::Instant;
 
-use crate::{
-    error::{BoxError, TokenError},
-    sync::{Mutex, OnDrop, lock, timeout_at},
-};
+use crate::error::{BoxError, TokenError};
+use crate::sync::{Mutex, OnDrop, lock, timeout_at};
 
 /// The default.
 pub(crate) const STORE_BUDGET: Duration = Duration::from_millis(500);

@@ -1,9 +1,7 @@
 //! The store for access tokens that were revoked before they expired.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::StoreFuture;
 

@@ -19,13 +19,11 @@ mod refresh;
 
 use std::time::Instant;
 
+pub use self::attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot};
 pub(crate) use self::budget::{STORE_BUDGET, StoreBudget};
-pub use self::{
-    attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Reservation, ReservationId, Slot},
-    deny_list::{Denial, Denied, DenyList, TokenRef},
-    memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, MemoryStore},
-    refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, Successor},
-};
+pub use self::deny_list::{Denial, Denied, DenyList, TokenRef};
+pub use self::memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, MemoryStore};
+pub use self::refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, Successor};
 use crate::error::{BoxError, BoxFuture};
 
 /// What a store returns: a boxed future, so that a layer can hold any store.

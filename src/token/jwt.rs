@@ -9,11 +9,9 @@ use super::{
     InvalidToken, IssuedToken, TokenIssuer, TokenRequest, TokenValidator, access::AccessToken, key::Key,
     validator::JwtValidator, verification_key::VerificationKey,
 };
-use crate::{
-    error::{BoxError, TokenError},
-    observe,
-    secret::{debug_only, random},
-};
+use crate::error::{BoxError, TokenError};
+use crate::observe;
+use crate::secret::{debug_only, random};
 
 const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope", "sid"];
 

@@ -25,11 +25,9 @@ pub use self::{
     access::AccessToken, jwt::Jwt, key::Key, key_error::KeyError, validator::JwtValidator,
     verification_key::VerificationKey,
 };
-use crate::{
-    error::{BoxError, BoxFuture},
-    scope::Scope,
-    secret::Secret,
-};
+use crate::error::{BoxError, BoxFuture};
+use crate::scope::Scope;
+use crate::secret::Secret;
 
 /// The contents of a token to be issued.
 ///

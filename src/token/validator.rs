@@ -1,19 +1,15 @@
 //! Validating access tokens that are JWTs (RFC 9068).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{
-    InvalidToken, TokenValidator,
-    access::{AccessToken, Contents},
-    verification_key::VerificationKey,
-};
+use super::access::{AccessToken, Contents};
+use super::verification_key::VerificationKey;
+use super::{InvalidToken, TokenValidator};
 use crate::secret::debug_only;
 
 /// The longest token that is parsed by default, in bytes.

@@ -10,33 +10,26 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::net::{IpAddr, Ipv6Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use self::queue::{Next, Queue};
-use super::{
-    backend::Memory,
-    hash::{self, StoredHash},
-    params::Argon2Params,
-};
+use super::backend::Memory;
+use super::hash;
+use super::hash::StoredHash;
+use super::params::Argon2Params;
+use crate::attempts::address::canonical;
+use crate::error::TokenError;
+use crate::observe;
+use crate::secret::Secret;
 use crate::secret::debug_only;
-use crate::{
-    attempts::address::canonical,
-    error::TokenError,
-    observe,
-    secret::Secret,
-    sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, wait, wait_for},
-    verifier::is_credential_text,
-};
+use crate::sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, wait, wait_for};
+use crate::verifier::is_credential_text;
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
 /// How many refusals are delayed at once. More are sent at once.

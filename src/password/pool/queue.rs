@@ -1,10 +1,8 @@
 //! The queue of the hashing threads: it admits jobs and returns the next one.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// The guess for one KiB before the first hash was timed.
 const FIRST_GUESS_NANOS: f64 = 500.0;

@@ -11,23 +11,19 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use super::{
-    client::Client,
-    client_policy::ClientPolicy,
-    refresh_token::RefreshTokens,
-    request::{Endpoint, Parameters, Request},
-    response::{RenderToken, TokenResponse, uncached},
-    session::Denials,
-};
-use crate::{
-    error::{BoxError, BoxFuture, TokenError},
-    scope::Scope,
-    secret::Secret,
-    store::Session,
-    sync::timeout_at,
-    token::{DynIssuer, IssuedToken, TokenRequest},
-    verifier::{DynVerifier, Identity},
-};
+use super::client::Client;
+use super::client_policy::ClientPolicy;
+use super::refresh_token::RefreshTokens;
+use super::request::{Endpoint, Parameters, Request};
+use super::response::{RenderToken, TokenResponse, uncached};
+use super::session::Denials;
+use crate::error::{BoxError, BoxFuture, TokenError};
+use crate::scope::Scope;
+use crate::secret::Secret;
+use crate::store::Session;
+use crate::sync::timeout_at;
+use crate::token::{DynIssuer, IssuedToken, TokenRequest};
+use crate::verifier::{DynVerifier, Identity};
 
 /// Everything that decides a token request.
 #[derive(Clone)]

@@ -1,20 +1,16 @@
 //! The refresh grant (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
 use super::{Grants, requested_scope};
-use crate::{
-    error::TokenError,
-    observe,
-    protocol::{
-        client::Client,
-        form::is_visible_ascii,
-        refresh_token::{RefreshToken, RefreshTokens, Rotated},
-        request::Request,
-        response::TokenResponse,
-    },
-    scope::Scope,
-    store::Family,
-    verifier::{Identity, NoVerifySubject, Verdict},
-};
+use crate::error::TokenError;
+use crate::observe;
+use crate::protocol::client::Client;
+use crate::protocol::form::is_visible_ascii;
+use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
+use crate::protocol::request::Request;
+use crate::protocol::response::TokenResponse;
+use crate::scope::Scope;
+use crate::store::Family;
+use crate::verifier::{Identity, NoVerifySubject, Verdict};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {

@@ -1,23 +1,14 @@
 //! Failed attempts in memory.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use super::{
-    clock::nanos,
-    store::{Contents, MemoryStore},
-    table::Table,
-};
-use crate::{
-    error::BoxError,
-    store::{
-        StoreFuture,
-        attempts::{AttemptOutcome, AttemptStore, LEASE, Reservation, ReservationId, Slot},
-        in_time,
-    },
-};
+use super::clock::nanos;
+use super::store::{Contents, MemoryStore};
+use super::table::Table;
+use crate::error::BoxError;
+use crate::store::attempts::{AttemptOutcome, AttemptStore, LEASE, Reservation, ReservationId, Slot};
+use crate::store::{StoreFuture, in_time};
 
 type Key = [u8; 16];
 

@@ -1,9 +1,7 @@
 //! The memory stores' own time. It only moves forward, whatever happens to the wall clock.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::secret::debug_only;
 

@@ -1,23 +1,14 @@
 //! Revoked access tokens in memory.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant, SystemTime},
-};
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{
-    clock::nanos,
-    store::{Contents, MemoryStore},
-    table::Table,
-};
-use crate::{
-    secret::digest,
-    store::{
-        StoreFuture,
-        deny_list::{Denial, Denied, DenyList, SHARE, TokenRef},
-        in_time,
-    },
-};
+use super::clock::nanos;
+use super::store::{Contents, MemoryStore};
+use super::table::Table;
+use crate::secret::digest;
+use crate::store::deny_list::{Denial, Denied, DenyList, SHARE, TokenRef};
+use crate::store::{StoreFuture, in_time};
 
 /// One entry of a deny list, in which no name or id can be read, and all have one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,11 @@
 //! Refresh token families in memory.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
-use super::{
-    clock::nanos,
-    store::{Contents, MemoryStore},
-    table::Table,
-};
+use super::clock::nanos;
+use super::store::{Contents, MemoryStore};
+use super::table::Table;
 use crate::{
     error::BoxError,
     store::{

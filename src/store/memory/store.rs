@@ -1,13 +1,9 @@
 //! What the memory stores have in common: the builder, the lock, the count.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::clock::Clock;
 use crate::sync::{RwLock, read, write};

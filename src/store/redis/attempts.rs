@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    RedisStores,
-    connection::{hex, millis, spawn},
-    scripts::{RESERVE, SETTLE},
-};
+use super::RedisStores;
+use super::connection::{hex, millis, spawn};
+use super::scripts::{RESERVE, SETTLE};
 use crate::store::{AttemptOutcome, AttemptStore, Reservation, STORE_BUDGET, Slot, StoreFuture, attempts::LEASE};
 
 /// Failed attempts in Redis: one sorted set for each key with failures. [`RedisStores::attempts`](super::RedisStores::attempts)

@@ -1,22 +1,18 @@
 //! The connection that the stores share. Every call ends by its deadline.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
-};
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, aio::MultiplexedConnection};
 use tokio::time::timeout_at;
 
 use super::scripts::{self, Decision};
+use crate::error::BoxError;
 use crate::secret::debug_only;
-use crate::{
-    error::BoxError,
-    store::in_time,
-    sync::{Mutex, MutexGuard, lock},
-};
+use crate::store::in_time;
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// After a failure, calls fail at once for this long, so that one request does not wait several times.
 const BREAKER: Duration = Duration::from_millis(250);

@@ -1,31 +1,21 @@
 //! Revoked access tokens in Redis.
 
-use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant, UNIX_EPOCH},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    connection::{Connection, MAX_MS, millis, server_ms, spawn},
-    scripts::DENY,
-};
-use crate::{
-    error::BoxError,
-    observe,
-    store::{
-        DenyList, StoreFuture, TokenRef,
-        deny_list::Denial,
-        memory::{Entry, MemoryDenyList},
-    },
-    sync::{Mutex, OnDrop, lock},
-};
+use super::connection::{Connection, MAX_MS, millis, server_ms, spawn};
+use super::scripts::DENY;
+use crate::error::BoxError;
+use crate::observe;
+use crate::store::deny_list::Denial;
+use crate::store::memory::{Entry, MemoryDenyList};
+use crate::store::{DenyList, StoreFuture, TokenRef};
+use crate::sync::{Mutex, OnDrop, lock};
 
 /// The capacity of the list. When it is full, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";

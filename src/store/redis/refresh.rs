@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    RedisStores,
-    connection::{hex, millis},
-    scripts::{END, FIND, FORGET, INDEX, INSERT, REVOKE, ROTATE},
-};
+use super::RedisStores;
+use super::connection::{hex, millis};
+use super::scripts::{END, FIND, FORGET, INDEX, INSERT, REVOKE, ROTATE};
 use crate::{
     error::BoxError,
     store::{
