@@ -163,18 +163,26 @@ async fn revoke_subject_ends_all_that_came_before_and_nothing_that_comes_after()
 async fn a_login_in_progress_is_ended_with_the_subject() {
     let gate = Arc::new([Notify::new(), Notify::new()]);
     let users = Users { gate: Some(Arc::clone(&gate)), renewed: false };
-    let auth = server("api", &MemoryRefreshStore::new(), users);
-    let login = {
-        let auth = auth.clone();
-        tokio::spawn(async move { post(&auth, "/token", "grant_type=password&username=alice&password=right").await })
-    };
-    gate[0].notified().await;
-    assert_eq!(auth.revoke_subject("alice").await.unwrap(), 0);
-    gate[1].notify_one();
-    let (status, body) = login.await.unwrap();
-    assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
-    gate[1].notify_one();
-    log_in(&auth, "alice").await;
+    let with_refresh_tokens = server("api", &MemoryRefreshStore::new(), users.clone());
+    let with_deny_list = AuthorizationServer::new(users, jwt("api")).with_deny_list(MemoryDenyList::new());
+    for auth in [with_refresh_tokens, with_deny_list] {
+        let login = {
+            let auth = auth.clone();
+            tokio::spawn(
+                async move { post(&auth, "/token", "grant_type=password&username=alice&password=right").await },
+            )
+        };
+        gate[0].notified().await;
+        assert_eq!(auth.revoke_subject("alice").await.unwrap(), 0);
+        gate[1].notify_one();
+        let (status, body) = login.await.unwrap();
+        assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
+        // A session knows its begin in milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        gate[1].notify_one();
+        log_in(&auth, "alice").await;
+        gate[0].notified().await;
+    }
 }
 
 /// Runs something before it issues a token.

@@ -136,9 +136,9 @@ mod simd {
         #[test]
         fn vectors_with_a_wrong_hash_are_logged() {
             let log = observe::tests::logged(|| {
-                choose(["avx512", "avx2"].into_iter(), |&vectors| vectors != "avx512");
+                choose(["first of this test", "second"].into_iter(), |&vectors| vectors == "second");
             });
-            assert!(log.contains("wrong hashes") && log.contains("avx512") && !log.contains("avx2"), "{log}");
+            assert!(log.contains("wrong hashes") && log.contains("first") && !log.contains("second"), "{log}");
         }
     }
 }

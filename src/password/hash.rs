@@ -47,10 +47,10 @@ impl StoredHash {
             && bool::from(computed.ct_eq(expected))
     }
 
-    /// Whether a new hash would be better than this one. One that costs more memory or time than a new one stays.
+    /// Whether a new hash would be better than this one. One that costs more memory or more work than a new one stays.
     pub(super) fn is_outdated(&self, current: Argon2Params) -> bool {
-        let weaker_or_equal = self.params.m_cost <= current.m_cost && self.params.t_cost <= current.t_cost;
-        weaker_or_equal
+        let is_stronger = self.params.m_cost > current.m_cost || self.params.work() > current.work();
+        !is_stronger
             && (self.algorithm != Algorithm::Argon2id
                 || self.version != Version::V0x13
                 || self.params != current
@@ -208,7 +208,7 @@ mod tests {
         let outdated = |phc: &str, current| StoredHash::parse(phc).unwrap().is_outdated(current);
         let params = |m, t, p| Argon2Params::new(m, t, p).unwrap();
         assert!(!outdated(BEYOND_ASCII, small()));
-        for weaker in [params(32, 2, 1), params(64, 1, 1), params(128, 1, 1), params(32, 9, 1)] {
+        for weaker in [params(32, 2, 1), params(64, 1, 1), params(100, 1, 1), params(32, 9, 1)] {
             assert!(!outdated(BEYOND_ASCII, weaker), "a stronger hash stays");
         }
         assert!(!outdated(LONG, small()), "a longer salt and output than needed are well");

@@ -82,6 +82,15 @@ impl Denials {
         Ok(())
     }
 
+    /// Whether all access tokens of a subject were ended since this moment.
+    pub(crate) fn has_ended_since(&self, subject: &str, began: Instant) -> bool {
+        let mut reference = TokenRef::new(subject);
+        reference.issuer = self.issuer.as_deref();
+        reference.session_began = SystemTime::now().checked_sub(began.elapsed());
+        reference.issued_at = reference.session_began;
+        self.list.is_denied(reference)
+    }
+
     /// Ends all access tokens of a subject that were issued before now.
     pub(crate) async fn deny_subject(&self, subject: &str, deadline: Instant) -> Result<(), BoxError> {
         let denied = Denied::SubjectBefore(SystemTime::now());

@@ -307,4 +307,15 @@ async fn the_oldest_sessions_go_first(store: &impl RefreshStore) {
     }
     CONTRACT.require(there == [false, false, true, true, true], clause, format_args!("{there:?} are there"));
     CONTRACT.require(other.find(store).await.is_some(), clause, "another subject's is gone");
+
+    let clause = "sessions that are over do not count among those that a subject may have";
+    let subject = name("subject");
+    let first = Known::begin(store, family(&subject)).await;
+    for _ in 0..5 {
+        sleep(Duration::from_millis(5)).await;
+        let over = Known { id: FamilyId(random()), current: secret() };
+        CONTRACT.answer("insert", store.insert(over.id, family(&subject), 2, soon()).await);
+        CONTRACT.answer("revoke", store.revoke(over.id, soon()).await);
+        CONTRACT.require(first.find(store).await.is_some(), clause, "the oldest is gone");
+    }
 }

@@ -83,16 +83,20 @@ impl Grants {
         let session = session::begin(identity, began)?;
         let session_id = session.id.clone();
         let issued = self.issue(identity, client, &scope, &session).await?;
+        let ended = || {
+            let error = TokenError::invalid_grant("Incorrect username or password");
+            error.because("the sessions of the subject were ended during the login")
+        };
         let refresh_token = match &self.refresh {
             Some(tokens) => {
                 let begun = tokens.begin(identity, client, &scope, (session, began), &request.budget).await?;
-                Some(begun.ok_or_else(|| {
-                    let error = TokenError::invalid_grant("Incorrect username or password");
-                    error.because("the sessions of the subject were ended during the login")
-                })?)
+                Some(begun.ok_or_else(ended)?)
             }
             None => None,
         };
+        if self.denials.as_ref().is_some_and(|denials| denials.has_ended_since(identity.subject(), began)) {
+            return Err(ended());
+        }
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record("login");
         Ok(TokenResponse { issued, scope, refresh_token })
     }

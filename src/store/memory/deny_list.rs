@@ -102,11 +102,14 @@ impl MemoryStore<DeniedTokens> {
         self.write(|denied, now| denied.insert(entry, now.saturating_add(nanos(ttl)), limits, now))
     }
 
-    /// Whether the subject has used up its share.
+    /// Whether this entry would be one more than the share of its subject.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn is_full_for(&self, entry: Entry) -> bool {
-        let used = self.read(|denied, _| denied.shares.get(&entry.subject).copied());
-        entry.before.is_none() && used.is_some_and(|used| used >= SHARE)
+        let is_full = |denied: &DeniedTokens, _| {
+            let used = denied.shares.get(&entry.subject).is_some_and(|used| *used >= SHARE);
+            used && entry.before.is_none() && denied.entries.get(entry.key).is_none()
+        };
+        self.read(is_full)
     }
 }
 

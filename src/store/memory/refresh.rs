@@ -71,9 +71,12 @@ impl Families {
             return Ok(false);
         }
         self.remove(id);
-        let oldest = |families: &BTreeSet<_>| (families.len() >= limit.max(1)).then(|| families.first().copied());
-        while let Some((_, oldest)) = self.by_subject.get(&subject).and_then(oldest).flatten() {
-            self.remove(oldest);
+        let own = self.by_subject.get(&subject).cloned().unwrap_or_default();
+        if own.len() >= limit {
+            let (alive, over): (Vec<_>, Vec<_>) =
+                own.into_iter().partition(|(_, id)| self.table.alive(*id, now).is_some());
+            let oldest = alive.len().saturating_sub(limit.saturating_sub(1));
+            over.iter().chain(alive.iter().take(oldest)).for_each(|(_, id)| self.remove(*id));
         }
         while self.table.len() >= capacity
             && let Some(soonest) = self.table.first()

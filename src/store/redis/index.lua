@@ -6,11 +6,9 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 redis.call('PEXPIRE', KEYS[1], math.max(1, tonumber(last[2]) - now))
-local families, answer = 1, {'1'}
+-- All others, the newest first, if there are too many: some may be over already, and that is not known here.
+local others = {'1'}
 for _, member in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, -1)) do
-  if member ~= 'ended' and member ~= ARGV[3] then
-    families = families + 1
-    if families > tonumber(ARGV[7]) then answer[#answer + 1] = member end
-  end
+  if member ~= 'ended' and member ~= ARGV[3] then others[#others + 1] = member end
 end
-return answer
+return #others > tonumber(ARGV[7]) and others or {'1'}

@@ -50,9 +50,10 @@ struct LoginRecord {
 pub struct RedisRefreshStore(pub(super) RedisStores);
 
 impl RedisRefreshStore {
-    /// Revokes a family. False if there was none.
+    /// Revokes a family, and keeps it out if it is yet to be inserted. False if there was none.
     async fn end(&self, id: &str) -> Result<bool, BoxError> {
-        Ok(self.0.connection.run::<u8>(&REVOKE, &self.family(id), &[], soon()).await? == 1)
+        let kept = millis(END_KEPT).to_string();
+        Ok(self.0.connection.run::<u8>(&REVOKE, &self.family(id), &[kept.as_bytes()], soon()).await? == 1)
     }
 
     fn family(&self, id: &str) -> String {
@@ -61,6 +62,25 @@ impl RedisRefreshStore {
 
     fn subject(&self, server: &str, subject: &str) -> String {
         format!("{}:s:{}", self.0.prefix, hex(&subject_key(server, subject)))
+    }
+
+    /// Revokes all of these families but the newest, and forgets those that are over.
+    async fn end_oldest(&self, index: &str, ids: &[String], kept: usize) -> Result<(), BoxError> {
+        let (mut alive, mut over) = (0, Vec::new());
+        for ids in ids.chunks(REVOKED_AT_ONCE) {
+            for (id, family) in ids.iter().zip(join_all(ids.iter().map(|id| self.row(id, soon()))).await) {
+                let is_alive = family?.is_some();
+                alive += usize::from(is_alive);
+                if !is_alive || alive > kept {
+                    over.push(id.clone());
+                }
+            }
+        }
+        self.end_all(index, &over, false).await.map(drop)
+    }
+
+    async fn row(&self, id: &str, deadline: Instant) -> Result<Option<Row>, BoxError> {
+        self.0.connection.run(&FIND, &self.family(id), &[], deadline).await
     }
 
     /// Revokes families of a subject, a few at once, takes them out of its index, and returns how many there were.
@@ -88,7 +108,7 @@ impl RefreshStore for RedisRefreshStore {
             let (index, key) = (self.subject(&family.server, &family.subject), self.family(&id));
             let times = [family.absolute_ttl, family.idle_ttl, family.age, END_KEPT].map(|ttl| millis(ttl).to_string());
             let [absolute, idle, age, kept] = times.each_ref().map(String::as_bytes);
-            let limit = limit.max(1).to_string();
+            let (limit, most) = (limit.max(1), limit.max(1).to_string());
             let login = serde_json::to_vec(&LoginRecord {
                 server: family.server,
                 subject: family.subject,
@@ -99,30 +119,25 @@ impl RefreshStore for RedisRefreshStore {
             })?;
             // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
             let (index_arguments, fields) = (
-                [id.as_bytes(), absolute, age, kept, limit.as_bytes()],
+                [id.as_bytes(), absolute, age, kept, most.as_bytes()],
                 [absolute, idle, age, &family.current.0, &login],
             );
             let connection = &self.0.connection;
             let indexed = connection.run::<Vec<String>>(&INDEX, &index, &index_arguments, deadline);
             let (indexed, inserted) = join(indexed, connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
-            let indexed = indexed?;
-            inserted?;
-            let Some((_, oldest)) = indexed.split_first() else {
+            let (indexed, inserted) = (indexed?, inserted?);
+            let Some((_, others)) = indexed.split_first().filter(|_| inserted == 1) else {
                 // The subject was ended meanwhile.
                 self.end(&id).await?;
                 return Ok(false);
             };
-            self.end_all(&index, oldest, false).await?;
+            self.end_oldest(&index, others, limit - 1).await?;
             Ok(true)
         })
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
-        Box::pin(async move {
-            let key = self.family(&hex(&id.0));
-            let row: Option<Row> = self.0.connection.run(&FIND, &key, &[], deadline).await?;
-            row.map(read).transpose()
-        })
+        Box::pin(async move { self.row(&hex(&id.0), deadline).await?.map(read).transpose() })
     }
 
     fn rotate(
