@@ -23,6 +23,8 @@ fn guarded(record: impl FnOnce()) {
 
 #[cfg(feature = "tracing")]
 const PERIOD: Duration = Duration::from_secs(10);
+#[cfg(feature = "tracing")]
+const OF_A_USER: &str = "hash of ";
 
 /// How many equal warnings were left out, if it is time for one again.
 #[cfg(feature = "tracing")]
@@ -32,10 +34,12 @@ fn due(warning: &str, period: Duration) -> Option<u64> {
     const MOST: usize = 1_000;
 
     let (mut logged, now) = (LOGGED.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-    if !logged.contains_key(warning) && logged.len() >= MOST {
-        logged.retain(|_, (last, _)| now.duration_since(*last) < PERIOD);
+    // The others are as many as there are places in the code that warn.
+    let is_of_a_user = |warning: &str| warning.starts_with(OF_A_USER);
+    if is_of_a_user(warning) && !logged.contains_key(warning) && logged.len() >= MOST {
+        logged.retain(|known, (last, _)| !is_of_a_user(known) || now.duration_since(*last) < PERIOD);
     }
-    let full = logged.len() >= MOST;
+    let full = is_of_a_user(warning) && logged.len() >= MOST;
     match logged.get_mut(warning) {
         Some((last, left_out)) if now.duration_since(*last) < period => *left_out += 1,
         Some(known) => return Some(std::mem::replace(known, (now, 0)).1),
@@ -97,7 +101,7 @@ pub(crate) fn refused(path: &str, error: &dyn Error, reason: &str) {
 /// The hash of a user's password cannot be read, so no password is correct.
 pub(crate) fn unreadable_hash(subject: &str, reason: &'static str) {
     #[cfg(feature = "tracing")]
-    if let Some(left_out) = due(&format!("hash of {}", cut(subject)), PERIOD) {
+    if let Some(left_out) = due(&format!("{OF_A_USER}{}", cut(subject)), PERIOD) {
         guarded(|| tracing::warn!(subject = cut(subject), reason, left_out, "a stored password hash cannot be read"));
     }
     #[cfg(feature = "metrics")]

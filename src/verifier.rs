@@ -122,7 +122,8 @@ impl Identity {
 
     /// Adds a claim to the access token, which anyone with the token can read. It cannot replace a claim that the
     /// issuer sets itself (`iss`, `sub`, `exp` and so on). The claims of a login are in the tokens of all its refreshes, too,
-    /// unless [`verify_subject`](Verifier::verify_subject) returns other ones. With refresh tokens they may take 2 KiB.
+    /// unless [`verify_subject`](Verifier::verify_subject) returns other ones. With `null` it removes one. With refresh tokens
+    /// they may take 2 KiB.
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
         self

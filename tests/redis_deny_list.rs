@@ -9,11 +9,7 @@
     unreachable_pub
 )]
 
-use std::{
-    io,
-    sync::{Arc, Mutex, OnceLock},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use test_support::{client::within, redis::Redis};
 use tokio::runtime::{Builder, Runtime};
@@ -74,44 +70,5 @@ fn a_long_list_is_read_in_pages() {
         let list = list(&redis);
         within(SOON, "the copy", async || list.is_in_sync()).await;
         assert_eq!(format!("{list:?}").matches("len: 12000").count(), 1, "{list:?}");
-    });
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn without_the_right_to_subscribe_the_log_says_so_once_and_when_it_is_over() {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    let log = LOG.get_or_init(Log::default);
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| LOG.get().unwrap().clone()).finish();
-    let redis = Redis::start();
-    redis.command("ACL SETUSER app on >secret ~* +@all -subscribe");
-    let url = redis.url().replace("//", "//app:secret@");
-    let said = |text: &str| String::from_utf8(log.0.lock().unwrap().clone()).unwrap().matches(text).count();
-    // The task logs where it runs: on this thread.
-    let _logging = tracing::subscriber::set_default(subscriber);
-    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let list = RedisStores::open(&url).unwrap().deny_list();
-        within(SOON, "the warning", async || said("the deny list is not in sync") == 1).await;
-        assert!(said("subscribe") > 0, "the cause");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!list.is_in_sync());
-        assert_eq!(said("the deny list is not in sync"), 1, "tried again and again, and logged once");
-        redis.command("ACL SETUSER app +subscribe resetchannels allchannels");
-        within(SOON, "the copy", async || list.is_in_sync()).await;
-        // Redis may close the connections of a user whose rights change.
-        assert!(said("the deny list is in sync") >= 1);
     });
 }

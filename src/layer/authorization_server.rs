@@ -244,16 +244,17 @@ impl AuthorizationServer {
         self
     }
 
-    /// Sets how long the verifier and the token issuer may take. The default is 30 seconds, for which a slot of the attempt
-    /// limits stays reserved. Then the client gets a 503.
+    /// Sets how long the verifier and the token issuer may take, two minutes at most. The default is 30 seconds, for which a
+    /// slot of the attempt limits stays reserved. Then the client gets a 503.
     pub fn with_verifier_timeout(mut self, timeout: Duration) -> Self {
-        self.verifier_timeout = timeout;
+        // A login must not take longer than the end of a subject is remembered.
+        self.verifier_timeout = timeout.min(Duration::from_secs(120));
         self
     }
 
-    /// Sets how long the table of clients may take. The default is 5 seconds. Then the client gets a 503.
+    /// Sets how long the table of clients may take, a minute at most. The default is 5 seconds. Then the client gets a 503.
     pub fn with_clients_timeout(mut self, timeout: Duration) -> Self {
-        self.policy.timeout = timeout;
+        self.policy.timeout = timeout.min(Duration::from_secs(60));
         self
     }
 
@@ -336,6 +337,7 @@ impl AuthorizationServer {
             validator: Arc::clone(&self.validator),
             required: Scope::empty(),
             deny_list: self.deny_list.clone(),
+            issuer: Some(self.issuer_name()),
             realm: self.options.realm.clone(),
             render: Arc::clone(&self.options.render),
         })
@@ -430,9 +432,14 @@ impl AuthorizationServer {
     }
 
     fn server_id(&self) -> Arc<str> {
-        let of_tokens =
-            || [self.issuer.issuer(), self.issuer.audience()].map(Option::unwrap_or_default).join(" ").into();
-        self.server_id.clone().unwrap_or_else(of_tokens)
+        let own = [self.issuer.issuer(), self.issuer.audience()];
+        if self.server_id.is_none() && own == [None, None] {
+            observe::misconfigured(
+                "servers that share stores cannot be told apart: implement `TokenIssuer::issuer` and `audience`, or call \
+                 `AuthorizationServer::with_server_id`",
+            );
+        }
+        self.server_id.clone().unwrap_or_else(|| own.map(Option::unwrap_or_default).join("\n").into())
     }
 
     fn policy(&self) -> ClientPolicy {
@@ -445,8 +452,12 @@ impl AuthorizationServer {
     }
 
     fn denials(&self) -> Option<Denials> {
-        let (issuer, longest_ttl) = (self.issuer.issuer().map(Arc::from), self.issuer.longest_ttl());
+        let (issuer, longest_ttl) = (self.issuer_name(), self.issuer.longest_ttl());
         self.deny_list.clone().map(|list| Denials { list, issuer, longest_ttl })
+    }
+
+    fn issuer_name(&self) -> Arc<str> {
+        self.issuer.issuer().unwrap_or_default().into()
     }
 
     fn token(&self) -> Route {
@@ -482,8 +493,8 @@ impl AuthorizationServer {
 
     fn introspection(&self) -> Route {
         let policy = ClientPolicy { clients: self.introspection_clients.clone(), ignored: false, ..self.policy() };
-        let (validator, deny_list) = (Arc::clone(&self.validator), self.deny_list.clone());
-        self.route(&self.introspection_path, Introspection { policy, validator, deny_list })
+        let (validator, denials) = (Arc::clone(&self.validator), self.denials());
+        self.route(&self.introspection_path, Introspection { policy, validator, denials })
     }
 
     fn route(&self, path: &Arc<str>, endpoint: impl Endpoint + 'static) -> Route {

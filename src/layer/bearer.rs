@@ -62,6 +62,7 @@ impl BearerLayer {
             validator: Arc::new(validator),
             required: Scope::empty(),
             deny_list: None,
+            issuer: None,
             realm: Realm::default(),
             render: Arc::new(render_error),
         })

@@ -55,11 +55,12 @@ impl Route {
         B::Error: Into<BoxError>,
     {
         let version = request.version();
+        let guarded = async { observe::in_span(&self.path, self.decide(request)).await };
         let panicked = || {
             let cause = "the panic hook has its message: the code is yours, or this is a bug".into();
             Err(TokenError::from_cause("a request panicked", cause))
         };
-        match unwind_guarded_future(observe::in_span(&self.path, self.decide(request))).await.unwrap_or_else(panicked) {
+        match unwind_guarded_future(guarded).await.unwrap_or_else(panicked) {
             Ok(response) => {
                 observe::answered(&self.path, "ok");
                 response

@@ -1,11 +1,19 @@
 //! The verifier for a table of users.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::hash::StoredHash;
 use super::pool::{HashingPool, is_acceptable};
 use super::users::{User, Users};
 use crate::error::BoxError;
 use crate::observe;
+use crate::sync::timeout_at;
 use crate::verifier::{Login, Verdict, Verifier};
+
+/// A table that takes longer must not fail a correct login.
+const LONGEST_UPDATE: Duration = Duration::from_secs(2);
 
 /// Checks passwords against the Argon2 hashes in a [`Users`] table.
 ///
@@ -53,9 +61,9 @@ impl<U: Users> PasswordVerifier<U> {
 
     async fn rehash(&self, user: &User, login: &Login) {
         // If it fails, the next login tries again.
-        if let Ok(new) = self.pool.hash_for(login.password.clone(), login.client_address).await
-            && let Err(cause) = self.users.update_password_hash(user, &new).await
-        {
+        let Ok(new) = self.pool.hash_for(login.password.clone(), login.client_address).await else { return };
+        let updated = timeout_at(Instant::now() + LONGEST_UPDATE, self.users.update_password_hash(user, &new)).await;
+        if let Err(cause) = updated.map_err(BoxError::from).flatten() {
             observe::failed("a new password hash was not stored", &*cause);
         }
     }

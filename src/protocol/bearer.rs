@@ -22,6 +22,8 @@ pub(crate) struct Guard {
     pub(crate) validator: Arc<dyn TokenValidator>,
     pub(crate) required: Scope,
     pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+    /// Of the server that issues the tokens, if this is its guard.
+    pub(crate) issuer: Option<Arc<str>>,
     pub(crate) realm: Realm,
     pub(crate) render: Arc<RenderError>,
 }
@@ -42,7 +44,7 @@ impl Guard {
         }
         let token = self.validator.validate(text).map_err(Refusal::InvalidToken)?;
         match &self.deny_list {
-            Some(list) if session::is_denied(&**list, &token) => {
+            Some(list) if session::is_denied(&**list, self.issuer.as_deref(), &token) => {
                 return Err(Refusal::InvalidToken(InvalidToken::Revoked));
             }
             None if token.session_id().is_some() => observe::misconfigured(
@@ -165,6 +167,7 @@ mod tests {
             validator: Arc::new(|text: &str| Ok(AccessToken::new(text))),
             required: Scope::empty(),
             deny_list: None,
+            issuer: None,
             realm: Realm::new("api").unwrap(),
             render: Arc::new(render_error),
         }

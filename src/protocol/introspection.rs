@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::client_policy::ClientPolicy;
 use super::request::{Endpoint, Parameters, Request};
+use super::session::Denials;
 use super::{response, revocation, session};
 use crate::error::{BoxFuture, TokenError};
-use crate::store::DenyList;
 use crate::token::{AccessToken, TokenValidator};
 
 /// Everything that decides an introspection request.
@@ -20,7 +20,7 @@ use crate::token::{AccessToken, TokenValidator};
 pub(crate) struct Introspection {
     pub(crate) policy: ClientPolicy,
     pub(crate) validator: Arc<dyn TokenValidator>,
-    pub(crate) deny_list: Option<Arc<dyn DenyList>>,
+    pub(crate) denials: Option<Denials>,
 }
 
 impl Endpoint for Introspection {
@@ -46,7 +46,8 @@ impl Introspection {
     /// The token, if it is valid. The response does not say why one is not (section 2.2).
     fn active(&self, text: &str) -> Option<AccessToken> {
         let token = self.validator.validate(text).ok()?;
-        let denied = self.deny_list.as_deref().is_some_and(|list| session::is_denied(list, &token));
+        let is_denied = |denials: &Denials| session::is_denied(&*denials.list, Some(&denials.issuer), &token);
+        let denied = self.denials.as_ref().is_some_and(is_denied);
         (!denied).then_some(token)
     }
 }

@@ -35,11 +35,14 @@ fn began(session_id: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
 }
 
-pub(crate) fn is_denied(list: &dyn DenyList, token: &AccessToken) -> bool {
+/// Whether a token was revoked. A guard of the server that issues the tokens knows the issuer, whatever the tokens say.
+pub(crate) fn is_denied(list: &dyn DenyList, issuer: Option<&str>, token: &AccessToken) -> bool {
     let mut reference = TokenRef::new(token.subject());
-    (reference.id, reference.session_id, reference.issuer) = (token.id(), token.session_id(), token.issuer());
-    reference.session_began = token.session_id().and_then(began);
-    reference.issued_at = token.issued_at();
+    (reference.id, reference.session_id) = (token.id(), token.session_id());
+    (reference.issuer, reference.issued_at) = (issuer.or(token.issuer()), token.issued_at());
+    // Session ids of others hold no time, but may look so.
+    let plausible = |began: &SystemTime| token.issued_at().is_some_and(|at| *began < at + Duration::from_secs(2));
+    reference.session_began = token.session_id().and_then(began).filter(plausible);
     list.is_denied(reference)
 }
 
@@ -47,7 +50,8 @@ pub(crate) fn is_denied(list: &dyn DenyList, token: &AccessToken) -> bool {
 #[derive(Clone)]
 pub(crate) struct Denials {
     pub(crate) list: Arc<dyn DenyList>,
-    pub(crate) issuer: Option<Arc<str>>,
+    /// Empty if it is not known.
+    pub(crate) issuer: Arc<str>,
     /// The longest lifetime of an access token.
     pub(crate) longest_ttl: Duration,
 }
@@ -60,23 +64,22 @@ impl Denials {
         budget: &StoreBudget,
     ) -> Result<(), TokenError> {
         let left = match token.expires_at() {
-            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST_DENIAL),
+            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default(),
             None => LONGEST_DENIAL,
         };
-        let denial = Denial::new(Denied::Token(id), token.issuer(), token.subject(), left + LONGEST_LEEWAY);
-        self.deny(denial, budget).await
+        self.deny(self.denial(Denied::Token(id), token.subject(), left), budget).await
     }
 
     pub(crate) async fn deny_session(&self, family: &Family, budget: &StoreBudget) -> Result<(), TokenError> {
-        let (issuer, ttl) = (self.issuer.as_deref(), self.longest_ttl + LONGEST_LEEWAY);
-        self.deny(Denial::new(Denied::Session(&family.session.id), issuer, &family.subject, ttl), budget).await
+        let denied = Denied::Session(&family.session.id);
+        self.deny(self.denial(denied, &family.subject, self.longest_ttl), budget).await
     }
 
     /// Denies the subject where its share of tokens and sessions is used up.
     async fn deny(&self, mut denial: Denial<'_>, budget: &StoreBudget) -> Result<(), TokenError> {
         if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
             denial.denied = Denied::SubjectBefore(SystemTime::now());
-            denial.ttl = denial.ttl.max(self.longest_ttl + LONGEST_LEEWAY);
+            denial.ttl = denial.ttl.max(self.denial(denial.denied, denial.subject, self.longest_ttl).ttl);
             budget.spend(|deadline| self.list.deny(denial, deadline)).await?;
         }
         Ok(())
@@ -85,7 +88,7 @@ impl Denials {
     /// Whether all access tokens of a subject were ended since this moment.
     pub(crate) fn has_ended_since(&self, subject: &str, began: Instant) -> bool {
         let mut reference = TokenRef::new(subject);
-        reference.issuer = self.issuer.as_deref();
+        reference.issuer = Some(&self.issuer);
         reference.session_began = SystemTime::now().checked_sub(began.elapsed());
         reference.issued_at = reference.session_began;
         self.list.is_denied(reference)
@@ -94,7 +97,10 @@ impl Denials {
     /// Ends all access tokens of a subject that were issued before now.
     pub(crate) async fn deny_subject(&self, subject: &str, deadline: Instant) -> Result<(), BoxError> {
         let denied = Denied::SubjectBefore(SystemTime::now());
-        let ttl = self.longest_ttl + LONGEST_LEEWAY;
-        self.list.deny(Denial::new(denied, self.issuer.as_deref(), subject, ttl), deadline).await.map(drop)
+        self.list.deny(self.denial(denied, subject, self.longest_ttl), deadline).await.map(drop)
+    }
+
+    fn denial<'a>(&'a self, denied: Denied<'a>, subject: &'a str, ttl: Duration) -> Denial<'a> {
+        Denial::new(denied, Some(&self.issuer), subject, ttl.min(LONGEST_DENIAL) + LONGEST_LEEWAY)
     }
 }

@@ -80,7 +80,8 @@ impl AccessToken {
         self.edit(|contents| contents.expires_at = Some(seconds))
     }
 
-    /// Sets when the token was issued, in seconds since the Unix epoch.
+    /// Sets when the token was issued, in seconds since the Unix epoch. Without it, and without a session of this crate, a token
+    /// counts as issued before whenever all sessions of its subject are ended.
     pub fn with_issued_at(self, seconds: u64) -> Self {
         self.edit(|contents| contents.issued_at = Some(seconds))
     }

@@ -161,7 +161,7 @@ enum Audience {
 
 impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let token = self.check(token)?;
+        let token = self.check(token, false)?;
         if token.audience().iter().any(|audience| **audience == *self.audience) {
             Ok(token)
         } else {
@@ -170,7 +170,7 @@ impl TokenValidator for JwtValidator {
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        match self.check(token) {
+        match self.check(token, true) {
             Err(InvalidToken::Signature) if self.has_unknown_key(token) => Err(InvalidToken::UnknownKey),
             checked => checked,
         }
@@ -197,8 +197,8 @@ impl JwtValidator {
             && serde_json::from_slice(&payload).is_ok_and(|claims: Issuer| *claims.iss == *self.issuer)
     }
 
-    /// Everything but the audience.
-    fn check(&self, token: &str) -> Result<AccessToken, InvalidToken> {
+    /// Everything but the audience. What may be valid later, or for a guard with another leeway, can be revoked.
+    fn check(&self, token: &str, to_revoke: bool) -> Result<AccessToken, InvalidToken> {
         if token.len() > self.longest_token {
             return Err(InvalidToken::Malformed);
         }
@@ -230,11 +230,12 @@ impl JwtValidator {
         if *claims.iss != *self.issuer {
             return Err(InvalidToken::NotForThisServer);
         }
-        let (now, leeway) = (self.now() as f64, self.leeway.as_secs_f64());
+        let leeway = if to_revoke { LONGEST_LEEWAY } else { self.leeway };
+        let (now, leeway) = (self.now() as f64, leeway.as_secs_f64());
         if claims.exp + leeway <= now {
             return Err(InvalidToken::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
+        if !to_revoke && claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
             return Err(InvalidToken::NotYetValid);
         }
         let contents = Contents {

@@ -39,8 +39,8 @@ const MOST_DELAYED: u64 = 4_096;
 /// waits until it is wiped.
 const USED_MEMORY_KEPT: Duration = Duration::from_secs(1);
 
-/// The address that all sign-ups come from, as far as the queue knows. No client has it.
-const SIGN_UPS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// The address that all sign-ups come from, as far as the queue knows: the prefix to which nobody can send (RFC 6666).
+const SIGN_UPS: IpAddr = IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0));
 
 /// The longest password, in bytes.
 const LONGEST_PASSWORD: usize = 4_096;

@@ -76,6 +76,7 @@ impl Grants {
         // Those of the login, unless the verifier has newer ones.
         request.claims = session.claims.clone();
         request.claims.extend(identity.claims().clone());
+        request.claims.retain(|_, value| !value.is_null());
         request.amr.clone_from(&session.amr);
         // Only what can be ended is worth a name.
         if self.refresh.is_some() || self.denials.is_some() {

@@ -34,7 +34,7 @@ impl Grants {
 
         let identity = self.verify_subject(&family.subject).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
-            tokens.revoke(&token, &request.budget).await?;
+            self.end(tokens, &token, &family, request).await?;
             return Err(invalid("the security stamp of the user has changed"));
         }
         let scope = match requested {
@@ -47,10 +47,10 @@ impl Grants {
         // Before the rotation, so that a failure here leaves the old token valid.
         let issued = self.issue(&identity, client.as_ref(), &scope, &family.session).await?;
         let refresh_token = match repeated {
-            Some(successor) => {
-                // It may have been revoked since, and no rotation would tell.
-                drop(tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?);
-                successor
+            Some(_) => {
+                // It may have been revoked or used since, and no rotation would tell.
+                let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
+                tokens.repeat(&token, &family).ok_or_else(unknown)?
             }
             None => match tokens.rotate(&token, &request.budget).await? {
                 Rotated::To(successor) => successor,
@@ -97,13 +97,22 @@ impl Grants {
         request: &Request,
     ) -> TokenError {
         self.policy.audit_session(request, family).record("reuse");
-        let denied = match &self.denials {
-            Some(denials) => denials.deny_session(family, &request.budget).await,
-            None => Ok(()),
-        };
-        // Whatever became of that: the thief must not get another token.
+        self.end(tokens, token, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
+    }
+
+    /// Ends a session: first its refresh tokens, so that it gets no other token, whatever happens to those that it has.
+    async fn end(
+        &self,
+        tokens: &RefreshTokens,
+        token: &RefreshToken,
+        family: &Family,
+        request: &Request,
+    ) -> Result<(), TokenError> {
         let revoked = tokens.revoke(token, &request.budget).await;
-        revoked.and(denied).err().unwrap_or_else(|| invalid("it was used before"))
+        match &self.denials {
+            Some(denials) => revoked.and(denials.deny_session(family, &request.budget).await),
+            None => revoked,
+        }
     }
 }
 

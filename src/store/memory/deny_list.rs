@@ -64,14 +64,22 @@ impl DeniedTokens {
         } else if self.entries.len() >= capacity {
             return None;
         } else if entry.before.is_none() {
-            let used = self.shares.entry(entry.subject).or_default();
-            if *used >= share {
+            if self.has_used_up(entry.subject, share, now) {
                 return Some(false);
             }
-            *used += 1;
+            *self.shares.entry(entry.subject).or_default() += 1;
         }
         self.entries.insert(entry.key, expires, entry);
         Some(true)
+    }
+
+    /// Whether the subject has used up its share, when all that expired is gone.
+    fn has_used_up(&mut self, subject: [u8; 16], share: usize, now: u64) -> bool {
+        let is_full = |shares: &HashMap<_, usize>| shares.get(&subject).is_some_and(|used| *used >= share);
+        while is_full(&self.shares) && self.entries.first_expired(now).is_some() {
+            self.entries.sweep(now, |_, old| release(&mut self.shares, old));
+        }
+        is_full(&self.shares)
     }
 
     fn is_denied(&self, token: TokenRef<'_>, now: u64) -> bool {
@@ -105,11 +113,8 @@ impl MemoryStore<DeniedTokens> {
     /// Whether this entry would be one more than the share of its subject.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn is_full_for(&self, entry: Entry) -> bool {
-        let is_full = |denied: &DeniedTokens, _| {
-            let used = denied.shares.get(&entry.subject).is_some_and(|used| *used >= SHARE);
-            used && entry.before.is_none() && denied.entries.get(entry.key).is_none()
-        };
-        self.read(is_full)
+        let is_new = |denied: &DeniedTokens| entry.before.is_none() && denied.entries.get(entry.key).is_none();
+        self.write(|denied, now| is_new(denied) && denied.has_used_up(entry.subject, SHARE, now))
     }
 }
 

@@ -136,6 +136,8 @@ impl DenyList for RedisDenyList {
             let (member, until, kind) = match entry.before {
                 None => ([entry.subject, entry.key].concat(), ttl, "in"),
                 Some(end) => {
+                    // Few different times, as each makes another member of the set.
+                    let ttl = ttl.next_power_of_two();
                     let end = end.duration_since(UNIX_EPOCH).unwrap_or_default();
                     ([entry.subject.as_slice(), &ttl.to_be_bytes()].concat(), millis(end) + ttl, "at")
                 }

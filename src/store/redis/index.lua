@@ -1,6 +1,7 @@
 -- The member 'ended' has the time at which all sessions of the subject were ended, plus the time for which that is known.
 local ended = redis.call('ZSCORE', KEYS[1], 'ended')
-if ended and now - tonumber(ARGV[5]) <= tonumber(ended) - tonumber(ARGV[6]) then return {} end
+-- The login was verified so long before the deadline of this call, however late the call is.
+if ended and tonumber(ARGV[1]) - tonumber(ARGV[5]) <= tonumber(ended) - tonumber(ARGV[6]) then return {} end
 -- What adds comes first: where Redis is full, it refuses the first write of a script alone.
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[4]), ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)

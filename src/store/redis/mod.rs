@@ -81,8 +81,8 @@ impl RedisStores {
         RedisAttemptStore(self.clone())
     }
 
-    /// Revoked access tokens. Call it inside a tokio runtime: a task keeps the local copy. Outside a runtime it only starts
-    /// with the first [`deny`](super::DenyList::deny). The task ends with the last clone of the list.
+    /// Revoked access tokens. A task keeps the local copy: it starts here, or outside a runtime with the first call inside one,
+    /// and ends with the last clone of the list.
     pub fn deny_list(&self) -> RedisDenyList {
         RedisDenyList::new(self.connection.clone(), &self.prefix)
     }

@@ -106,7 +106,8 @@ impl RefreshStore for RedisRefreshStore {
         Box::pin(async move {
             let id = hex(&id.0);
             let (index, key) = (self.subject(&family.server, &family.subject), self.family(&id));
-            let times = [family.absolute_ttl, family.idle_ttl, family.age, END_KEPT].map(|ttl| millis(ttl).to_string());
+            let age = family.age + deadline.saturating_duration_since(Instant::now());
+            let times = [family.absolute_ttl, family.idle_ttl, age, END_KEPT].map(|ttl| millis(ttl).to_string());
             let [absolute, idle, age, kept] = times.each_ref().map(String::as_bytes);
             let (limit, most) = (limit.max(1), limit.max(1).to_string());
             let login = serde_json::to_vec(&LoginRecord {
