@@ -114,27 +114,18 @@ enum Fault {
 
 impl TokenError {
     pub(crate) fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
-        Self {
-            status,
-            code: Cow::Borrowed(code),
-            description: Cow::Borrowed(description),
-            retry_after: None,
-            fields: Map::new(),
-            fault: Fault::Other(""),
-        }
+        let (code, description) = (Cow::Borrowed(code), Cow::Borrowed(description));
+        Self { status, code, description, retry_after: None, fields: Map::new(), fault: Fault::Other("") }
     }
 
     /// Why, for the log: the client may learn less.
-    pub(crate) fn because(mut self, reason: &'static str) -> Self {
-        self.fault = Fault::Other(reason);
-        self
+    pub(crate) fn because(self, reason: &'static str) -> Self {
+        Self { fault: Fault::Other(reason), ..self }
     }
 
     pub(crate) fn reason(&self) -> &'static str {
-        match self.fault {
-            Fault::Other(reason) => reason,
-            _ => "",
-        }
+        let Fault::Other(reason) = self.fault else { return "" };
+        reason
     }
 
     /// A malformed request: 400 `invalid_request`.
@@ -149,9 +140,8 @@ impl TokenError {
         error.with_missing(parameters)
     }
 
-    pub(crate) fn with_missing(mut self, parameters: Vec<&'static str>) -> Self {
-        self.fault = Fault::Missing(parameters);
-        self
+    pub(crate) fn with_missing(self, parameters: Vec<&'static str>) -> Self {
+        Self { fault: Fault::Missing(parameters), ..self }
     }
 
     /// A body over the limit: 413 `invalid_request`.
@@ -179,9 +169,8 @@ impl TokenError {
         Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", "The grant type is not supported")
     }
 
-    pub(crate) fn with_grant_type(mut self, grant_type: &str) -> Self {
-        self.fault = Fault::GrantType(grant_type.into());
-        self
+    pub(crate) fn with_grant_type(self, grant_type: &str) -> Self {
+        Self { fault: Fault::GrantType(grant_type.into()), ..self }
     }
 
     /// A token of a kind that cannot be revoked here: 400 `unsupported_token_type` (RFC 7009, section 2.2.1).
@@ -202,12 +191,8 @@ impl TokenError {
 
     /// No capacity, or an outage: 503 `temporarily_unavailable` with `retry-after`.
     pub fn temporarily_unavailable(retry_after: Duration) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "temporarily_unavailable",
-            "The server cannot handle the request now, try again later",
-        )
-        .with_retry_after(retry_after)
+        let description = "The server cannot handle the request now, try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description).with_retry_after(retry_after)
     }
 
     /// A body that did not arrive in time: 408 `invalid_request`.
@@ -217,13 +202,10 @@ impl TokenError {
 
     /// A `TokenError` is sent as it is. The client learns nothing of any other cause, which is logged under `what`.
     pub(crate) fn from_cause(what: &str, cause: BoxError) -> Self {
-        match cause.downcast::<Self>() {
-            Ok(error) => *error,
-            Err(cause) => {
-                observe::failed(what, &*cause);
-                Self::temporarily_unavailable(OUTAGE)
-            }
-        }
+        cause.downcast::<Self>().map(|own| *own).unwrap_or_else(|cause| {
+            observe::failed(what, &*cause);
+            Self::temporarily_unavailable(OUTAGE)
+        })
     }
 
     pub(crate) fn no_random(cause: getrandom::Error) -> Self {
@@ -246,15 +228,13 @@ impl TokenError {
     }
 
     /// Replaces the status.
-    pub fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// Adds a `retry-after` header: whole seconds, rounded up, at least one.
-    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
-        self
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
     }
 
     /// Adds a member to the JSON object. `error` and `error_description` cannot be replaced.
@@ -288,18 +268,14 @@ impl TokenError {
     /// All required parameters that the body lacks, if that is why the request was refused. A body that is not a form lacks
     /// all of them. A parameter that was sent in the query string counts as missing.
     pub fn missing_parameters(&self) -> &[&'static str] {
-        match &self.fault {
-            Fault::Missing(parameters) => parameters,
-            _ => &[],
-        }
+        let Fault::Missing(parameters) = &self.fault else { return &[] };
+        parameters
     }
 
     /// The `grant_type` that was asked for, if it is not supported. It comes from the client: escape it.
     pub fn grant_type(&self) -> Option<&str> {
-        match &self.fault {
-            Fault::GrantType(grant_type) => Some(grant_type),
-            _ => None,
-        }
+        let Fault::GrantType(grant_type) = &self.fault else { return None };
+        Some(grant_type)
     }
 
     /// The additional members, beside `error` and `error_description`.

@@ -4,11 +4,9 @@
 //! 2. The same warning is logged once in ten seconds, with the number of those that were left out.
 //! 3. A subscriber or recorder that panics ends neither a request nor a thread.
 
-use std::error::Error;
-use std::future::Future;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::{error::Error, net::IpAddr, time::Duration};
+
 #[cfg(feature = "tracing")]
 use std::{
     collections::BTreeMap,
@@ -145,15 +143,11 @@ impl Audit<'_> {
     }
 }
 
-/// Answers one request in a span of its own.
-#[cfg(feature = "tracing")]
+/// Answers one request in a span of its own, which there is with `tracing` only.
 pub(crate) fn in_span<F: Future>(path: &str, answer: F) -> impl Future<Output = F::Output> {
-    tracing::Instrument::instrument(answer, tracing::info_span!("oauth2_endpoint", path))
-}
-
-/// Without `tracing` there is no span.
-#[cfg(not(feature = "tracing"))]
-pub(crate) fn in_span<F: Future>(_: &str, answer: F) -> impl Future<Output = F::Output> {
+    #[cfg(feature = "tracing")]
+    let answer = tracing::Instrument::instrument(answer, tracing::info_span!("oauth2_endpoint", path));
+    let _ = path;
     answer
 }
 

@@ -72,25 +72,13 @@ impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut seen = BTreeSet::new();
-        let mut normal = String::with_capacity(text.len());
-        for token in text.split(' ').filter(|token| !token.is_empty()) {
-            if !token.bytes().all(is_scope_char) {
-                return Err(InvalidScope);
-            }
-            if seen.insert(token) {
-                if !normal.is_empty() {
-                    normal.push(' ');
-                }
-                normal.push_str(token);
-            }
+        if !text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E)) {
+            return Err(InvalidScope);
         }
-        Ok(Self { text: normal })
+        let mut seen = BTreeSet::new();
+        let tokens: Vec<&str> = text.split(' ').filter(|token| !token.is_empty() && seen.insert(*token)).collect();
+        Ok(Self { text: tokens.join(" ") })
     }
-}
-
-fn is_scope_char(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
 }
 
 /// A scope token with a character that RFC 6749, section 3.3 does not allow.

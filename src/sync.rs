@@ -3,11 +3,10 @@
 //! Locks and threads are std's, or shuttle's while a test explores how threads interleave
 //! (`RUSTFLAGS="--cfg shuttle" cargo test --lib shuttle`). Timers are tokio's.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
-use std::task::Poll;
-use std::time::Duration;
+use std::{future::poll_fn, sync::PoisonError, task::Poll, time::Duration};
+
+use tokio::{runtime::Handle, time::Instant};
 
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,7 +16,6 @@ pub(crate) use shuttle::thread;
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::thread;
-use tokio::{runtime::Handle, time::Instant};
 
 /// Locks whatever happened to the thread that held the lock before: a panic must not spread.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,12 +38,8 @@ pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
 }
 
 /// Like [`wait`], but no longer than `most`. True if it took so long.
-pub(crate) fn wait_for<'a, T>(
-    changed: &Condvar,
-    guard: MutexGuard<'a, T>,
-    most: Duration,
-) -> (MutexGuard<'a, T>, bool) {
-    let (guard, over) = changed.wait_timeout(guard, most).unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn wait_for<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, max: Duration) -> (MutexGuard<'a, T>, bool) {
+    let (guard, over) = changed.wait_timeout(guard, max).unwrap_or_else(PoisonError::into_inner);
     (guard, over.timed_out())
 }
 
@@ -84,11 +78,8 @@ pub(crate) fn unwind_guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
 /// Awaits the user's code. `None` if it panicked.
 pub(crate) async fn unwind_guarded_future<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = Box::pin(future);
-    poll_fn(move |cx| match unwind_guarded(|| future.as_mut().poll(cx)) {
-        Some(poll) => poll.map(Some),
-        None => Poll::Ready(None),
-    })
-    .await
+    poll_fn(move |cx| unwind_guarded(|| future.as_mut().poll(cx)).map_or(Poll::Ready(None), |poll| poll.map(Some)))
+        .await
 }
 
 /// Calls a function when it is dropped, also if the future that holds it is dropped.

@@ -5,15 +5,12 @@
 //!    [`TokenError`](crate::TokenError) is the exception. It is sent as it is, for instance as `mfa_required`.
 //! 3. [`Verifier::verify_subject`] is asked at each refresh, so an account that was closed ends its sessions.
 
-use std::future::{Future, ready};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::{future::ready, net::IpAddr, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use crate::error::{BoxError, BoxFuture};
-use crate::scope::Scope;
-use crate::secret::Secret;
+use crate::{scope::Scope, secret::Secret};
 
 /// One attempt to log in.
 ///
@@ -47,13 +44,8 @@ pub struct Login {
 impl Login {
     /// A login with a username and a password, and nothing else.
     pub fn new(username: impl Into<String>, password: impl Into<Secret>) -> Self {
-        Self {
-            username: username.into(),
-            password: password.into(),
-            client_id: None,
-            client_address: None,
-            scope: None,
-        }
+        let (username, password) = (username.into(), password.into());
+        Self { username, password, client_id: None, client_address: None, scope: None }
     }
 }
 
@@ -104,20 +96,13 @@ pub struct Identity {
 impl Identity {
     /// A user without scopes. `subject` becomes the `sub` of access tokens: a stable id, which no other user gets later.
     pub fn new(subject: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            scope: Scope::empty(),
-            claims: Map::new(),
-            amr: Vec::new(),
-            security_stamp: None,
-            session_label: None,
-        }
+        let (subject, scope, claims, amr) = (subject.into(), Scope::empty(), Map::new(), Vec::new());
+        Self { subject, scope, claims, amr, security_stamp: None, session_label: None }
     }
 
     /// All scopes that this user may have. A login may ask for fewer.
-    pub fn with_scope(mut self, scope: Scope) -> Self {
-        self.scope = scope;
-        self
+    pub fn with_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Adds a claim to the access token, which anyone with the token can read. It cannot replace a claim that the
@@ -130,22 +115,19 @@ impl Identity {
     }
 
     /// How the user logged in, such as `pwd` and `otp` (RFC 8176): the `amr` of all access tokens of this session.
-    pub fn with_amr<T: Into<String>>(mut self, methods: impl IntoIterator<Item = T>) -> Self {
-        self.amr = methods.into_iter().map(Into::into).collect();
-        self
+    pub fn with_amr<T: Into<String>>(self, methods: impl IntoIterator<Item = T>) -> Self {
+        Self { amr: methods.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// A name for the session, such as that of the device, for a list of sessions.
-    pub fn with_session_label(mut self, label: impl Into<String>) -> Self {
-        self.session_label = Some(label.into());
-        self
+    pub fn with_session_label(self, label: impl Into<String>) -> Self {
+        Self { session_label: Some(label.into()), ..self }
     }
 
     /// A value that changes when the user's sessions must end, for instance with the password. A refresh token that was
     /// issued under another stamp is refused. Stores keep it in clear, so do not derive it from the password hash.
-    pub fn with_security_stamp(mut self, stamp: impl Into<String>) -> Self {
-        self.security_stamp = Some(stamp.into());
-        self
+    pub fn with_security_stamp(self, stamp: impl Into<String>) -> Self {
+        Self { security_stamp: Some(stamp.into()), ..self }
     }
 
     /// The `sub` of the access token.

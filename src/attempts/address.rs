@@ -5,16 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// IPv4 addresses count as they are, even if they are mapped into IPv6 or translated to it by the well-known prefix (RFC
 /// 6052, section 2.1). IPv6 addresses count by their /64, as a subscriber usually has all of it.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, ..] = address.segments();
-            if [a, b, c, d, e, f] == [0x64, 0xFF9B, 0, 0, 0, 0] {
-                let [.., w, x, y, z] = address.octets();
-                return IpAddr::V4(Ipv4Addr::new(w, x, y, z));
-            }
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
+    match v6.segments() {
+        [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into(),
+        [a, b, c, d, ..] => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into(),
     }
 }
 

@@ -5,14 +5,12 @@ use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::queue::Queues;
+use crate::error::{BoxError, TokenError};
 use crate::secret::{debug_only, random};
-use crate::{
-    error::{BoxError, TokenError},
-    store::{
-        AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, Slot, StoreBudget,
-    },
-    sync::{NoResult, unwind_guarded},
+use crate::store::{
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, MemoryAttemptStore, Reservation, Slot, StoreBudget,
 };
+use crate::sync::{NoResult, unwind_guarded};
 
 /// An attempt that finds all slots reserved gets a 503 after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -77,15 +75,10 @@ impl Attempt {
     }
 
     /// Reserves a slot, and waits for one if all are reserved.
-    pub(super) async fn wait_for(
-        &mut self,
-        key: AttemptKey,
-        limit: AttemptLimit,
-        cleared_by_success: bool,
-    ) -> Result<(), TokenError> {
+    pub(super) async fn wait(&mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<(), TokenError> {
         let queues = Arc::clone(&self.queues);
         if queues.is_empty(key)
-            && let Some(decided) = decided(self.reserve(key, limit, cleared_by_success).await?)
+            && let Some(decided) = decided(self.reserve(key, limit, clears).await?)
         {
             return decided;
         }
@@ -93,7 +86,7 @@ impl Attempt {
         let place = queues.join(key, limit.failures).ok_or_else(no_slot)?;
         let _turn = place.first(end).await.map_err(unserved)?;
         loop {
-            if let Some(decided) = decided(self.reserve(key, limit, cleared_by_success).await?) {
+            if let Some(decided) = decided(self.reserve(key, limit, clears).await?) {
                 return decided;
             }
             if Instant::now() >= end {

@@ -7,12 +7,9 @@ use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::{address::canonical, attempt::Attempt, queue::Queues};
-use crate::error::TokenError;
-use crate::observe;
-use crate::secret::debug_only;
-use crate::secret::hmac;
+use crate::secret::{debug_only, hmac};
 use crate::store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget};
-use crate::sync::sleep;
+use crate::{error::TokenError, observe, sync::sleep};
 
 /// Well within the time for which the store keeps a reservation.
 const LONGEST_DELAY: Duration = Duration::from_secs(20);
@@ -98,37 +95,32 @@ impl AttemptLimits {
     }
 
     /// Sets the limit for one account from one address. The default is 10 failures a minute.
-    pub fn with_account_and_address_limit(mut self, limit: AttemptLimit) -> Self {
-        self.account_and_address = limit;
-        self
+    pub fn with_account_and_address_limit(self, limit: AttemptLimit) -> Self {
+        Self { account_and_address: limit, ..self }
     }
 
     /// Also limits one address, whatever the account. IPv6 addresses count by their /64. Set it wide: whole offices share
     /// an address. A success does not clear it.
-    pub fn with_address_limit(mut self, limit: AttemptLimit) -> Self {
-        self.address = Some(limit);
-        self
+    pub fn with_address_limit(self, limit: AttemptLimit) -> Self {
+        Self { address: Some(limit), ..self }
     }
 
     /// Also delays attempts on an account by `delay` once its failures and attempts in progress, from anywhere, reach
     /// `limit`. It refuses none, so nobody can lock an owner out. A success that was not delayed clears this count, too. The
     /// delay is 20 seconds at most, and keeps its slots under the other limits.
-    pub fn with_account_slowdown(mut self, limit: AttemptLimit, delay: Duration) -> Self {
-        self.account_slowdown = Some((limit, delay.min(LONGEST_DELAY)));
-        self
+    pub fn with_account_slowdown(self, limit: AttemptLimit, delay: Duration) -> Self {
+        Self { account_slowdown: Some((limit, delay.min(LONGEST_DELAY))), ..self }
     }
 
     /// Sets the limit for wrong secrets of one client from one address. The default is 100 a minute.
-    pub fn with_client_secret_limit(mut self, limit: AttemptLimit) -> Self {
-        self.client_secret = limit;
-        self
+    pub fn with_client_secret_limit(self, limit: AttemptLimit) -> Self {
+        Self { client_secret: limit, ..self }
     }
 
     /// Sets the secret of the HMAC that turns names into keys, so that a reader of the store cannot guess names. All
     /// processes that share the store must share it.
-    pub fn with_key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.key = Arc::new(Zeroizing::new(key.as_ref().to_vec()));
-        self
+    pub fn with_key(self, key: impl AsRef<[u8]>) -> Self {
+        Self { key: Arc::new(Zeroizing::new(key.as_ref().to_vec())), ..self }
     }
 
     /// Counts by this form of the username. Set it if your table of users folds names before it looks them up: otherwise
@@ -140,15 +132,13 @@ impl AttemptLimits {
     /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None)
     ///     .with_canonical_account(|username| username.to_lowercase());
     /// ```
-    pub fn with_canonical_account(mut self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        self.canonical_account = Some(Arc::new(canonical));
-        self
+    pub fn with_canonical_account(self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self { canonical_account: Some(Arc::new(canonical)), ..self }
     }
 
     /// The same account at another server is another account.
-    pub(crate) fn for_server(mut self, server: Arc<str>) -> Self {
-        self.server = server;
-        self
+    pub(crate) fn for_server(self, server: Arc<str>) -> Self {
+        Self { server, ..self }
     }
 
     pub(crate) fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
@@ -182,9 +172,9 @@ impl AttemptLimits {
         let account = folded.as_deref().unwrap_or(account);
         let mut attempt = self.attempt(budget);
         if let (Some(limit), Some(_)) = (self.address, address) {
-            attempt.wait_for(self.key("address", "", address), limit, false).await?;
+            attempt.wait(self.key("address", "", address), limit, false).await?;
         }
-        attempt.wait_for(self.key("account and address", account, address), self.account_and_address, true).await?;
+        attempt.wait(self.key("account and address", account, address), self.account_and_address, true).await?;
         // Last, so that no more attempts sleep than the other limits have slots.
         if let Some((limit, delay)) = self.account_slowdown
             && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
@@ -202,7 +192,7 @@ impl AttemptLimits {
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
         let mut attempt = self.attempt(budget);
-        attempt.wait_for(self.key("client", client_id, address), self.client_secret, true).await?;
+        attempt.wait(self.key("client", client_id, address), self.client_secret, true).await?;
         Ok(attempt)
     }
 

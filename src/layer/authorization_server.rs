@@ -1,35 +1,26 @@
 //! The configuration of a server, given once. It makes the layers, so that none can disagree with another.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Response, uri::PathAndQuery};
 
-use super::bearer::BearerLayer;
-use super::document::JsonDocument;
 use super::endpoint::{EndpointLayer, Options, Route};
-use super::https::RequireHttps;
+use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
 use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{InvalidConfig, StoreError, TokenError};
-use crate::observe;
-use crate::protocol::bearer::Guard;
 use crate::protocol::client::{Clients, DynClients};
-use crate::protocol::client_policy::ClientPolicy;
-use crate::protocol::grant::Grants;
-use crate::protocol::introspection::Introspection;
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
-use crate::protocol::refresh_token::RefreshTokens;
-use crate::protocol::request::Endpoint;
 use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
-use crate::protocol::revocation::Revocation;
-use crate::protocol::session::Denials;
-use crate::scope::Scope;
-use crate::secret::debug_only;
+use crate::protocol::{
+    bearer::Guard, client_policy::ClientPolicy, grant::Grants, introspection::Introspection,
+    refresh_token::RefreshTokens, request::Endpoint, revocation::Revocation, session::Denials,
+};
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
 use crate::verifier::{DynVerifier, Verifier};
+use crate::{observe, scope::Scope, secret::debug_only};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
                          `AuthorizationServer::with_attempt_limits`";
@@ -140,52 +131,45 @@ impl AuthorizationServer {
 
     /// Limits failed attempts at passwords and client secrets. Without it there is no protection against brute force, which
     /// RFC 6749, section 4.3.2 demands.
-    pub fn with_attempt_limits(mut self, limits: AttemptLimits) -> Self {
-        self.policy.attempts = Some(limits);
-        self
+    pub fn with_attempt_limits(self, limits: AttemptLimits) -> Self {
+        Self { policy: ClientPolicy { attempts: Some(limits), ..self.policy }, ..self }
     }
 
     /// Issues refresh tokens, and serves `grant_type=refresh_token` and [`revocation`](Self::revocation_endpoint). The verifier
     /// must implement [`verify_subject`](Verifier::verify_subject), as [`PasswordVerifier`](crate::PasswordVerifier) does. Its
     /// default, which closures have, refuses every refresh.
-    pub fn with_refresh_tokens(mut self, tokens: RefreshTokens) -> Self {
-        self.refresh_tokens = Some(tokens);
-        self
+    pub fn with_refresh_tokens(self, tokens: RefreshTokens) -> Self {
+        Self { refresh_tokens: Some(tokens), ..self }
     }
 
     /// Lets clients revoke access tokens, which the guard then rejects. A revoked refresh token ends the access tokens of its
     /// session, too (RFC 7009, section 2.1). What is revoked stays on the list for 5 minutes longer than tokens live, so your
     /// own validator may allow no more leeway. A token that never expires stays for good: the list is bounded, so let tokens
     /// expire.
-    pub fn with_deny_list(mut self, deny_list: impl DenyList) -> Self {
-        self.deny_list = Some(Arc::new(deny_list));
-        self
+    pub fn with_deny_list(self, deny_list: impl DenyList) -> Self {
+        Self { deny_list: Some(Arc::new(deny_list)), ..self }
     }
 
     /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is
     /// registered, and each that names itself gets a 401.
-    pub fn with_clients(mut self, clients: impl Clients) -> Self {
-        self.policy.clients = Some(Arc::new(clients));
-        self
+    pub fn with_clients(self, clients: impl Clients) -> Self {
+        Self { policy: ClientPolicy { clients: Some(Arc::new(clients)), ..self.policy }, ..self }
     }
 
     /// Ignores client credentials, as FastAPI's tutorial does. Any are accepted, and no token is bound to a client.
-    pub fn with_client_credentials_ignored(mut self) -> Self {
-        self.policy.ignored = true;
-        self
+    pub fn with_client_credentials_ignored(self) -> Self {
+        Self { policy: ClientPolicy { ignored: true, ..self.policy }, ..self }
     }
 
     /// Serves [`introspection`](Self::introspection_endpoint) to the confidential ones among `clients`: the servers that
     /// accept your tokens.
-    pub fn with_introspection(mut self, clients: impl Clients) -> Self {
-        self.introspection_clients = Some(Arc::new(clients));
-        self
+    pub fn with_introspection(self, clients: impl Clients) -> Self {
+        Self { introspection_clients: Some(Arc::new(clients)), ..self }
     }
 
     /// Treats a missing or empty `grant_type` as `password`, as FastAPI does.
-    pub fn with_optional_grant_type(mut self) -> Self {
-        self.optional_grant_type = true;
-        self
+    pub fn with_optional_grant_type(self) -> Self {
+        Self { optional_grant_type: true, ..self }
     }
 
     /// Renders errors of the endpoints and of the guard in your API's own format. Headers that an error must have are added:
@@ -204,44 +188,36 @@ impl AuthorizationServer {
     /// });
     /// # Ok::<(), tower_oauth2_password::KeyError>(())
     /// ```
-    pub fn with_error_response(
-        mut self,
-        render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.options.render = Arc::new(render);
-        self
+    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+        Self { options: Options { render: Arc::new(render), ..self.options }, ..self }
     }
 
     /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1.
     /// `cache-control: no-store` and `pragma: no-cache` are added.
     pub fn with_token_response(
-        mut self,
+        self,
         render: impl Fn(&TokenResponse) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        self.token_response = Arc::new(render);
-        self
+        Self { token_response: Arc::new(render), ..self }
     }
 
     /// Sets the `realm` of all challenges. The default is `token` for those of the endpoints, and `api` for the guard's.
     ///
     /// # Errors
     /// When it has anything but printable ASCII without `"` and `\`.
-    pub fn with_realm(mut self, realm: &str) -> Result<Self, InvalidConfig> {
-        self.options.realm = Realm::new(realm)?;
-        Ok(self)
+    pub fn with_realm(self, realm: &str) -> Result<Self, InvalidConfig> {
+        Ok(Self { options: Options { realm: Realm::new(realm)?, ..self.options }, ..self })
     }
 
     /// Rejects requests to the endpoints that are not known to have come over TLS.
-    pub fn with_https_required(mut self, rule: RequireHttps) -> Self {
-        self.options.https = Some(rule);
-        self
+    pub fn with_https_required(self, rule: RequireHttps) -> Self {
+        Self { options: Options { https: Some(rule), ..self.options }, ..self }
     }
 
     /// Sets how long one request waits for its stores, all calls together, from 10 ms to a minute. The default is 500 ms. Then
     /// it gets a 503. The time between the calls, such as a password hash, does not count.
-    pub fn with_store_budget(mut self, budget: Duration) -> Self {
-        self.options.store_budget = budget;
-        self
+    pub fn with_store_budget(self, budget: Duration) -> Self {
+        Self { options: Options { store_budget: budget, ..self.options }, ..self }
     }
 
     /// Sets how long the verifier and the token issuer may take, two minutes at most. The default is 30 seconds, for which a
@@ -260,48 +236,42 @@ impl AuthorizationServer {
 
     /// Tells this server from others that share its stores. The default is the issuer and the audience of its tokens. A
     /// refresh token of another server is unknown here, and failed attempts there do not count here.
-    pub fn with_server_id(mut self, id: &str) -> Self {
-        self.server_id = Some(id.into());
-        self
+    pub fn with_server_id(self, id: &str) -> Self {
+        Self { server_id: Some(id.into()), ..self }
     }
 
     /// Sets the longest body in bytes. The default is 16,384. A longer one gets a 413.
-    pub fn with_body_limit(mut self, bytes: usize) -> Self {
-        self.options.body_limit = bytes;
-        self
+    pub fn with_body_limit(self, bytes: usize) -> Self {
+        Self { options: Options { body_limit: bytes, ..self.options }, ..self }
     }
 
     /// Sets how long a body may take to arrive. The default is 10 seconds. A slower one gets a 408.
-    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
-        self.options.body_timeout = timeout;
-        self
+    pub fn with_body_timeout(self, timeout: Duration) -> Self {
+        Self { options: Options { body_timeout: timeout, ..self.options }, ..self }
     }
 
     /// Sets the path of the token endpoint. The default is `/token`. It must match the path of a request exactly.
     ///
     /// # Errors
     /// When no request can have this path.
-    pub fn with_token_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
-        self.token_path = checked(path)?;
-        Ok(self)
+    pub fn with_token_path(self, path: &str) -> Result<Self, InvalidConfig> {
+        Ok(Self { token_path: checked(path)?, ..self })
     }
 
     /// Sets the path of the revocation endpoint. The default is `/revoke`.
     ///
     /// # Errors
     /// When no request can have this path.
-    pub fn with_revocation_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
-        self.revocation_path = checked(path)?;
-        Ok(self)
+    pub fn with_revocation_path(self, path: &str) -> Result<Self, InvalidConfig> {
+        Ok(Self { revocation_path: checked(path)?, ..self })
     }
 
     /// Sets the path of the introspection endpoint. The default is `/introspect`.
     ///
     /// # Errors
     /// When no request can have this path.
-    pub fn with_introspection_path(mut self, path: &str) -> Result<Self, InvalidConfig> {
-        self.introspection_path = checked(path)?;
-        Ok(self)
+    pub fn with_introspection_path(self, path: &str) -> Result<Self, InvalidConfig> {
+        Ok(Self { introspection_path: checked(path)?, ..self })
     }
 
     /// One layer for all endpoints: token; revocation, if there are refresh tokens or a deny list; introspection, if it is
@@ -333,14 +303,10 @@ impl AuthorizationServer {
 
     /// The guard of routes that need an access token of this server. It knows the deny list, the realm and the error format.
     pub fn guard(&self) -> BearerLayer {
-        BearerLayer::over(Guard {
-            validator: Arc::clone(&self.validator),
-            required: Scope::empty(),
-            deny_list: self.deny_list.clone(),
-            issuer: Some(self.issuer_name()),
-            realm: self.options.realm.clone(),
-            render: Arc::clone(&self.options.render),
-        })
+        let (validator, deny_list) = (Arc::clone(&self.validator), self.deny_list.clone());
+        let (required, issuer, Options { realm, render, .. }) =
+            (Scope::empty(), Some(self.issuer_name()), self.options.clone());
+        BearerLayer::over(Guard { validator, required, deny_list, issuer, realm, render })
     }
 
     /// Ends all sessions of a subject ([`Identity::subject`](crate::Identity::subject)), for instance when the password
@@ -387,13 +353,11 @@ impl AuthorizationServer {
     /// reserved for a second, or if a hundred times as many attempts wait already.
     pub async fn reserve_attempt(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
         let budget = StoreBudget::new(self.options.store_budget);
-        match self.policy().attempts {
-            Some(limits) => limits.reserve_within(&budget, account, address).await,
-            None => {
-                observe::misconfigured(UNLIMITED);
-                Ok(Attempt::uncounted(budget))
-            }
-        }
+        let Some(limits) = self.policy().attempts else {
+            observe::misconfigured(UNLIMITED);
+            return Ok(Attempt::uncounted(budget));
+        };
+        limits.reserve_within(&budget, account, address).await
     }
 
     /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.
@@ -402,11 +366,8 @@ impl AuthorizationServer {
     /// When the issuer is not an `https` URL without query and fragment (RFC 8414, section 2), or unknown
     /// ([`TokenIssuer::issuer`]). On a loopback address `http` is allowed, too.
     pub fn metadata(&self) -> Result<AuthorizationServerMetadata, InvalidConfig> {
-        let issuer = self.issuer.issuer().ok_or_else(|| {
-            InvalidConfig::new(
-                "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer",
-            )
-        })?;
+        let hint = "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer";
+        let issuer = self.issuer.issuer().ok_or_else(|| InvalidConfig::new(hint))?;
         AuthorizationServerMetadata::new(&issuer, self.served())
     }
 
@@ -464,31 +425,17 @@ impl AuthorizationServer {
         if self.policy.attempts.is_none() {
             observe::misconfigured(UNLIMITED);
         }
-        self.route(
-            &self.token_path,
-            Grants {
-                verifier: Arc::clone(&self.verifier),
-                issuer: Arc::clone(&self.issuer),
-                policy: self.policy(),
-                refresh: self.refresh(),
-                denials: self.denials(),
-                verifier_timeout: self.verifier_timeout,
-                optional_grant_type: self.optional_grant_type,
-                render: Arc::clone(&self.token_response),
-            },
-        )
+        let Self { verifier, issuer, verifier_timeout, optional_grant_type, token_response: render, .. } = self.clone();
+        let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
+        let grants =
+            Grants { verifier, issuer, policy, refresh, denials, verifier_timeout, optional_grant_type, render };
+        self.route(&self.token_path, grants)
     }
 
     fn revocation(&self) -> Route {
-        self.route(
-            &self.revocation_path,
-            Revocation {
-                policy: self.policy(),
-                refresh: self.refresh(),
-                validator: Arc::clone(&self.validator),
-                denials: self.denials(),
-            },
-        )
+        let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
+        let validator = Arc::clone(&self.validator);
+        self.route(&self.revocation_path, Revocation { policy, refresh, validator, denials })
     }
 
     fn introspection(&self) -> Route {
@@ -505,13 +452,11 @@ impl AuthorizationServer {
 fn checked(path: &str) -> Result<Arc<str>, InvalidConfig> {
     let whole = path.starts_with('/')
         && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path && parsed.query().is_none());
-    if whole {
-        Ok(path.into())
-    } else {
-        Err(InvalidConfig::new(format!(
+    whole.then(|| path.into()).ok_or_else(|| {
+        InvalidConfig::new(format!(
             "no request has the path {path:?}: begin it with '/' and percent-encode characters that a URI cannot contain"
-        )))
-    }
+        ))
+    })
 }
 
 debug_only!(AuthorizationServer { token_path, refresh_tokens, policy });

@@ -58,14 +58,8 @@ pub struct BearerLayer {
 impl BearerLayer {
     /// Accepts the tokens that `validator` accepts.
     pub fn new(validator: impl TokenValidator) -> Self {
-        Self::over(Guard {
-            validator: Arc::new(validator),
-            required: Scope::empty(),
-            deny_list: None,
-            issuer: None,
-            realm: Realm::default(),
-            render: Arc::new(render_error),
-        })
+        let (validator, required, realm) = (Arc::new(validator), Scope::empty(), Realm::default());
+        Self::over(Guard { validator, required, deny_list: None, issuer: None, realm, render: Arc::new(render_error) })
     }
 
     pub(super) fn over(guard: Guard) -> Self {

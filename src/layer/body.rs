@@ -1,8 +1,7 @@
 //! A response body: the inner service's, or one of ours.
 
-use std::fmt;
-use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::{fmt, pin::Pin};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -68,9 +67,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Own { body } => Pin::new(body.as_mut())
-                .poll_frame(cx)
-                .map(|frame| frame.map(|result| result.map_err(|never| match never {}))),
+            KindProjection::Own { body } => Pin::new(body.as_mut()).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 

@@ -1,10 +1,7 @@
 //! A JSON document as a service.
 
-use std::convert::Infallible;
-use std::future::Ready;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{convert::Infallible, future::Ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};

@@ -1,10 +1,8 @@
 //! The layer of one or several endpoints: their paths are answered here, every other request passes.
 
-use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION};
@@ -12,19 +10,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::{Layer, Service};
 
-use super::body::ResponseBody;
-use super::future::ResponseFuture;
-use super::https::RequireHttps;
-use super::read::{check_length, drain, read};
+use super::read::{RequestBody, check_length, drain, read};
+use super::{body::ResponseBody, future::ResponseFuture, https::RequireHttps};
 use crate::error::{BoxError, TokenError};
-use crate::observe;
 use crate::protocol::form::{Form, check_media_type, check_query};
-use crate::protocol::request;
-use crate::protocol::request::Endpoint;
+use crate::protocol::request::{self, Endpoint};
 use crate::protocol::response::{Realm, RenderError, complete_error, render_error};
-use crate::secret::debug_only;
 use crate::store::StoreBudget;
 use crate::sync::{unwind_guarded, unwind_guarded_future};
+use crate::{observe, secret::debug_only};
 
 /// What all endpoints of a server have in common.
 #[derive(Clone)]
@@ -48,12 +42,7 @@ pub(super) struct Route {
 debug_only!(Route { path });
 
 impl Route {
-    async fn answer<B>(self, request: Request<B>) -> Response<Bytes>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
+    async fn answer(self, request: Request<impl RequestBody>) -> Response<Bytes> {
         let version = request.version();
         let guarded = async { observe::in_span(&self.path, self.decide(request)).await };
         let panicked = || {
@@ -81,12 +70,7 @@ impl Route {
         }
     }
 
-    async fn decide<B>(&self, request: Request<B>) -> Result<Response<Bytes>, TokenError>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
+    async fn decide(&self, request: Request<impl RequestBody>) -> Result<Response<Bytes>, TokenError> {
         let (parts, body) = request.into_parts();
         let (endpoint, options, parameters) = (&self.endpoint, &self.options, self.endpoint.parameters());
         options.https.as_ref().map_or(Ok(()), |rule| rule.check(&parts))?;
@@ -105,12 +89,7 @@ impl Route {
 
 /// Keeps this code away from the requests that pass.
 #[cold]
-fn answer<B, F>(route: &Route, request: Request<B>) -> ResponseFuture<F>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+fn answer<F>(route: &Route, request: Request<impl RequestBody>) -> ResponseFuture<F> {
     ResponseFuture::reply(Box::pin(route.clone().answer(request)))
 }
 
@@ -192,9 +171,7 @@ pub struct EndpointService<S> {
 impl<S, B, R> Service<Request<B>> for EndpointService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -236,12 +213,7 @@ pub struct StandaloneService {
     routes: Arc<[Route]>,
 }
 
-impl<B> Service<Request<B>> for StandaloneService
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> Service<Request<B>> for StandaloneService {
     type Response = Response<ResponseBody<String>>;
     type Error = Infallible;
     type Future = ResponseFuture<Ready<Result<Response<String>, Infallible>>>;

@@ -1,9 +1,7 @@
 //! The future of a response: the inner service's, or ours.
 
-use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::{fmt, future::poll_fn, pin::Pin};
 
 use bytes::Bytes;
 use http::Response;

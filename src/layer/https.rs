@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::{request::Parts, uri::Scheme};
 
-use crate::error::TokenError;
-use crate::secret::debug_only;
+use crate::{error::TokenError, secret::debug_only};
 
 /// A request extension: this request came over TLS. The code that accepts connections inserts it.
 ///
@@ -61,11 +60,8 @@ impl RequireHttps {
     }
 
     pub(crate) fn check(&self, request: &Parts) -> Result<(), TokenError> {
-        if (self.is_secure)(request) {
-            Ok(())
-        } else {
-            Err(TokenError::invalid_request("This endpoint answers over HTTPS only"))
-        }
+        let refused = TokenError::invalid_request("This endpoint answers over HTTPS only");
+        if (self.is_secure)(request) { Ok(()) } else { Err(refused) }
     }
 }
 

@@ -50,13 +50,11 @@ impl AuthorizationServer {
     /// # Ok::<(), tower_oauth2_password::KeyError>(())
     /// ```
     pub fn openapi_paths(&self) -> Paths {
+        let texts = &["access_token", "token_type", "refresh_token", "scope"];
         let token = OperationBuilder::new()
             .summary(Some("Issues an access token"))
             .request_body(form(&["grant_type", "username", "password"], &["refresh_token", "scope"]))
-            .response(
-                "200",
-                json("The tokens", &["access_token", "token_type", "refresh_token", "scope"], &["expires_in"]),
-            );
+            .response("200", json("The tokens", texts, &["expires_in"]));
         let served = self.served();
         let mut paths = PathsBuilder::new().path(served.token_path, operation(token));
         if let Some(path) = served.revocation_path {

@@ -1,6 +1,6 @@
 //! Reading a request body, up to a limit and a deadline.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{error::Error, iter::successors, pin::Pin, time::Duration};
 
 use bytes::Buf;
 use http::header::{CONTENT_LENGTH, EXPECT};
@@ -20,6 +20,11 @@ const USUAL_BODY: usize = 16_384;
 const MOST_DRAINED: usize = 8 << 20;
 const LONGEST_DRAIN: Duration = Duration::from_secs(1);
 
+/// A body of a request that the endpoints read.
+pub(super) trait RequestBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> RequestBody for B {}
+
 /// Rejects a body whose declared length is over the limit.
 pub(super) fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), TokenError> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -27,17 +32,12 @@ pub(super) fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), Toke
 }
 
 /// The whole body, or an error as soon as it is too long or too late. A body that was cut short is an error.
-pub(super) async fn read<B>(
+pub(super) async fn read(
     parts: &Parts,
-    body: B,
+    body: impl RequestBody,
     limit: usize,
     timeout: Duration,
-) -> Result<Zeroizing<Vec<u8>>, TokenError>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
+) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     let mut body = Box::pin(body);
     let result = match timeout_at(Instant::now() + timeout, collect(body.as_mut(), limit)).await {
         Ok(result) => result,
@@ -50,11 +50,7 @@ where
     result
 }
 
-async fn collect<B>(mut body: Pin<&mut B>, limit: usize) -> Result<Zeroizing<Vec<u8>>, TokenError>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
+async fn collect(mut body: Pin<&mut impl RequestBody>, limit: usize) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
     // What is declared has not arrived yet, so it gets no more room than a usual body.
     let room = declared.unwrap_or(USUAL_BODY).min(USUAL_BODY).min(limit);
@@ -77,11 +73,7 @@ where
 
 /// Reads on for a while in the background, so that a client that is still sending can read the answer: an HTTP/1 connection
 /// that is closed with unread data is reset. A client that expects a `100 Continue` has not begun to send.
-pub(super) fn drain<B>(parts: &Parts, mut body: Pin<Box<B>>)
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-{
+pub(super) fn drain(parts: &Parts, mut body: Pin<Box<impl RequestBody>>) {
     let Ok(runtime) = Handle::try_current() else { return };
     if parts.version > Version::HTTP_11 || parts.headers.contains_key(EXPECT) {
         return;
@@ -110,14 +102,9 @@ fn make_room(bytes: &mut Zeroizing<Vec<u8>>, count: usize) {
 }
 
 fn broken(error: BoxError) -> TokenError {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error.as_ref());
-    while let Some(cause) = next {
-        if cause.is::<LengthLimitError>() {
-            return TokenError::body_too_large();
-        }
-        next = cause.source();
-    }
-    TokenError::invalid_request("The body could not be read")
+    let first: &(dyn Error + 'static) = error.as_ref();
+    let too_large = successors(Some(first), |&cause| cause.source()).any(|cause| cause.is::<LengthLimitError>());
+    if too_large { TokenError::body_too_large() } else { TokenError::invalid_request("The body could not be read") }
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@ use std::{collections::HashMap, future::Future, sync::Arc};
 
 use super::hash::StoredHash;
 use crate::error::{BoxError, InvalidConfig};
-use crate::scope::Scope;
-use crate::secret::debug_only;
 use crate::sync::{RwLock, read, write};
-use crate::verifier::Identity;
+use crate::{scope::Scope, secret::debug_only, verifier::Identity};
 
 /// A user in a table.
 ///
@@ -33,15 +31,13 @@ impl User {
     }
 
     /// Sets the hash of the password, as a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$...`.
-    pub fn with_password_hash(mut self, phc: impl Into<String>) -> Self {
-        self.password_hash = Some(phc.into());
-        self
+    pub fn with_password_hash(self, phc: impl Into<String>) -> Self {
+        Self { password_hash: Some(phc.into()), ..self }
     }
 
     /// A disabled user gets the same answer as a wrong password.
-    pub fn with_disabled(mut self, disabled: bool) -> Self {
-        self.disabled = disabled;
-        self
+    pub fn with_disabled(self, disabled: bool) -> Self {
+        Self { disabled, ..self }
     }
 
     /// The identity that a login returns.

@@ -7,10 +7,8 @@ use tokio::time::Instant;
 use super::hash::StoredHash;
 use super::pool::{HashingPool, is_acceptable};
 use super::users::{User, Users};
-use crate::error::BoxError;
-use crate::observe;
-use crate::sync::timeout_at;
 use crate::verifier::{Login, Verdict, Verifier};
+use crate::{error::BoxError, observe, sync::timeout_at};
 
 /// A table that takes longer must not fail a correct login.
 const LONGEST_UPDATE: Duration = Duration::from_secs(2);
@@ -54,9 +52,8 @@ impl<U: Users> PasswordVerifier<U> {
     }
 
     /// Hashes on your own pool.
-    pub fn with_pool(mut self, pool: HashingPool) -> Self {
-        self.pool = pool;
-        self
+    pub fn with_pool(self, pool: HashingPool) -> Self {
+        Self { pool, ..self }
     }
 
     async fn rehash(&self, user: &User, login: &Login) {

@@ -8,13 +8,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use super::response::{Realm, RenderError, render_error};
 use super::{grpc, session};
-use crate::error::TokenError;
-use crate::observe;
-use crate::scope::Scope;
-use crate::secret::debug_only;
 use crate::store::DenyList;
-use crate::sync::unwind_guarded;
 use crate::token::{AccessToken, InvalidToken, TokenValidator};
+use crate::{error::TokenError, observe, scope::Scope, secret::debug_only, sync::unwind_guarded};
 
 /// Everything that decides about a bearer token.
 #[derive(Clone)]
@@ -53,11 +49,8 @@ impl Guard {
             ),
             _ => {}
         }
-        if self.required.is_empty() || self.required.is_subset_of(token.scope()) {
-            Ok(token)
-        } else {
-            Err(Refusal::InsufficientScope(self.required.clone()))
-        }
+        let allowed = self.required.is_empty() || self.required.is_subset_of(token.scope());
+        if allowed { Ok(token) } else { Err(Refusal::InsufficientScope(self.required.clone())) }
     }
 
     #[cold]

@@ -153,24 +153,16 @@ impl ClientCredentials {
             return Err(TokenError::invalid_request("The client_id is too long, or a character in it is not allowed"));
         }
         let body_secret = form.get("client_secret").cloned();
-        match basic(headers)? {
-            Some(mut credentials) => {
-                if body_secret.is_some() {
-                    return Err(TokenError::invalid_request("The client authenticates in more than one way"));
-                }
-                if let Some(body_id) = body_id {
-                    credentials.candidates.retain(|(id, _)| *id == body_id);
-                    if credentials.candidates.is_empty() {
-                        return Err(TokenError::invalid_request("The body names another client than the header"));
-                    }
-                }
-                Ok(Some(credentials))
+        match (basic(headers)?, body_id, body_secret) {
+            (Some(_), _, Some(_)) => Err(TokenError::invalid_request("The client authenticates in more than one way")),
+            (Some(mut credentials), body_id, None) => {
+                credentials.candidates.retain(|(id, _)| body_id.as_ref().is_none_or(|body_id| body_id == id));
+                let other = TokenError::invalid_request("The body names another client than the header");
+                if credentials.candidates.is_empty() { Err(other) } else { Ok(Some(credentials)) }
             }
-            None => match (body_id, body_secret) {
-                (Some(id), secret) => Ok(Some(Self { candidates: vec![(id, secret)] })),
-                (None, Some(_)) => Err(TokenError::invalid_client()),
-                (None, None) => Ok(None),
-            },
+            (None, Some(id), secret) => Ok(Some(Self { candidates: vec![(id, secret)] })),
+            (None, None, Some(_)) => Err(TokenError::invalid_client()),
+            (None, None, None) => Ok(None),
         }
     }
 

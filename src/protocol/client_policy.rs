@@ -7,12 +7,9 @@ use tokio::time::Instant;
 
 use super::client::{Client, ClientCredentials, DynClients};
 use super::request::Request;
-use crate::attempts::AttemptLimits;
 use crate::error::{BoxError, TokenError};
-use crate::observe::Audit;
-use crate::secret::debug_only;
 use crate::store::Family;
-use crate::sync::timeout_at;
+use crate::{attempts::AttemptLimits, observe::Audit, secret::debug_only, sync::timeout_at};
 
 /// The registered clients, and the limits on guessing their secrets.
 #[derive(Clone)]

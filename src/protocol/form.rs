@@ -67,11 +67,8 @@ pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), TokenError> {
         .ok()
         .and_then(|text| text.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
-    if is_form {
-        Ok(())
-    } else {
-        Err(TokenError::invalid_request("The body must be application/x-www-form-urlencoded"))
-    }
+    let refused = TokenError::invalid_request("The body must be application/x-www-form-urlencoded");
+    if is_form { Ok(()) } else { Err(refused) }
 }
 
 /// `VSCHAR` of RFC 6749, appendix A.

@@ -7,11 +7,9 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::client::Client;
-use super::client_policy::ClientPolicy;
 use super::request::{Endpoint, Parameters, Request};
-use super::session::Denials;
-use super::{response, revocation, session};
+use super::session::{self, Denials};
+use super::{client::Client, client_policy::ClientPolicy, response, revocation};
 use crate::error::{BoxFuture, TokenError};
 use crate::token::{AccessToken, TokenValidator};
 

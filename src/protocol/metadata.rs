@@ -63,9 +63,8 @@ impl AuthorizationServerMetadata {
     ///
     /// # Errors
     /// When it is not an `https` URL without query and fragment. On a loopback address `http` is allowed, too.
-    pub fn with_base_url(mut self, url: &str) -> Result<Self, InvalidConfig> {
-        self.base_url = checked(url)?.trim_end_matches('/').to_owned();
-        Ok(self)
+    pub fn with_base_url(self, url: &str) -> Result<Self, InvalidConfig> {
+        Ok(Self { base_url: checked(url)?.trim_end_matches('/').to_owned(), ..self })
     }
 
     /// Sets where [`AuthorizationServer::jwks`](crate::AuthorizationServer::jwks) is served: a path below the base URL, or an
@@ -83,9 +82,8 @@ impl AuthorizationServerMetadata {
     ///
     /// # Errors
     /// When the scope is malformed (RFC 6749, section 3.3).
-    pub fn with_scopes(mut self, scopes: &str) -> Result<Self, InvalidScope> {
-        self.scopes = Some(scopes.parse()?);
-        Ok(self)
+    pub fn with_scopes(self, scopes: &str) -> Result<Self, InvalidScope> {
+        Ok(Self { scopes: Some(scopes.parse()?), ..self })
     }
 
     /// Adds any other member, such as `service_documentation`. The members of this crate cannot be replaced.
@@ -127,10 +125,8 @@ impl AuthorizationServerMetadata {
 }
 
 fn checked(url: &str) -> Result<String, InvalidConfig> {
-    match origin(url) {
-        Ok(_) => Ok(url.to_owned()),
-        Err(why) => Err(InvalidConfig::new(format!("the URL {url:?} {why}, such as https://api.example/auth"))),
-    }
+    let explain = |why| InvalidConfig::new(format!("the URL {url:?} {why}, such as https://api.example/auth"));
+    origin(url).map(|_| url.to_owned()).map_err(explain)
 }
 
 /// Scheme and authority of a URL that RFC 8414 allows, or what is wrong with it.

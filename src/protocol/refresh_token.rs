@@ -11,11 +11,9 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use crate::error::{BoxError, TokenError};
-use crate::scope::Scope;
-use crate::secret::debug_only;
-use crate::secret::{Secret, hmac, random, sha256};
+use crate::secret::{Secret, debug_only, hmac, random, sha256};
 use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor};
-use crate::verifier::Identity;
+use crate::{scope::Scope, verifier::Identity};
 
 /// The longest claims of a login, in bytes of JSON.
 const LONGEST_CLAIMS: usize = 2_048;
@@ -49,45 +47,33 @@ pub struct RefreshTokens {
 impl RefreshTokens {
     /// Keeps families in `store`. By default they live for 24 hours, used or not.
     pub fn new(store: impl RefreshStore) -> Self {
-        let day = Duration::from_secs(86_400);
-        Self {
-            store: Arc::new(store),
-            server: Arc::default(),
-            absolute_ttl: day,
-            idle_ttl: None,
-            grace: None,
-            sessions: 100,
-        }
+        let (store, absolute_ttl) = (Arc::new(store), Duration::from_secs(86_400));
+        Self { store, server: Arc::default(), absolute_ttl, idle_ttl: None, grace: None, sessions: 100 }
     }
 
-    pub(crate) fn for_server(mut self, server: Arc<str>) -> Self {
-        self.server = server;
-        self
+    pub(crate) fn for_server(self, server: Arc<str>) -> Self {
+        Self { server, ..self }
     }
 
     /// Sets how many sessions a subject may have, at least one. The default is 100. One more login ends the oldest.
-    pub fn with_sessions_per_subject(mut self, sessions: usize) -> Self {
-        self.sessions = sessions;
-        self
+    pub fn with_sessions_per_subject(self, sessions: usize) -> Self {
+        Self { sessions, ..self }
     }
 
     /// Sets how long a login can be extended, however often it is refreshed. It caps the idle lifetime, too.
-    pub fn with_absolute_ttl(mut self, ttl: Duration) -> Self {
-        self.absolute_ttl = ttl;
-        self
+    pub fn with_absolute_ttl(self, ttl: Duration) -> Self {
+        Self { absolute_ttl: ttl, ..self }
     }
 
     /// Sets how long a token lives unused. The default is the absolute lifetime.
-    pub fn with_idle_ttl(mut self, ttl: Duration) -> Self {
-        self.idle_ttl = Some(ttl);
-        self
+    pub fn with_idle_ttl(self, ttl: Duration) -> Self {
+        Self { idle_ttl: Some(ttl), ..self }
     }
 
     /// Tolerates lost responses: within `grace`, and while its successor is unused, a used token returns the same successor
     /// again. Off by default, since it delays the discovery of a stolen token.
-    pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
-        self
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace: Some(grace), ..self }
     }
 
     pub(crate) async fn revoke_subject(&self, subject: &str) -> Result<u64, BoxError> {
@@ -134,12 +120,12 @@ impl RefreshTokens {
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
         let previous = family.previous.as_ref()?;
         let fresh = self.grace.is_some_and(|grace| family.unused_for <= grace);
-        if !fresh || !same(&previous.secret, &token.hash()) {
+        if !fresh || !token.has(&previous.secret) {
             return None;
         }
         let sealed: [u8; 32] = previous.sealed_successor.as_slice().try_into().ok()?;
         let successor = RefreshToken { id: token.id, secret: Zeroizing::new(token.seal(&sealed)) };
-        same(&successor.hash(), &family.current).then(|| successor.encode())
+        successor.has(&family.current).then(|| successor.encode())
     }
 
     /// Replaces `token` with a successor, if it is still current.
@@ -203,8 +189,8 @@ impl RefreshToken {
         SecretHash(sha256(self.secret.as_slice()))
     }
 
-    pub(crate) fn is_current(&self, family: &Family) -> bool {
-        same(&self.hash(), &family.current)
+    pub(crate) fn has(&self, hash: &SecretHash) -> bool {
+        self.hash().0.ct_eq(&hash.0).into()
     }
 
     /// Seals or opens a successor. Each secret is the pad of one other secret only.
@@ -215,8 +201,4 @@ impl RefreshToken {
         sealed.iter_mut().zip(pad.iter()).for_each(|(byte, pad)| *byte ^= pad);
         sealed
     }
-}
-
-fn same(one: &SecretHash, other: &SecretHash) -> bool {
-    one.0.ct_eq(&other.0).into()
 }

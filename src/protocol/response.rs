@@ -10,9 +10,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::error::{InvalidConfig, TokenError};
-use crate::scope::Scope;
-use crate::secret::Secret;
-use crate::token::IssuedToken;
+use crate::{scope::Scope, secret::Secret, token::IssuedToken};
 
 /// Renders an error in an API's own format.
 pub(crate) type RenderError = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;

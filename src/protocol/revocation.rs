@@ -6,12 +6,9 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-use super::client::Client;
-use super::client_policy::ClientPolicy;
 use super::refresh_token::{RefreshToken, RefreshTokens};
 use super::request::{Endpoint, Parameters, Request};
-use super::response;
-use super::session::Denials;
+use super::{client::Client, client_policy::ClientPolicy, response, session::Denials};
 use crate::error::{BoxFuture, TokenError};
 use crate::observe::Audit;
 use crate::token::{InvalidToken, TokenValidator};
@@ -42,8 +39,8 @@ impl Endpoint for Revocation {
             let client = self.policy.authenticate(request).await?;
             let token = request.required("token")?.expose();
             // The two kinds differ without the hint, so a wrong hint does no harm.
-            if !self.revoke_refresh_token(token, client.as_ref(), request).await? {
-                self.revoke_access_token(token, client.as_ref(), request).await?;
+            if !self.revoke_refresh(token, client.as_ref(), request).await? {
+                self.revoke_access(token, client.as_ref(), request).await?;
             }
             Ok(response::uncached(response::json(&json!({}))))
         })
@@ -52,12 +49,7 @@ impl Endpoint for Revocation {
 
 impl Revocation {
     /// False if there was no such token: an access token may have the same form.
-    async fn revoke_refresh_token(
-        &self,
-        text: &str,
-        client: Option<&Client>,
-        request: &Request,
-    ) -> Result<bool, TokenError> {
+    async fn revoke_refresh(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<bool, TokenError> {
         let (Some(tokens), Some(token)) = (&self.refresh, RefreshToken::parse(text)) else { return Ok(false) };
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
@@ -70,12 +62,7 @@ impl Revocation {
         Ok(true)
     }
 
-    async fn revoke_access_token(
-        &self,
-        text: &str,
-        client: Option<&Client>,
-        request: &Request,
-    ) -> Result<(), TokenError> {
+    async fn revoke_access(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<(), TokenError> {
         // A 200 would promise a revocation that cannot happen (RFC 7009, section 2.2.1).
         let unsupported = |reason| TokenError::unsupported_token_type().because(reason);
         let token = match self.validator.validate_to_revoke(text) {
@@ -86,7 +73,7 @@ impl Revocation {
         check_client(client, token.client_id())?;
         let denials = self.denials.as_ref().ok_or_else(|| unsupported("there is no deny list"))?;
         let id = token.id().ok_or_else(|| unsupported("the token has no id"))?;
-        denials.deny_token(id, &token, &request.budget).await?;
+        denials.deny_one(id, &token, &request.budget).await?;
         let (subject, client_id, session) = (Some(token.subject()), token.client_id(), token.session_id());
         Audit { subject, client_id, session, ..self.policy.audit(request) }.record("revoke");
         Ok(())
@@ -95,10 +82,6 @@ impl Revocation {
 
 /// A client may revoke its own tokens only (RFC 7009, section 2.1).
 fn check_client(client: Option<&Client>, owner: Option<&str>) -> Result<(), TokenError> {
-    match client {
-        Some(client) if owner != Some(client.id()) => {
-            Err(TokenError::invalid_grant("The token was not issued to this client"))
-        }
-        _ => Ok(()),
-    }
+    let refused = TokenError::invalid_grant("The token was not issued to this client");
+    if client.is_none_or(|client| owner == Some(client.id())) { Ok(()) } else { Err(refused) }
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::error::{BoxError, TokenError};
-use crate::secret::random;
 use crate::store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef};
 use crate::token::{AccessToken, LONGEST_LEEWAY};
-use crate::verifier::Identity;
+use crate::{secret::random, verifier::Identity};
 
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -37,13 +36,13 @@ fn began(session_id: &str) -> Option<SystemTime> {
 
 /// Whether a token was revoked. A guard of the server that issues the tokens knows the issuer, whatever the tokens say.
 pub(crate) fn is_denied(list: &dyn DenyList, issuer: Option<&str>, token: &AccessToken) -> bool {
-    let mut reference = TokenRef::new(token.subject());
-    (reference.id, reference.session_id) = (token.id(), token.session_id());
-    (reference.issuer, reference.issued_at) = (issuer.or(token.issuer()), token.issued_at());
+    let (id, session_id, issuer, subject) =
+        (token.id(), token.session_id(), issuer.or(token.issuer()), token.subject());
+    let issued_at = token.issued_at();
     // Session ids of others hold no time, but may look so.
-    let plausible = |began: &SystemTime| token.issued_at().is_some_and(|at| *began < at + Duration::from_secs(2));
-    reference.session_began = token.session_id().and_then(began).filter(plausible);
-    list.is_denied(reference)
+    let plausible = |began: &SystemTime| issued_at.is_some_and(|at| *began < at + Duration::from_secs(2));
+    let session_began = session_id.and_then(began).filter(plausible);
+    list.is_denied(TokenRef { id, session_id, session_began, issuer, subject, issued_at })
 }
 
 /// What ends access tokens before they expire.
@@ -57,16 +56,9 @@ pub(crate) struct Denials {
 }
 
 impl Denials {
-    pub(crate) async fn deny_token(
-        &self,
-        id: &str,
-        token: &AccessToken,
-        budget: &StoreBudget,
-    ) -> Result<(), TokenError> {
-        let left = match token.expires_at() {
-            Some(end) => end.duration_since(SystemTime::now()).unwrap_or_default(),
-            None => LONGEST_DENIAL,
-        };
+    pub(crate) async fn deny_one(&self, id: &str, token: &AccessToken, budget: &StoreBudget) -> Result<(), TokenError> {
+        let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = token.expires_at().map_or(LONGEST_DENIAL, left);
         self.deny(self.denial(Denied::Token(id), token.subject(), left), budget).await
     }
 

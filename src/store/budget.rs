@@ -1,6 +1,5 @@
 //! One budget of time for all store calls of one request.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 

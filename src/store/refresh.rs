@@ -171,9 +171,8 @@ impl Successor {
     }
 
     /// Keeps the new secret, sealed, for a grace period.
-    pub fn with_sealed(mut self, sealed: Vec<u8>) -> Self {
-        self.sealed = sealed;
-        self
+    pub fn with_sealed(self, sealed: Vec<u8>) -> Self {
+        Self { sealed, ..self }
     }
 }
 
@@ -249,13 +248,7 @@ pub trait RefreshStore: Send + Sync + 'static {
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
 
     /// Replaces the secret `presented` with `successor`, if it is current.
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation>;
+    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation>;
 
     /// Ends a family. An unknown one is no error.
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
@@ -274,14 +267,8 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::find(self, id, deadline)
     }
 
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation> {
-        S::rotate(self, id, presented, successor, deadline)
+    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+        S::rotate(self, id, old, new, deadline)
     }
 
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {

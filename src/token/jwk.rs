@@ -1,51 +1,37 @@
 //! The public half of a key as a JSON Web Key (RFC 7517), and its thumbprint (RFC 7638).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// A public key, its parts in base64url.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PublicKey {
-    Ed25519 { x: String },
-    P256 { x: String, y: String },
-    Rsa { n: String, e: String },
-}
+pub(super) struct PublicKey(Vec<(&'static str, String)>);
 
 impl PublicKey {
     pub(super) fn ed25519(x: &[u8]) -> Self {
-        Self::Ed25519 { x: URL_SAFE_NO_PAD.encode(x) }
+        Self(vec![("crv", "Ed25519".into()), ("kty", "OKP".into()), ("x", URL_SAFE_NO_PAD.encode(x))])
     }
 
     pub(super) fn p256(x: &[u8], y: &[u8]) -> Self {
-        Self::P256 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) }
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        Self(vec![("crv", "P-256".into()), ("kty", "EC".into()), ("x", x), ("y", y)])
     }
 
     pub(super) fn rsa(n: &[u8], e: &[u8]) -> Self {
-        Self::Rsa { n: integer(n), e: integer(e) }
+        Self(vec![("e", integer(e)), ("kty", "RSA".into()), ("n", integer(n))])
     }
 
     pub(super) fn jwk(&self, id: &str, algorithm: &str) -> Value {
-        match self {
-            Self::Ed25519 { x } => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": id, "use": "sig", "alg": algorithm })
-            }
-            Self::P256 { x, y } => {
-                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id, "use": "sig", "alg": algorithm })
-            }
-            Self::Rsa { n, e } => json!({ "kty": "RSA", "n": n, "e": e, "kid": id, "use": "sig", "alg": algorithm }),
-        }
+        let members = self.0.iter().map(|(name, value)| (*name, value.as_str()));
+        members.chain([("kid", id), ("use", "sig"), ("alg", algorithm)]).collect()
     }
 
     /// SHA-256 of the required members, sorted by name, without whitespace.
     pub(super) fn thumbprint(&self) -> String {
         // Not through a JSON map: its order depends on the features of serde_json that other crates enable.
-        let members = match self {
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
-            Self::P256 { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
-            Self::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
-        };
-        URL_SAFE_NO_PAD.encode(Sha256::digest(members))
+        let members: Vec<_> = self.0.iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+        URL_SAFE_NO_PAD.encode(Sha256::digest(format!("{{{}}}", members.join(","))))
     }
 }
 

@@ -40,23 +40,20 @@ impl Jwt {
     }
 
     /// The lifetime of a token, in whole seconds, at least one. The default is 15 minutes.
-    pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl.max(Duration::from_secs(1));
-        self
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        Self { ttl: ttl.max(Duration::from_secs(1)), ..self }
     }
 
     /// How far the clocks of issuer and validator may differ. The default is 0. More than 5 minutes count as 5 minutes
     /// (RFC 7519, section 4.1.4: "no more than a few minutes").
-    pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        self.validator = self.validator.with_leeway(leeway);
-        self
+    pub fn with_leeway(self, leeway: Duration) -> Self {
+        Self { validator: self.validator.with_leeway(leeway), ..self }
     }
 
     /// Sets the longest token in bytes that is issued and validated. The default is 4,096. Servers and proxies limit the
     /// size of headers, too.
-    pub fn with_longest_token(mut self, bytes: usize) -> Self {
-        self.validator = self.validator.with_longest_token(bytes);
-        self
+    pub fn with_longest_token(self, bytes: usize) -> Self {
+        Self { validator: self.validator.with_longest_token(bytes), ..self }
     }
 
     /// Also accepts tokens signed with `key`, so that keys can be rotated: add the next key everywhere, then sign with it,
@@ -75,15 +72,13 @@ impl Jwt {
     /// # })?;
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
-    pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
-        self.validator = self.validator.with_verification_key(key);
-        self
+    pub fn with_verification_key(self, key: impl Into<VerificationKey>) -> Self {
+        Self { validator: self.validator.with_verification_key(key), ..self }
     }
 
     /// Takes the time from `clock`, in seconds since the Unix epoch, for tests.
-    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.validator = self.validator.with_clock(clock);
-        self
+    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { validator: self.validator.with_clock(clock), ..self }
     }
 
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, EncodingKey, jwk::EllipticCurve};
 
-use super::backend::provider;
-use super::key_error::KeyError;
-use super::pem;
-use super::pem::Half;
-use super::verification_key::VerificationKey;
+use super::pem::{self, Half};
+use super::{backend::provider, key_error::KeyError, verification_key::VerificationKey};
 use crate::secret::debug_only;
 
 /// A key that signs and validates access tokens. It determines the algorithm: a token's header cannot choose another. Cheap

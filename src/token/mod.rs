@@ -20,14 +20,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 
+use crate::error::{BoxError, BoxFuture};
+use crate::{scope::Scope, secret::Secret};
+
 pub(crate) use self::validator::{LONGEST_LEEWAY, LONGEST_TOKEN};
 pub use self::{
     access::AccessToken, jwt::Jwt, key::Key, key_error::KeyError, validator::JwtValidator,
     verification_key::VerificationKey,
 };
-use crate::error::{BoxError, BoxFuture};
-use crate::scope::Scope;
-use crate::secret::Secret;
 
 /// The contents of a token to be issued.
 ///
@@ -62,15 +62,8 @@ pub struct TokenRequest {
 impl TokenRequest {
     /// A token for `subject` with nothing else in it.
     pub fn new(subject: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            client_id: None,
-            scope: Scope::empty(),
-            claims: Map::new(),
-            session_id: None,
-            auth_time: None,
-            amr: Vec::new(),
-        }
+        let (subject, scope, claims, amr) = (subject.into(), Scope::empty(), Map::new(), Vec::new());
+        Self { subject, client_id: None, scope, claims, session_id: None, auth_time: None, amr }
     }
 }
 

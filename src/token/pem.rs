@@ -45,10 +45,7 @@ pub(super) fn check_modulus(der: &[u8], half: Half) -> Result<(), KeyError> {
 /// The length in bytes of the modulus in a PKCS#1 key: the first INTEGER of a public key, the second of a private one.
 fn modulus_bytes(der: &[u8], half: Half) -> Option<usize> {
     let (sequence, _) = element(der, 0x30)?;
-    let after_version = match half {
-        Half::Private => element(sequence, 0x02)?.1,
-        Half::Public => sequence,
-    };
+    let after_version = if half == Half::Private { element(sequence, 0x02)?.1 } else { sequence };
     let (modulus, _) = element(after_version, 0x02)?;
     Some(modulus.iter().skip_while(|byte| **byte == 0).count())
 }

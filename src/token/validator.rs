@@ -8,8 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::access::{AccessToken, Contents};
-use super::verification_key::VerificationKey;
-use super::{InvalidToken, TokenValidator};
+use super::{InvalidToken, TokenValidator, verification_key::VerificationKey};
 use crate::secret::debug_only;
 
 /// The longest token that is parsed by default, in bytes.
@@ -71,21 +70,18 @@ impl JwtValidator {
 
     /// How far the clocks of issuer and validator may differ. The default is 0. More than 5 minutes count as 5 minutes
     /// (RFC 7519, section 4.1.4: "no more than a few minutes").
-    pub fn with_leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway.min(LONGEST_LEEWAY);
-        self
+    pub fn with_leeway(self, leeway: Duration) -> Self {
+        Self { leeway: leeway.min(LONGEST_LEEWAY), ..self }
     }
 
     /// Sets the longest token in bytes that is parsed. The default is 4,096.
-    pub fn with_longest_token(mut self, bytes: usize) -> Self {
-        self.longest_token = bytes;
-        self
+    pub fn with_longest_token(self, bytes: usize) -> Self {
+        Self { longest_token: bytes, ..self }
     }
 
     /// Takes the time from `clock`, in seconds since the Unix epoch, for tests.
-    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     pub(super) fn keys(&self) -> &[VerificationKey] {
@@ -162,11 +158,8 @@ enum Audience {
 impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let token = self.check(token, false)?;
-        if token.audience().iter().any(|audience| **audience == *self.audience) {
-            Ok(token)
-        } else {
-            Err(InvalidToken::NotForThisServer)
-        }
+        let is_meant = token.audience().iter().any(|audience| **audience == *self.audience);
+        if is_meant { Ok(token) } else { Err(InvalidToken::NotForThisServer) }
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {

@@ -8,11 +8,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto::CryptoProvider};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::backend::provider;
-use super::jwk::PublicKey;
-use super::key_error::KeyError;
-use super::pem;
-use super::pem::Half;
+use super::pem::{self, Half};
+use super::{backend::provider, jwk::PublicKey, key_error::KeyError};
 use crate::secret::{debug_only, hmac};
 
 /// A key that validates access tokens: a public key, for servers that must not sign tokens, or any

@@ -199,7 +199,7 @@ async fn a_password_change_ends_sessions(site: &Site) {
     assert_eq!(refresh(&site.server, &other.text("refresh_token")).await.status, 400);
     assert_eq!(refresh(&site.server, &new.text("refresh_token")).await.status, 400);
 
-    let token = new.text("access_token");
+    let token = site.log_in("erin", "off-with-their-heads").await.text("access_token");
     let changes =
         ["one-new-password", "two-new-password"].map(|new| site.change_password(&token, "off-with-their-heads", new));
     let mut statuses: Vec<_> = join_all(changes).await.iter().map(|reply| reply.status).collect();

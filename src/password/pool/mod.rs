@@ -11,7 +11,7 @@ mod queue;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,17 +19,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use self::queue::{Next, Queue};
-use super::backend::Memory;
-use super::hash;
-use super::hash::StoredHash;
-use super::params::Argon2Params;
+use super::hash::{self, StoredHash};
+use super::{backend::Memory, params::Argon2Params};
 use crate::attempts::address::canonical;
-use crate::error::TokenError;
-use crate::observe;
-use crate::secret::Secret;
-use crate::secret::debug_only;
-use crate::sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, wait, wait_for};
-use crate::verifier::is_credential_text;
+use crate::secret::{Secret, debug_only};
+use crate::sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, unwind_guarded, wait, wait_for};
+use crate::{error::TokenError, observe, verifier::is_credential_text};
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
 /// How many refusals are delayed at once. More are sent at once.
@@ -195,9 +190,8 @@ impl HashingPool {
     /// TAB, and one of more than 4,096 bytes. 503 if the queue is full, or the operating system returns no random bytes.
     pub async fn hash(&self, password: Secret) -> Result<String, TokenError> {
         if !is_acceptable(&password) {
-            return Err(TokenError::invalid_request(
-                "The password is empty, longer than 4096 bytes, or has a character that is not allowed",
-            ));
+            let description = "The password is empty, longer than 4096 bytes, or has a character that is not allowed";
+            return Err(TokenError::invalid_request(description));
         }
         self.hash_for(password, Some(SIGN_UPS)).await
     }
@@ -279,15 +273,9 @@ fn job<T: Send + 'static>(
 
 impl Pool {
     fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            queue: Mutex::new(Queue::new(settings.queue_wait)),
-            changed: Condvar::new(),
-            delayed: AtomicU64::new(0),
-            hashed: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
-            overloaded: AtomicU64::new(0),
-        }
+        let (queue, changed) = (Mutex::new(Queue::new(settings.queue_wait)), Condvar::new());
+        let [delayed, hashed, skipped, overloaded] = [const { AtomicU64::new(0) }; 4];
+        Self { settings, queue, changed, delayed, hashed, skipped, overloaded }
     }
 
     fn admit(self: &Arc<Self>, job: Job, work: u64, address: Option<IpAddr>) -> Result<(), Duration> {
@@ -330,7 +318,7 @@ impl Pool {
         let mut memory = Memory::default();
         while let Some(next) = self.next(&mut memory) {
             // A panic of a job or of a caller's waker does not end the thread. Each hash overwrites the memory.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.handle(next, &mut memory)));
+            unwind_guarded(|| self.handle(next, &mut memory));
             memory.shrink(usual);
         }
     }

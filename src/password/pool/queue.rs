@@ -42,16 +42,8 @@ pub(super) struct Next<J> {
 
 impl<J> Queue<J> {
     pub(super) fn new(longest_wait: Duration) -> Self {
-        Self {
-            longest_wait,
-            threads: 0,
-            closed: false,
-            jobs: VecDeque::new(),
-            work: 0,
-            work_of: HashMap::new(),
-            timed_nanos: 0.0,
-            timed_work: 0.0,
-        }
+        let (jobs, work_of) = (VecDeque::new(), HashMap::new());
+        Self { longest_wait, threads: 0, closed: false, jobs, work: 0, work_of, timed_nanos: 0.0, timed_work: 0.0 }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,19 +11,14 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use super::client::Client;
-use super::client_policy::ClientPolicy;
-use super::refresh_token::RefreshTokens;
 use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
-use super::session::Denials;
+use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
 use crate::error::{BoxError, BoxFuture, TokenError};
-use crate::scope::Scope;
-use crate::secret::Secret;
 use crate::store::Session;
-use crate::sync::timeout_at;
 use crate::token::{DynIssuer, IssuedToken, TokenRequest};
 use crate::verifier::{DynVerifier, Identity};
+use crate::{scope::Scope, secret::Secret, sync::timeout_at};
 
 /// Everything that decides a token request.
 #[derive(Clone)]
@@ -86,11 +81,7 @@ impl Grants {
     }
 
     /// Awaits the user's code for as long as the verifier may take.
-    async fn ask<T>(
-        &self,
-        failed: &'static str,
-        answer: impl Future<Output = Result<T, BoxError>>,
-    ) -> Result<T, TokenError> {
+    async fn ask<T>(&self, failed: &str, answer: impl Future<Output = Result<T, BoxError>>) -> Result<T, TokenError> {
         let answer = timeout_at(Instant::now() + self.verifier_timeout, answer).await;
         answer.map_err(BoxError::from).flatten().map_err(|cause| TokenError::from_cause(failed, cause))
     }

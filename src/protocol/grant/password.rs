@@ -3,13 +3,9 @@
 use std::time::Instant;
 
 use super::{Grants, requested_scope};
-use crate::{
-    error::TokenError,
-    observe::Audit,
-    protocol::{client::Client, request::Request, response::TokenResponse, session},
-    scope::Scope,
-    verifier::{Identity, Login, Verdict, is_credential_text},
-};
+use crate::protocol::{client::Client, request::Request, response::TokenResponse, session};
+use crate::verifier::{Identity, Login, Verdict, is_credential_text};
+use crate::{error::TokenError, observe::Audit, scope::Scope};
 
 impl Grants {
     pub(super) async fn password(&self, request: &Request) -> Result<TokenResponse, TokenError> {

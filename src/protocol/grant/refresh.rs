@@ -1,16 +1,11 @@
 //! The refresh grant (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
 use super::{Grants, requested_scope};
-use crate::error::TokenError;
-use crate::observe;
-use crate::protocol::client::Client;
-use crate::protocol::form::is_visible_ascii;
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
-use crate::protocol::request::Request;
-use crate::protocol::response::TokenResponse;
-use crate::scope::Scope;
+use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::Family;
 use crate::verifier::{Identity, NoVerifySubject, Verdict};
+use crate::{error::TokenError, observe, scope::Scope};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -28,8 +23,8 @@ impl Grants {
             return Err(invalid("it belongs to another client"));
         }
         let repeated = tokens.repeat(&token, &family);
-        if repeated.is_none() && !token.is_current(&family) {
-            return Err(self.reused(tokens, &token, &family, request).await);
+        if repeated.is_none() && !token.has(&family.current) {
+            return Err(self.reuse(tokens, &token, &family, request).await);
         }
 
         let identity = self.verify_subject(&family.subject).await?;
@@ -39,9 +34,7 @@ impl Grants {
         }
         let scope = match requested {
             None => common(&family.scope, identity.scope()),
-            Some(requested) if requested.is_subset_of(&family.scope) && requested.is_subset_of(identity.scope()) => {
-                requested
-            }
+            Some(asked) if asked.is_subset_of(&family.scope) && asked.is_subset_of(identity.scope()) => asked,
             Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
         };
         // Before the rotation, so that a failure here leaves the old token valid.
@@ -55,7 +48,7 @@ impl Grants {
             None => match tokens.rotate(&token, &request.budget).await? {
                 Rotated::To(successor) => successor,
                 Rotated::Gone => return Err(unknown()),
-                Rotated::Reused => return Err(self.reused(tokens, &token, &family, request).await),
+                Rotated::Reused => return Err(self.reuse(tokens, &token, &family, request).await),
             },
         };
         self.policy.audit_session(request, &family).record("refresh");
@@ -89,15 +82,9 @@ impl Grants {
     }
 
     /// An old token was used again: a thief may have the family, so it ends for everyone.
-    async fn reused(
-        &self,
-        tokens: &RefreshTokens,
-        token: &RefreshToken,
-        family: &Family,
-        request: &Request,
-    ) -> TokenError {
-        self.policy.audit_session(request, family).record("reuse");
-        self.end(tokens, token, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
+    async fn reuse(&self, tokens: &RefreshTokens, token: &RefreshToken, of: &Family, request: &Request) -> TokenError {
+        self.policy.audit_session(request, of).record("reuse");
+        self.end(tokens, token, of, request).await.err().unwrap_or_else(|| invalid("it was used before"))
     }
 
     /// Ends a session: first its refresh tokens, so that it gets no other token, whatever happens to those that it has.
@@ -109,10 +96,8 @@ impl Grants {
         request: &Request,
     ) -> Result<(), TokenError> {
         let revoked = tokens.revoke(token, &request.budget).await;
-        match &self.denials {
-            Some(denials) => revoked.and(denials.deny_session(family, &request.budget).await),
-            None => revoked,
-        }
+        let Some(denials) = &self.denials else { return revoked };
+        revoked.and(denials.deny_session(family, &request.budget).await)
     }
 }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::clock::nanos;
 use super::store::{Contents, MemoryStore};
-use super::table::Table;
+use super::{clock::nanos, table::Table};
 use crate::error::BoxError;
+use crate::store::StoreFuture;
 use crate::store::attempts::{AttemptOutcome, AttemptStore, LEASE, Reservation, ReservationId, Slot};
-use crate::store::{StoreFuture, in_time};
 
 type Key = [u8; 16];
 
@@ -152,17 +151,11 @@ impl FailedAttempts {
 
 impl AttemptStore for MemoryStore<FailedAttempts> {
     fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            self.write(|attempts, now| attempts.reserve(slot, self.capacity, now))
-        })
+        self.answer(deadline, move |attempts, now| attempts.reserve(slot, self.capacity, now))
     }
 
     fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            self.write(|attempts, now| attempts.settle(slot, outcome, self.capacity, now))
-        })
+        self.answer(deadline, move |attempts, now| attempts.settle(slot, outcome, self.capacity, now))
     }
 
     fn abandon(&self, slot: Slot) {

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::clock::nanos;
 use super::store::{Contents, MemoryStore};
-use super::table::Table;
+use super::{clock::nanos, table::Table};
 use crate::secret::digest;
 use crate::store::deny_list::{Denial, Denied, DenyList, SHARE, TokenRef};
 use crate::store::{StoreFuture, in_time};

@@ -3,16 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::clock::nanos;
 use super::store::{Contents, MemoryStore};
-use super::table::Table;
-use crate::{
-    error::BoxError,
-    store::{
-        StoreFuture, in_time,
-        refresh::{END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor, subject_key},
-    },
+use super::{clock::nanos, table::Table};
+use crate::error::BoxError;
+use crate::store::refresh::{
+    END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor, subject_key,
 };
+use crate::store::{StoreFuture, in_time};
 
 /// A digest of a server and one of its subjects.
 type Subject = [u8; 16];
@@ -146,36 +143,20 @@ fn forget(by_subject: &mut HashMap<Subject, BTreeSet<(u64, FamilyId)>>, id: Fami
 
 impl RefreshStore for MemoryStore<Families> {
     fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            self.write(|families, now| families.insert(id, family, limit, self.capacity, now))
-        })
+        self.answer(deadline, move |families, now| families.insert(id, family, limit, self.capacity, now))
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            Ok(self.read(|families, now| families.find(id, now)))
-        })
+        Box::pin(async move { in_time(deadline).map(|()| self.read(|families, now| families.find(id, now))) })
     }
 
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            Ok(self.write(|families, now| families.rotate(id, presented, successor, now)))
-        })
+    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+        self.answer(deadline, move |families, now| Ok(families.rotate(id, old, new, now)))
     }
 
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            in_time(deadline)?;
-            self.write(|families, _| families.remove(id));
+        self.answer(deadline, move |families, _| {
+            families.remove(id);
             Ok(())
         })
     }

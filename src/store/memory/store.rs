@@ -1,11 +1,12 @@
 //! What the memory stores have in common: the builder, the lock, the count.
 
-use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fmt, sync::Arc};
 
 use super::clock::Clock;
+use crate::error::BoxError;
+use crate::store::{StoreFuture, in_time};
 use crate::sync::{RwLock, read, write};
 
 /// A store in the memory of this process: [`MemoryRefreshStore`](super::MemoryRefreshStore),
@@ -47,16 +48,14 @@ impl<T: Contents> MemoryStore<T> {
     }
 
     /// Sets how many entries there may be at most. 0 counts as 1.
-    pub fn with_capacity(mut self, entries: usize) -> Self {
-        self.capacity = entries.max(1);
-        self
+    pub fn with_capacity(self, entries: usize) -> Self {
+        Self { capacity: entries.max(1), ..self }
     }
 
     /// Takes the time from `clock`, which returns the time since some fixed moment, for tests. The default is the operating
     /// system's monotonic clock.
-    pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        self.clock = Clock::new(clock);
-        self
+    pub fn with_clock(self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { clock: Clock::new(clock), ..self }
     }
 
     /// The number of entries. Expired ones count until they are removed.
@@ -78,6 +77,17 @@ impl<T: Contents> MemoryStore<T> {
         let answer = change(&mut contents, self.clock.now());
         self.shared.len.store(contents.len(), Ordering::Release);
         answer
+    }
+}
+
+impl<T: Contents + Send + Sync> MemoryStore<T> {
+    /// Changes the contents when the answer is awaited, unless that is after the deadline.
+    pub(super) fn answer<'a, R: 'a>(
+        &'a self,
+        deadline: Instant,
+        change: impl FnOnce(&mut T, u64) -> Result<R, BoxError> + Send + 'a,
+    ) -> StoreFuture<'a, R> {
+        Box::pin(async move { in_time(deadline).and_then(|()| self.write(change)) })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The connection that the stores share. Every call ends by its deadline.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,9 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, aio::Mult
 use tokio::time::timeout_at;
 
 use super::scripts::{self, Decision};
-use crate::error::BoxError;
-use crate::secret::debug_only;
 use crate::store::in_time;
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::{error::BoxError, secret::debug_only};
 
 /// After a failure, calls fail at once for this long, so that one request does not wait several times.
 const BREAKER: Duration = Duration::from_millis(250);
@@ -218,13 +216,9 @@ pub(super) fn server_ms((seconds, micros): (u64, u64)) -> u64 {
 }
 
 /// Runs `future` in the background. False if there is no runtime.
-pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> bool {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => {
-            runtime.spawn(future);
-            true
-        }
-        Err(_) => false,
+pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(future);
     }
 }
 

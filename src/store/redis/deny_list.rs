@@ -10,12 +10,11 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Connection, MAX_MS, millis, server_ms, spawn};
 use super::scripts::DENY;
-use crate::error::BoxError;
-use crate::observe;
 use crate::store::deny_list::Denial;
 use crate::store::memory::{Entry, MemoryDenyList};
 use crate::store::{DenyList, StoreFuture, TokenRef};
 use crate::sync::{Mutex, OnDrop, lock};
+use crate::{error::BoxError, observe};
 
 /// The capacity of the list. When it is full, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";
@@ -80,15 +79,9 @@ impl LocalCopy {
 
 impl RedisDenyList {
     pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
-        let list = Self {
-            local: Arc::new(LocalCopy {
-                connection,
-                key: format!("{prefix}:deny"),
-                entries: MemoryDenyList::new().with_capacity(usize::MAX),
-                following: AtomicBool::new(false),
-                in_sync: Mutex::new(None),
-            }),
-        };
+        let (key, entries) = (format!("{prefix}:deny"), MemoryDenyList::new().with_capacity(usize::MAX));
+        let (following, in_sync) = (AtomicBool::new(false), Mutex::new(None));
+        let list = Self { local: Arc::new(LocalCopy { connection, key, entries, following, in_sync }) };
         list.follow();
         list
     }
@@ -105,13 +98,11 @@ impl RedisDenyList {
             let list = Arc::downgrade(&self.local);
             let client = self.local.connection.client.clone();
             // A task ends with its runtime. The next call may come from another one.
-            let ended = OnDrop({
-                let list = list.clone();
-                move || {
-                    if let Some(list) = list.upgrade() {
-                        list.set_in_sync(Err(&"the runtime of its task has ended".into()));
-                        list.following.store(false, Ordering::Release);
-                    }
+            let followed = list.clone();
+            let ended = OnDrop(move || {
+                if let Some(list) = followed.upgrade() {
+                    list.set_in_sync(Err(&"the runtime of its task has ended".into()));
+                    list.following.store(false, Ordering::Release);
                 }
             });
             let key = self.local.key.clone();

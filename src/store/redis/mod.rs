@@ -32,9 +32,9 @@ mod scripts;
 use std::sync::Arc;
 
 use self::connection::Connection;
+use crate::{error::InvalidConfig, secret::debug_only};
+
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
-use crate::error::InvalidConfig;
-use crate::secret::debug_only;
 
 /// The three stores in one Redis. They share one connection.
 ///
@@ -66,9 +66,8 @@ impl RedisStores {
     }
 
     /// Sets the prefix of all keys, before a colon. The default is `oauth2`.
-    pub fn with_prefix(mut self, prefix: &str) -> Self {
-        self.prefix = prefix.into();
-        self
+    pub fn with_prefix(self, prefix: &str) -> Self {
+        Self { prefix: prefix.into(), ..self }
     }
 
     /// Refresh token families.

@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::RedisStores;
 use super::connection::{hex, millis};
 use super::scripts::{END, FIND, FORGET, INDEX, INSERT, REVOKE, ROTATE};
-use crate::{
-    error::BoxError,
-    store::{
-        Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, Successor,
-        refresh::{END_KEPT, subject_key},
-    },
+use crate::error::BoxError;
+use crate::store::refresh::{END_KEPT, subject_key};
+use crate::store::{
+    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, Successor,
 };
 
 /// How many families are revoked at once, so that not each takes a round trip. They share the time of one script.
@@ -141,15 +139,9 @@ impl RefreshStore for RedisRefreshStore {
         Box::pin(async move { self.row(&hex(&id.0), deadline).await?.map(read).transpose() })
     }
 
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        successor: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let arguments: [&[u8]; 3] = [&presented.0, &successor.secret.0, &successor.sealed];
+            let arguments: [&[u8]; 3] = [&old.0, &new.secret.0, &new.sealed];
             let code: u8 = self.0.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
             Ok(match code {
                 2 => Rotation::Rotated,
@@ -189,10 +181,8 @@ fn read(row: Row) -> Result<Family, BoxError> {
     (family.server, family.client_id, family.scope) = (login.server, login.client_id, login.scope.parse()?);
     (family.security_stamp, family.session) = (login.security_stamp, login.session);
     (family.age, family.unused_for) = (age, unused_for);
-    family.previous = match previous {
-        Some(hash) => Some(Previous::new(secret(hash)?, sealed.unwrap_or_default())),
-        None => None,
-    };
+    let previous = previous.map(secret).transpose()?;
+    family.previous = previous.map(|hash| Previous::new(hash, sealed.unwrap_or_default()));
     Ok(family)
 }
 
