@@ -4,19 +4,17 @@
 //! 2. The same warning is logged once in ten seconds, with the number of those that were left out.
 //! 3. A subscriber or recorder that panics ends neither a request nor a thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{error::Error, net::IpAddr, time::Duration};
 
 #[cfg(feature = "tracing")]
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "tracing")]
+use std::{collections::BTreeMap, time::Instant};
 
 /// Calls a subscriber or a recorder.
+#[cfg(any(feature = "tracing", feature = "metrics"))]
 fn guarded(record: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(record));
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(record));
 }
 
 #[cfg(feature = "tracing")]
@@ -130,16 +128,16 @@ pub(crate) struct Audit<'a> {
 
 impl Audit<'_> {
     pub(crate) fn record(self, event: &'static str) {
+        let Self { subject, client_id, address, path, session } = self;
         #[cfg(feature = "tracing")]
         guarded(|| {
-            let Self { subject, client_id, address, path, session } = self;
             let (subject, client_id) = (subject.map(cut), client_id.map(cut));
             let address = address.map(tracing::field::display);
             tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
         });
         #[cfg(feature = "metrics")]
         guarded(|| metrics::counter!("oauth2_events_total", "event" => event).increment(1));
-        let _ = (event, self);
+        let _ = (event, subject, client_id, address, path, session);
     }
 }
 
