@@ -10,7 +10,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, Identity, IssuedToken, Jwt, Key, Login, RefreshTokens,
     TokenIssuer, TokenRequest, TokenValidator, Verdict, Verifier,
-    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
+    store::{Denial, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, StoreFuture, TokenRef},
 };
 
 /// Accepts one password, and knows the tenant of a login but not that of a subject.
@@ -40,13 +40,15 @@ impl Verifier for Users {
             gate[0].notify_one();
             gate[1].notified().await;
         }
-        let identity = Identity::new(login.username).with_claim("tenant", "acme").with_amr(["pwd", "otp"]);
+        let identity = Identity::new(login.username).with_claim("tenant", "acme").with_claim("role", "admin");
+        let identity = identity.with_amr(["pwd", "otp"]);
         Ok(if login.password.expose() == "right" { identity.into() } else { Verdict::Denied })
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
         let identity = Identity::new(subject);
-        Ok(if self.renewed { identity.with_claim("tenant", "other") } else { identity }.into())
+        let renewed = || identity.clone().with_claim("tenant", "other").with_claim("role", Value::Null);
+        Ok(if self.renewed { renewed() } else { identity }.into())
     }
 }
 
@@ -221,6 +223,55 @@ async fn a_revocation_during_a_repeated_refresh_wins() {
 }
 
 #[tokio::test]
+async fn the_subject_of_an_issuer_without_a_name_is_revoked_all_the_same() {
+    // It says nothing of its issuer, and its tokens have one.
+    let auth = AuthorizationServer::new(Users::default(), Interrupted(jwt("api"), Arc::default()))
+        .with_deny_list(MemoryDenyList::new());
+    let (access, _) = log_in(&auth, "alice").await;
+    assert_eq!(guarded(&auth, &access).await, 200);
+    auth.revoke_subject("alice").await.unwrap();
+    assert_eq!(guarded(&auth, &access).await, 401);
+}
+
+#[tokio::test]
+async fn a_replay_ends_the_family_though_the_deny_list_is_away() {
+    struct Away;
+    impl DenyList for Away {
+        fn deny<'a>(&'a self, _: Denial<'a>, _: Instant) -> StoreFuture<'a, bool> {
+            Box::pin(std::future::pending())
+        }
+
+        fn is_denied(&self, _: TokenRef<'_>) -> bool {
+            false
+        }
+    }
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default())
+        .with_deny_list(Away)
+        .with_store_budget(Duration::from_millis(50));
+    let (_, first) = log_in(&auth, "alice").await;
+    let (_, second) = tokens(&refresh(&auth, &first).await.1);
+    assert_eq!(refresh(&auth, &first).await.0, 503, "not all of it was done");
+    assert_eq!(refresh(&auth, &second).await.1["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn tokens_that_live_for_ever_can_be_revoked() {
+    let jwt = jwt("api").with_ttl(Duration::MAX);
+    let tokens = RefreshTokens::new(MemoryRefreshStore::new());
+    let auth = AuthorizationServer::new(Users::default(), jwt)
+        .with_refresh_tokens(tokens)
+        .with_deny_list(MemoryDenyList::new())
+        .with_verifier_timeout(Duration::MAX)
+        .with_clients_timeout(Duration::MAX);
+    let (access, token) = log_in(&auth, "alice").await;
+    assert_eq!(post(&auth, "/revoke", &format!("token={token}")).await.0, 200);
+    assert_eq!(guarded(&auth, &access).await, 401);
+    let (access, _) = log_in(&auth, "alice").await;
+    assert_eq!(auth.revoke_subject("alice").await.unwrap(), 1);
+    assert_eq!(guarded(&auth, &access).await, 401);
+}
+
+#[tokio::test]
 async fn a_subject_with_many_sessions_loses_its_oldest() {
     let tokens = RefreshTokens::new(MemoryRefreshStore::new().with_capacity(10)).with_sessions_per_subject(3);
     let auth = AuthorizationServer::new(Users::default(), jwt("api")).with_refresh_tokens(tokens);
@@ -246,6 +297,7 @@ async fn what_a_login_established_survives_refreshes_unless_it_is_renewed() {
             let (access, next) = tokens(&refresh(&auth, &token).await.1);
             let refreshed = jwt("api").validate(&access).unwrap();
             assert_eq!(refreshed.claim("tenant"), Some(&tenant.into()));
+            assert_eq!(refreshed.claim("role").is_none(), renewed, "null removes a claim");
             assert_eq!(refreshed.claim("amr"), Some(&serde_json::json!(["pwd", "otp"])));
             assert!(login.claim("auth_time").is_some() && refreshed.claim("auth_time") == login.claim("auth_time"));
             assert!(login.session_id().is_some() && refreshed.session_id() == login.session_id());
