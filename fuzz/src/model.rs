@@ -56,6 +56,8 @@ pub struct Access {
     pub text: String,
     pub grant: Grant,
     pub denied: bool,
+    /// The family of its session.
+    pub family: usize,
 }
 
 #[derive(Debug, Default)]
@@ -145,12 +147,18 @@ impl Model {
             Some(place) if place == last => Line::Rotated(n),
             Some(place) if grace && place + 1 == last => Line::Repeated(n),
             _ => {
-                family.ended = true;
+                self.end(n);
                 return Err(INVALID_GRANT);
             }
         };
         let scope = narrowed(asked, family.grant.scope.clone())?;
         Ok(Due::Tokens(Grant { user: family.grant.user, client, scope, line }))
+    }
+
+    /// Ends a session, with its access tokens.
+    fn end(&mut self, family: usize) {
+        self.families[family].ended = true;
+        self.access.iter_mut().filter(|access| access.family == family).for_each(|access| access.denied = true);
     }
 
     /// The family that a refresh token names, whether or not its secret is right.
@@ -168,7 +176,7 @@ impl Model {
             if not_of(self.families[n].grant.client) {
                 return Err(INVALID_GRANT);
             }
-            self.families[n].ended = true;
+            self.end(n);
         } else if let Some(access) = self.access.iter_mut().find(|access| access.text == token) {
             if not_of(access.grant.client) {
                 return Err(INVALID_GRANT);
@@ -292,9 +300,18 @@ fn scheme(field: &[u8]) -> Option<(String, &str)> {
 
 /// The client that the request authenticates as.
 fn client(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refusal> {
+    let is_id = |id: &str| id.len() <= 256 && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if form.get("client_id").is_some_and(|id| !is_id(id)) {
+        return Err(INVALID_REQUEST);
+    }
     let fields: Vec<_> = headers.get_all(header::AUTHORIZATION).iter().collect();
+    let names_no_client = |field: &[u8]| {
+        let scheme = field.split(|byte| *byte == b' ').next().unwrap_or_default();
+        scheme.is_empty() || scheme.eq_ignore_ascii_case(b"bearer")
+    };
     let basic = match fields[..] {
         [] => None,
+        [only] if names_no_client(only.as_bytes()) => None,
         [only] => Some(basic(only.as_bytes()).ok_or(INVALID_CLIENT)?),
         _ => return Err(INVALID_REQUEST),
     };
@@ -306,11 +323,19 @@ fn client(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refu
         (None, None, Some(_)) => Err(INVALID_CLIENT),
         (None, Some(id), secret) => registered(id, secret.unwrap_or_default()).map(Some).ok_or(INVALID_CLIENT),
         (Some((id, _)), _, _) if id.is_empty() => Err(INVALID_CLIENT),
-        (Some(_), _, Some(_)) => Err(INVALID_REQUEST),
+        (Some((id, secret)), _, Some(_)) => {
+            let decoded = urlencoded::decode(&id).filter(|_| urlencoded::decode(&secret).is_some());
+            let any = is_id(&id) || decoded.is_some_and(|id| is_id(&id));
+            Err(if any { INVALID_REQUEST } else { INVALID_CLIENT })
+        }
         (Some((id, secret)), body_id, None) => {
             let mut readings = vec![(id.clone(), secret.clone())];
             if let (Some(id), Some(secret)) = (urlencoded::decode(&id), urlencoded::decode(&secret)) {
                 readings.push((id, secret));
+            }
+            readings.retain(|(id, _)| is_id(id));
+            if readings.is_empty() {
+                return Err(INVALID_CLIENT);
             }
             readings.retain(|(id, _)| body_id.is_none_or(|body_id| body_id == id));
             if readings.is_empty() {

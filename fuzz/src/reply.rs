@@ -100,10 +100,22 @@ fn guarded(ask: &Ask, reply: &Reply, status: u16, code: Option<&str>) {
     let kind = sent(header::CONTENT_TYPE);
     let is_grpc = [&b"application/grpc+"[..], b"application/grpc;"].iter().any(|start| kind.starts_with(start))
         || kind == b"application/grpc";
-    let over_http2 = ask.parts.version == http::Version::HTTP_2 && sent(header::TE) == b"trailers";
-    if is_grpc && over_http2 && ask.parts.method == http::Method::POST {
+    let due = if status == 403 { "7" } else { "16" };
+    if is_grpc && sent(header::TE) == b"trailers" && ask.parts.method == http::Method::POST {
         assert!(reply.status() == 200 && reply.body().is_empty(), "{reply:?}");
-        assert_eq!(reply.headers()["grpc-status"], if status == 403 { "7" } else { "16" });
+        assert_eq!(reply.headers()["grpc-status"], due);
+        return;
+    }
+    let is_web =
+        |name: &[u8]| kind.strip_prefix(name).is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
+    let is_text = is_web(b"application/grpc-web-text");
+    if (is_text || is_web(b"application/grpc-web")) && ask.parts.method == http::Method::POST {
+        assert!(reply.status() == 200 && reply.headers()[header::CONTENT_TYPE].as_bytes() == kind, "{reply:?}");
+        let text = std::str::from_utf8(reply.body()).unwrap_or_default();
+        let body = if is_text { base64::standard(text).expect("base64") } else { reply.body().to_vec() };
+        let trailers = body.get(5..).unwrap_or_default();
+        assert!(body.starts_with(&[0x80, 0, 0, 0]) && usize::from(body[4]) == trailers.len(), "{reply:?}");
+        assert!(trailers.starts_with(format!("grpc-status:{due}\r\ngrpc-message:").as_bytes()), "{reply:?}");
         return;
     }
     assert_eq!(reply.status().as_u16(), status);
@@ -121,7 +133,11 @@ fn tokens(model: &mut Model, reply: &Reply, body: &Map<String, Value>, grant: &G
 
     claims(&access, grant);
     assert!(model.access.iter().all(|known| known.text != access), "an access token is given out once");
-    model.access.push(Access { text: access, grant: grant.clone(), denied: false });
+    let family = match grant.line {
+        Line::Begun => model.families.len(),
+        Line::Rotated(n) | Line::Repeated(n) => n,
+    };
+    model.access.push(Access { text: access, grant: grant.clone(), denied: false, family });
 
     let bytes = base64::url_safe(&refresh).expect("a refresh token is base64url");
     assert_eq!((bytes.len(), refresh.len()), (48, 64));
@@ -144,7 +160,7 @@ fn tokens(model: &mut Model, reply: &Reply, body: &Map<String, Value>, grant: &G
 fn claims(token: &str, grant: &Grant) {
     let payload = base64::url_safe(token.split('.').nth(1).expect("a JWT")).expect("base64url");
     let claims: Map<String, Value> = serde_json::from_slice(&payload).expect("claims");
-    let mut due = vec!["aud", "exp", "iat", "iss", "jti", "scope", "sub"];
+    let mut due = vec!["aud", "auth_time", "exp", "iat", "iss", "jti", "scope", "sid", "sub"];
     due.extend(grant.client.map(|_| "client_id"));
     due.sort_unstable();
     assert_eq!(members(&claims), due);
