@@ -76,7 +76,7 @@ fn claims_are_good(claims: &Value) -> bool {
 fuzz_target!(|input: &[u8]| {
     let mut session = Session::new(false);
     let grant = Grant { user: "alice", client: None, scope: Vec::new(), line: Line::Begun };
-    session.model.access.push(Access { text: GOOD.clone(), grant, denied: false });
+    session.model.access.push(Access { text: GOOD.clone(), grant, denied: false, family: usize::MAX });
     let token = session.fill(input);
     if let Ok(text) = str::from_utf8(&token) {
         assert_eq!(TWO_KEYS.validate(text).is_ok(), text == *GOOD, "{text}");
