@@ -10,8 +10,8 @@ use shuttle::thread;
 
 use super::*;
 use crate::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, DenyList, Family, FamilyId, RefreshStore, Reservation,
-    Rotation, SecretHash, Slot, Successor,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
+    Reservation, Rotation, SecretHash, Slot, Successor, TokenRef,
 };
 use crate::sync::explore;
 
@@ -39,7 +39,7 @@ fn shuttle_one_of_many_rotations_wins() {
     explore(|| {
         let store = MemoryRefreshStore::new().with_clock(|| Duration::ZERO);
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
-        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
+        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), 100, soon())).unwrap();
         let jobs = (1..=4_u8).map(|n| -> Box<dyn FnOnce() -> Rotation + Send> {
             let store = store.clone();
             Box::new(move || now(store.rotate(id, first, Successor::new(SecretHash([n; 32])), soon())).unwrap())
@@ -56,7 +56,7 @@ fn shuttle_nothing_survives_a_revocation() {
     explore(|| {
         let store = MemoryRefreshStore::new().with_clock(|| Duration::ZERO);
         let (id, first) = (FamilyId([1; 16]), SecretHash([0; 32]));
-        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), soon())).unwrap();
+        now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), 100, soon())).unwrap();
         let (rotating, revoking, sweeping) = (store.clone(), store.clone(), store.clone());
         let jobs: Vec<Box<dyn FnOnce() + Send>> = vec![
             Box::new(move || {
@@ -64,7 +64,7 @@ fn shuttle_nothing_survives_a_revocation() {
             }),
             Box::new(move || now(revoking.revoke(id, soon())).unwrap()),
             Box::new(move || {
-                now(sweeping.revoke_subject("alice")).unwrap();
+                now(sweeping.revoke_subject("", "alice")).unwrap();
             }),
         ];
         all(jobs);
@@ -94,6 +94,12 @@ fn shuttle_attempts_never_exceed_the_limit() {
     });
 }
 
+fn denies(list: &MemoryDenyList, id: &str) -> bool {
+    let mut token = TokenRef::new("alice");
+    token.id = Some(id);
+    list.is_denied(token)
+}
+
 #[test]
 fn shuttle_a_denied_token_is_denied_for_every_later_question() {
     explore(|| {
@@ -102,11 +108,11 @@ fn shuttle_a_denied_token_is_denied_for_every_later_question() {
             let list = list.clone();
             Box::new(move || {
                 let name = n.to_string();
-                now(list.deny(&name, HOUR, soon())).unwrap();
-                assert!(list.is_denied(&name));
+                assert!(now(list.deny(Denial::new(Denied::Token(&name), None, "alice", HOUR), soon())).unwrap());
+                assert!(denies(&list, &name));
             })
         });
         all(jobs.collect());
-        assert!((0..3).all(|n| list.is_denied(&n.to_string())));
+        assert!((0..3).all(|n| denies(&list, &n.to_string())));
     });
 }
