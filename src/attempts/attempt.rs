@@ -114,7 +114,7 @@ impl Attempt {
     }
 
     async fn settle(mut self, outcome: impl Fn(&Reserved) -> AttemptOutcome) -> Result<(), TokenError> {
-        // From here on nothing is given back, whatever fails and whoever leaves: the lease ends what is not settled.
+        // From here on nothing is given back, even if the store fails or the client leaves: the lease ends it.
         for reserved in mem::take(&mut self.reserved).into_iter().rev() {
             let slot = reserved.slot;
             self.budget.spend(|deadline| self.store.settle(slot, outcome(&reserved), deadline)).await?;

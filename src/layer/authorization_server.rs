@@ -234,7 +234,7 @@ impl AuthorizationServer {
         self
     }
 
-    /// Tells this server from others that share its stores. The default is the issuer and the audience of its tokens. A
+    /// Names this server, if others share its stores. The default is the issuer and the audience of its tokens. A
     /// refresh token of another server is unknown here, and failed attempts there do not count here.
     pub fn with_server_id(self, id: &str) -> Self {
         Self { server_id: Some(id.into()), ..self }

@@ -73,7 +73,7 @@ impl Revocation {
         check_client(client, token.client_id())?;
         let denials = self.denials.as_ref().ok_or_else(|| unsupported("there is no deny list"))?;
         let id = token.id().ok_or_else(|| unsupported("the token has no id"))?;
-        denials.deny_one(id, &token, &request.budget).await?;
+        denials.deny_token(id, &token, &request.budget).await?;
         let (subject, client_id, session) = (Some(token.subject()), token.client_id(), token.session_id());
         Audit { subject, client_id, session, ..self.policy.audit(request) }.record("revoke");
         Ok(())

@@ -56,7 +56,12 @@ pub(crate) struct Denials {
 }
 
 impl Denials {
-    pub(crate) async fn deny_one(&self, id: &str, token: &AccessToken, budget: &StoreBudget) -> Result<(), TokenError> {
+    pub(crate) async fn deny_token(
+        &self,
+        id: &str,
+        token: &AccessToken,
+        budget: &StoreBudget,
+    ) -> Result<(), TokenError> {
         let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);
         self.deny(self.denial(Denied::Token(id), token.subject(), left), budget).await
@@ -72,7 +77,9 @@ impl Denials {
         if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
             denial.denied = Denied::SubjectBefore(SystemTime::now());
             denial.ttl = denial.ttl.max(self.denial(denial.denied, denial.subject, self.longest_ttl).ttl);
-            budget.spend(|deadline| self.list.deny(denial, deadline)).await?;
+            if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
+                return Err(TokenError::from_cause("a store failed", "the deny list refused to deny a subject".into()));
+            }
         }
         Ok(())
     }

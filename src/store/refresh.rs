@@ -247,7 +247,7 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Returns a family, and does not count as a use.
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
 
-    /// Replaces the secret `presented` with `successor`, if it is current.
+    /// Replaces the secret `old` with `new`, if it is current.
     fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation>;
 
     /// Ends a family. An unknown one is no error.

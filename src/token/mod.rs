@@ -126,8 +126,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
         None
     }
 
-    /// The `aud` of the tokens, if they have one. With `iss` it tells this authorization server from others that share its
-    /// stores.
+    /// The `aud` of the tokens, if they have one. With `iss` it names this authorization server, if others share its stores.
     fn audience(&self) -> Option<String> {
         None
     }

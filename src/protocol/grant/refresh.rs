@@ -82,9 +82,15 @@ impl Grants {
     }
 
     /// An old token was used again: a thief may have the family, so it ends for everyone.
-    async fn reuse(&self, tokens: &RefreshTokens, token: &RefreshToken, of: &Family, request: &Request) -> TokenError {
-        self.policy.audit_session(request, of).record("reuse");
-        self.end(tokens, token, of, request).await.err().unwrap_or_else(|| invalid("it was used before"))
+    async fn reuse(
+        &self,
+        tokens: &RefreshTokens,
+        token: &RefreshToken,
+        family: &Family,
+        request: &Request,
+    ) -> TokenError {
+        self.policy.audit_session(request, family).record("reuse");
+        self.end(tokens, token, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
     }
 
     /// Ends a session: first its refresh tokens, so that it gets no other token, whatever happens to those that it has.

@@ -148,7 +148,7 @@ impl DenyList for RedisDenyList {
     }
 }
 
-/// The entry that a member of the sorted set stands for: a subject and a token or session, or a subject and the time for
+/// A member of the sorted set: the digests of a subject and of a token or session, or that of a subject and the time for
 /// which its end is remembered.
 fn read(member: &[u8], until: u64) -> Option<Entry> {
     let (subject, rest) = member.split_first_chunk::<16>()?;
