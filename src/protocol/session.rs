@@ -62,20 +62,26 @@ impl Denials {
         token: &AccessToken,
         budget: &StoreBudget,
     ) -> Result<(), TokenError> {
-        let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
+        if is_denied(&*self.list, Some(&self.issuer), token) {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);
-        self.deny(self.denial(Denied::Token(id), token.subject(), left), budget).await
+        // All that were issued up to the same second.
+        let up_to = token.issued_at().map_or(now, |at| now.min(at + Duration::from_millis(999)));
+        self.deny(self.denial(Denied::Token(id), token.subject(), left), up_to, budget).await
     }
 
     pub(crate) async fn deny_session(&self, family: &Family, budget: &StoreBudget) -> Result<(), TokenError> {
         let denied = Denied::Session(&family.session.id);
-        self.deny(self.denial(denied, &family.subject, self.longest_ttl), budget).await
+        self.deny(self.denial(denied, &family.subject, self.longest_ttl), SystemTime::now(), budget).await
     }
 
-    /// Denies the subject where its share of tokens and sessions is used up.
-    async fn deny(&self, mut denial: Denial<'_>, budget: &StoreBudget) -> Result<(), TokenError> {
+    /// Denies the subject up to a moment where its share of tokens and sessions is used up.
+    async fn deny(&self, mut denial: Denial<'_>, up_to: SystemTime, budget: &StoreBudget) -> Result<(), TokenError> {
         if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
-            denial.denied = Denied::SubjectBefore(SystemTime::now());
+            denial.denied = Denied::SubjectBefore(up_to);
             denial.ttl = denial.ttl.max(self.denial(denial.denied, denial.subject, self.longest_ttl).ttl);
             if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
                 return Err(TokenError::from_cause("a store failed", "the deny list refused to deny a subject".into()));

@@ -88,11 +88,12 @@ impl Grants {
                 let begun = tokens.begin(identity, client, &scope, (session, began), &request.budget).await?;
                 Some(begun.ok_or_else(ended)?)
             }
+            // No store of families knows of the end.
+            None if self.denials.as_ref().is_some_and(|list| list.has_ended_since(identity.subject(), began)) => {
+                return Err(ended());
+            }
             None => None,
         };
-        if self.denials.as_ref().is_some_and(|denials| denials.has_ended_since(identity.subject(), began)) {
-            return Err(ended());
-        }
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record("login");
         Ok(TokenResponse { issued, scope, refresh_token })
     }
