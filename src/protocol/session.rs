@@ -62,12 +62,13 @@ impl Denials {
         token: &AccessToken,
         budget: &StoreBudget,
     ) -> Result<(), TokenError> {
-        if is_denied(&*self.list, Some(&self.issuer), token) {
-            return Ok(());
-        }
         let now = SystemTime::now();
         let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);
+        // An entry of its session or subject lasts as long.
+        if left <= self.longest_ttl && is_denied(&*self.list, Some(&self.issuer), token) {
+            return Ok(());
+        }
         // All that were issued up to the same second.
         let up_to = token.issued_at().map_or(now, |at| now.min(at + Duration::from_millis(999)));
         self.deny(self.denial(Denied::Token(id), token.subject(), left), up_to, budget).await
