@@ -102,7 +102,7 @@ impl Cast {
         .await;
         let ended = during(step("SIGTERM"), sigterm::under_load(doomed, scaled(500))).await;
         assert!(ended > 0, "round {number}: none was let in at SIGTERM");
-        let killed = kill::minus_nine(shared, start(), scaled(50), start);
+        let killed = kill::minus_nine(shared, start(), scaled(30), start);
         *mortal = Some(during(step("kill -9"), killed).await);
         day("ordinary traffic after the kill").await;
         during(step("flush"), flush::everything(shared, redis, scaled(100), start)).await;
