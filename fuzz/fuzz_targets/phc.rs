@@ -38,13 +38,25 @@ fn is_refused(phc: &str) -> bool {
         || cost(phc, "p").is_some_and(|p| p > 16)
 }
 
+const REASONS: &[&str] = &[
+    "it is not a PHC string, or its base64 is padded or cut off",
+    "its scheme is not Argon2",
+    "its version is unknown",
+    "its parameters are not those of Argon2",
+    "it is cut off: the salt or the hash is missing",
+    "it has a key id or associated data",
+    "its cost is over the caps: m=262144, t=10, p=16",
+    "its salt is too short",
+];
+
 fuzz_target!(|phc: &str| {
     let users = match MemoryUsers::from_phc([("alice", phc, "")]) {
         Ok(users) => users,
         Err(error) => {
-            // The error must not reveal the hash: the message is the same for every hash.
-            let other = MemoryUsers::from_phc([("alice", "", "")]).expect_err("no hash at all");
-            assert_eq!(error.to_string(), other.to_string());
+            // The error must not reveal the hash: the message is one of these.
+            let error = error.to_string();
+            let reason = error.strip_prefix("the password hash of \"alice\" cannot be read: ").expect("a reason");
+            assert!(REASONS.contains(&reason), "{error}");
             assert!(is_refused(phc), "{phc}");
             return;
         }
