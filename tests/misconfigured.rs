@@ -1,34 +1,16 @@
 //! Each useless setting is logged once in a process, with its fix. That is why this test has a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use test_support::log::Log;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, Verdict,
     store::{MemoryAttemptStore, MemoryRefreshStore},
 };
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn server() -> AuthorizationServer {
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
@@ -66,7 +48,7 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
             "invalid_grant"
         );
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for fix in
         ["with_attempt_limits", "Verifier::verify_subject", "with_deny_list", "into_make_service_with_connect_info"]
     {

@@ -11,7 +11,6 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -24,6 +23,7 @@ use hyper_util::{
 };
 use test_support::{
     http::{Http, Reply, try_send},
+    log::Log,
     secrets::Secrets,
 };
 use tokio::net::TcpListener;
@@ -35,27 +35,6 @@ use tower_oauth2_password::{
 
 const PASSWORD: &str = "wonderland123";
 const CLIENT_SECRET: &str = "a-secret-of-a-client";
-
-/// All output of the log and of panics.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-impl Told {
-    fn add(&self, text: &str) {
-        self.0.lock().unwrap().extend(text.as_bytes());
-    }
-}
-
-impl io::Write for Told {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 struct PanickingClients;
 
@@ -84,7 +63,7 @@ fn endpoint() -> EndpointLayer {
 }
 
 /// A server that records how its connections ended.
-async fn serve(told: Told) -> SocketAddr {
+async fn serve(told: Log) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let inner = service_fn(async |_: Request<hyper::body::Incoming>| Ok::<_, io::Error>(Response::new(String::new())));
@@ -118,7 +97,7 @@ async fn log_in(address: SocketAddr, http: Http, username: &str, client: &str) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_503_and_reveals_no_secret() {
-    let told = Told::default();
+    let told = Log::default();
     let writer = told.clone();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -138,10 +117,9 @@ async fn a_panic_is_a_503_and_reveals_no_secret() {
         assert_eq!(log_in(address, http, "alice", "web").await.unwrap().status, 200);
     }
     let _ = std::panic::take_hook();
-    let told = told.0.lock().unwrap();
-    let text = String::from_utf8_lossy(&told);
+    let text = told.text();
     for expected in ["TRACE", "the database is away", "no table of clients", "[redacted]", "login"] {
         assert!(text.contains(expected), "{expected} was not told");
     }
-    Secrets::of(&[PASSWORD, CLIENT_SECRET]).assert_none_in("what was told", &told);
+    Secrets::of(&[PASSWORD, CLIENT_SECRET]).assert_none_in("what was told", text.as_bytes());
 }

@@ -2,31 +2,13 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use test_support::{client::within, redis::Redis};
+use test_support::{client::within, log::Log, redis::Redis};
 use tokio::runtime::Builder;
 use tower_oauth2_password::store::redis::RedisStores;
 
 const SOON: Duration = Duration::from_secs(5);
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[test]
 fn without_the_right_to_subscribe_the_log_says_so_once_and_when_it_is_over() {
@@ -36,7 +18,7 @@ fn without_the_right_to_subscribe_the_log_says_so_once_and_when_it_is_over() {
     let redis = Redis::start();
     redis.command("ACL SETUSER app on >secret ~* +@all -subscribe");
     let url = redis.url().replace("//", "//app:secret@");
-    let said = |text: &str| String::from_utf8(log.0.lock().unwrap().clone()).unwrap().matches(text).count();
+    let said = |text: &str| log.text().matches(text).count();
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let list = RedisStores::open(&url).unwrap().deny_list();
         within(SOON, "the warning", async || said("the deny list is not in sync") == 1).await;

@@ -10,7 +10,6 @@
 
 use std::{
     future::pending,
-    io,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -24,6 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use test_support::log::Log;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BearerLayer, BoxError, Client, Clients, Identity, Jwt, Key, Login, MemoryUsers,
@@ -76,36 +76,16 @@ async fn guarded(guard: BearerLayer, token: &str) -> u16 {
     guard.layer(inner).oneshot(request).await.unwrap().status().as_u16()
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Records what this thread logs.
-    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
+/// Records what this thread logs.
+fn logging() -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    (log, tracing::subscriber::set_default(subscriber))
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,7 +245,7 @@ async fn a_login_knows_its_address_as_it_is_and_limits_count_the_network() {
 #[tokio::test]
 async fn a_token_that_is_too_large_is_no_temporary_fault() {
     let verifier = |_: Login| async { Ok(Identity::new("alice").with_claim("note", "x".repeat(4_000)).into()) };
-    let (log, _guard) = Log::start();
+    let (log, _guard) = logging();
     let (status, headers, body) = post(&AuthorizationServer::new(verifier, jwt()), "/token", LOGIN).await;
     assert_eq!((status, &body["error"]), (500, &"server_error".into()));
     assert!(!headers.contains_key("retry-after"));
@@ -328,7 +308,7 @@ async fn every_refusal_leaves_one_line_that_says_why() {
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
     let (_, _, body) = post(&auth, "/token", LOGIN).await;
     let token = body["refresh_token"].as_str().unwrap();
-    let (log, _guard) = Log::start();
+    let (log, _guard) = logging();
     for (body, said) in [
         ("", "grant_type is missing"),
         (GUESS, "Incorrect username or password"),
@@ -367,7 +347,7 @@ async fn a_stored_hash_that_cannot_be_read_is_logged_with_its_user() {
     ] {
         users.insert(name, User::new(Identity::new(format!("id of {name}"))).with_password_hash(&hash));
         let verifier = PasswordVerifier::new(users.clone());
-        let (log, _guard) = Log::start();
+        let (log, _guard) = logging();
         assert!(matches!(verifier.verify(Login::new(name, "wonderland123")).await.unwrap(), Verdict::Denied));
         let log = log.take();
         assert!(log.contains(" WARN ") && log.contains(&format!("id of {name}")) && log.contains(reason), "{log}");

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod example;
 pub mod http;
+pub mod log;
 pub mod port;
 pub mod postgres;
 pub mod redis;
