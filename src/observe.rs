@@ -244,7 +244,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_audit_line_says_who_from_where_at_which_endpoint_and_is_short() {
+    fn an_audit_line_is_short_and_has_all_its_fields() {
         let long = "\u{10FFFD}".repeat(16_384);
         let mut audit = Audit { subject: Some("alice"), client_id: Some("web"), path: "/token", ..Audit::default() };
         (audit.address, audit.session) = (Some(IpAddr::from([192, 0, 2, 1])), Some("s-1"));

@@ -41,7 +41,7 @@ impl Grants {
         let issued = self.issue(&identity, client.as_ref(), &scope, &family.session).await?;
         let refresh_token = match repeated {
             Some(_) => {
-                // It may have been revoked or used since, and no rotation would tell.
+                // It may have been revoked or used since, and there is no rotation that would fail.
                 let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
                 tokens.repeat(&token, &family).ok_or_else(unknown)?
             }
