@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{Memory, fill};
 use super::params::Argon2Params;
+use crate::secret::random;
 
 /// A stored hash that can be checked, at a cost within the caps.
 pub(super) struct StoredHash {
@@ -67,8 +68,7 @@ pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) {
 
 /// A new hash with a random salt, as a PHC string.
 pub(super) fn hash(params: Argon2Params, password: &str, memory: &mut Memory) -> Option<String> {
-    let mut salt = [0; argon2::RECOMMENDED_SALT_LEN];
-    getrandom::fill(&mut salt).ok()?;
+    let salt: [u8; argon2::RECOMMENDED_SALT_LEN] = random().ok()?;
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     if !fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &salt, &mut output, memory) {
         return None;

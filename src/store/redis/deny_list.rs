@@ -14,7 +14,7 @@ use crate::store::deny_list::Denial;
 use crate::store::memory::{Entry, MemoryDenyList};
 use crate::store::{DenyList, StoreFuture, TokenRef};
 use crate::sync::{Mutex, OnDrop, lock};
-use crate::{error::BoxError, observe};
+use crate::{error::BoxError, observe, secret::random};
 
 /// The capacity of the list. When it is full, `deny` fails.
 const MAX_ENTRIES: &[u8] = b"1000000";
@@ -166,10 +166,9 @@ async fn follow(client: Client, key: String, list: Weak<LocalCopy>) {
         let Some(list) = list.upgrade() else { return };
         list.set_in_sync(ended.as_ref().copied());
         drop(list);
-        let mut random = [0];
-        let _ = getrandom::fill(&mut random);
+        let [random] = random().unwrap_or_default();
         let [shortest, longest] = RECONNECT_MS;
-        sleep(Duration::from_millis(shortest + (longest - shortest) * u64::from(random[0]) / 255)).await;
+        sleep(Duration::from_millis(shortest + (longest - shortest) * u64::from(random) / 255)).await;
     }
 }
 
