@@ -19,6 +19,7 @@ use super::{
 pub const SECRET: (&str, &str) = ("JWT_SECRET", "0123456789abcdef0123456789abcdef");
 
 pub const ALICE: &str = "grant_type=password&username=alice&password=wonderland123";
+pub const BOB: &str = "grant_type=password&username=bob&password=builder456";
 
 const PATIENCE: Duration = Duration::from_secs(15);
 

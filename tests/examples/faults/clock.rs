@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     assert_sound, server,
-    traffic::{assert_held, hold, nobody},
+    traffic::{assert_held, hold, log_in_quietly, nobody},
 };
 use test_support::{
     client::{get, log_in, post, refresh},
@@ -70,7 +70,7 @@ impl Drop for Clock {
 pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
     let held = nobody();
     hold(server, &held).await;
-    let [now, revoked] = [log_in(server).await, log_in(server).await];
+    let [now, revoked] = [log_in_quietly(server).await, log_in(server).await];
     assert_eq!(post(server, "/revoke", &format!("token={}", revoked.text("access_token"))).await.status, 200);
     let issued = claim(&now, "iat");
     let mut token = now.text("refresh_token");
@@ -83,7 +83,7 @@ pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
         assert_eq!(get(server, "/users/me", &revoked.text("access_token")).await.status, 401, "{ahead} s ahead");
         token = refresh(server, &token).await.text("refresh_token");
 
-        let login = log_in(server).await;
+        let login = log_in_quietly(server).await;
         assert!((claim(&login, "iat") - issued - ahead).abs() < 60, "the clock did not step: {login:?}");
         assert_eq!(claim(&login, "exp") - claim(&login, "iat"), access_ttl);
         assert_eq!(get(server, "/users/me", &login.text("access_token")).await.status, 200, "{ahead} s ahead");
@@ -94,7 +94,7 @@ pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
     let stop = AtomicBool::new(false);
     let logins = async {
         while !stop.load(Ordering::Relaxed) {
-            log_in(server).await;
+            log_in_quietly(server).await;
         }
     };
     let steps = async {

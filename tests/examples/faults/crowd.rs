@@ -6,14 +6,13 @@ use futures_util::future::join_all;
 
 use crate::{assert_sound, neighbour, scaled, server};
 use test_support::{
-    client::{ALICE, eventually, in_time, log_in, request, try_post},
+    client::{ALICE, BOB, eventually, in_time, log_in, request, try_post},
     example::Example,
     http::connect,
 };
 
 const NETWORK: u8 = 1;
 const ADDRESSES: usize = 100;
-const BOB: &str = "grant_type=password&username=bob&password=builder456";
 const GUESS: &str = "grant_type=password&username=mallory&password=guess";
 
 /// Every login gets a reply: accepted, refused, or a 429 or 503 with the time to retry. Returns how many were accepted.

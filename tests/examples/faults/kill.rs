@@ -8,22 +8,21 @@ use crate::{
     assert_sound,
     family::{Family, Step},
     neighbour, scaled, server,
-    traffic::{assert_held, hold, nobody},
+    traffic::{assert_held, hold, log_in_quietly, nobody},
 };
 use test_support::{
-    client::{eventually, get, in_time, log_in, post, refresh_form, try_post, within},
+    client::{BOB, eventually, get, in_time, log_in, post, refresh_form, try_post, within},
     example::Example,
     redis::Redis,
 };
 
 const NETWORK: u8 = 5;
-const BOB: &str = "grant_type=password&username=bob&password=builder456";
 
 /// Tokens outlive the server, and none is accepted twice, whatever was under way. Returns the server that replaces it.
 pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, start: impl Fn() -> Example) -> Example {
     let held = nobody();
     hold(&victim, &held).await;
-    let login = log_in(&victim).await;
+    let login = log_in_quietly(&victim).await;
     let revoked = log_in(&victim).await.text("access_token");
     assert_eq!(post(&victim, "/revoke", &format!("token={revoked}")).await.status, 200);
     let [mut quiet, mut busy, contested] = [

@@ -110,7 +110,7 @@ impl Cast {
             during(step("steps of the clock"), clock::steps(server, clock, 60)).await;
         }
         during(step("places that come back"), kill::places_come_back(shared)).await;
-        let slowest = during(step("outages of Redis"), outage::under_load(shared, redis, slow, scaled(100))).await;
+        let slowest = during(step("outages of Redis"), outage::under_load(shared, redis, slow, scaled(80))).await;
         day("ordinary traffic after the outages").await;
 
         for server in [&*shared, &*alone] {

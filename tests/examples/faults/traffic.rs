@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use test_support::{
     client::{attempt, get, log_in, post, refresh, request},
     example::Example,
+    http::Reply,
 };
 
 /// Login, guarded routes, echo, refresh, a wrong password, revocation: each must work as promised.
@@ -28,6 +29,14 @@ pub async fn one_of_each(server: &Example) {
     assert_eq!(refresh(server, &second).await.text("error"), "invalid_grant");
     assert_eq!(post(server, "/revoke", &format!("token={access}")).await.status, 200);
     assert_eq!(get(server, "/users/me", &access).await.status, 401);
+}
+
+/// A login of a user who revokes and replays nothing. Alice may have used up her share of the deny list, and then each
+/// further revocation ends all her access tokens.
+pub async fn log_in_quietly(server: &Example) -> Reply {
+    let reply = attempt(server, "bob", "builder456").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply
 }
 
 /// A name without counted attempts.
