@@ -16,6 +16,7 @@ use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error}
 use crate::protocol::{
     bearer::Guard, client_policy::ClientPolicy, grant::Grants, introspection::Introspection,
     refresh_token::RefreshTokens, request::Endpoint, revocation::Revocation, session::Denials,
+    session::next_millisecond,
 };
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
@@ -339,6 +340,8 @@ impl AuthorizationServer {
         if let Some(denials) = self.denials() {
             denials.deny_subject(subject, Instant::now() + STORE_BUDGET).await.map_err(StoreError::new)?;
         }
+        // The user may log in again at once.
+        next_millisecond().await;
         Ok(ended)
     }
 

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crate::error::{BoxError, TokenError};
 use crate::store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef};
 use crate::token::{AccessToken, LONGEST_LEEWAY};
-use crate::{secret::random, verifier::Identity};
+use crate::{secret::random, sync::sleep, verifier::Identity};
 
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -25,6 +25,12 @@ pub(crate) fn begin(identity: &Identity, began: Instant) -> Result<Session, Toke
         amr: identity.amr().to_vec(),
         claims: identity.claims().clone(),
     })
+}
+
+/// Waits until a session that begins is later than all before, as it knows its begin in whole milliseconds.
+pub(crate) async fn next_millisecond() {
+    // Without a timer, a login of the same millisecond may be refused.
+    let _ = sleep(Duration::from_millis(1)).await;
 }
 
 fn began(session_id: &str) -> Option<SystemTime> {
@@ -87,6 +93,7 @@ impl Denials {
             if !budget.spend(|deadline| self.list.deny(denial, deadline)).await? {
                 return Err(TokenError::from_cause("a store failed", "the deny list refused to deny a subject".into()));
             }
+            next_millisecond().await;
         }
         Ok(())
     }
