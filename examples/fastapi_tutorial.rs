@@ -41,8 +41,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_oauth2_password::{
-    AccessToken, Argon2Params, AuthorizationServer, BearerLayer, BoxError, HashingPool, InvalidScope, InvalidToken,
-    IssuedToken, Login, MemoryUsers, PasswordVerifier, TokenError, TokenIssuer, TokenRequest, TokenResponse,
+    AccessToken, Argon2Params, AuthorizationServer, BearerLayer, BoxError, HashingPool, InvalidToken, IssuedToken,
+    Login, MemoryUsers, PasswordVerifier, RequiredScope, TokenError, TokenIssuer, TokenRequest, TokenResponse,
     TokenValidator, Verdict, Verifier,
 };
 
@@ -154,9 +154,9 @@ impl TokenValidator for Tokens {
 }
 
 /// `Security(get_current_user, scopes=[...])`.
-fn guard(auth: &AuthorizationServer, scope: &str) -> Result<BearerLayer, InvalidScope> {
+fn guard(auth: &AuthorizationServer, scope: &'static str) -> BearerLayer {
     let challenge = if scope.is_empty() { "Bearer".to_owned() } else { format!("Bearer scope=\"{scope}\"") };
-    Ok(auth.guard().with_required_scope(scope)?.with_error_response(move |error| {
+    auth.guard().with_required_scope(RequiredScope::all_of(scope)).with_error_response(move |error| {
         let (challenge, detail) = match error.code() {
             "" => ("Bearer", "Not authenticated"),
             "insufficient_scope" => (challenge.as_str(), "Not enough permissions"),
@@ -165,7 +165,7 @@ fn guard(auth: &AuthorizationServer, scope: &str) -> Result<BearerLayer, Invalid
         let mut response = reply(StatusCode::UNAUTHORIZED, &json!({ "detail": detail }));
         response.headers_mut().extend(HeaderValue::from_str(challenge).map(|value| (WWW_AUTHENTICATE, value)));
         response
-    }))
+    })
 }
 
 /// `Depends(get_current_active_user)`.
@@ -257,9 +257,9 @@ fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
         .with_error_response(render_token_error);
     Ok(Router::new()
         .route("/token", post_service(auth.token_endpoint().into_service()))
-        .route("/users/me/", get(read_users_me).route_layer(guard(&auth, "me")?))
-        .route("/users/me/items/", get(read_own_items).route_layer(guard(&auth, "items me")?))
-        .route("/status/", get(read_system_status).route_layer(guard(&auth, "")?))
+        .route("/users/me/", get(read_users_me).route_layer(guard(&auth, "me")))
+        .route("/users/me/items/", get(read_own_items).route_layer(guard(&auth, "items me")))
+        .route("/status/", get(read_system_status).route_layer(guard(&auth, "")))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found))
 }

@@ -29,9 +29,6 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// A boxed future, as traits return it that are used as `dyn`.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How long a client should wait after an outage.
-const OUTAGE: Duration = Duration::from_secs(1);
-
 /// An invalid setting. The message says how to fix it.
 ///
 /// ```
@@ -204,8 +201,12 @@ impl TokenError {
     pub(crate) fn from_cause(what: &str, cause: BoxError) -> Self {
         cause.downcast::<Self>().map(|own| *own).unwrap_or_else(|cause| {
             observe::failed(what, &*cause);
-            Self::temporarily_unavailable(OUTAGE)
+            Self::outage()
         })
+    }
+
+    pub(crate) fn outage() -> Self {
+        Self::temporarily_unavailable(Duration::from_secs(1))
     }
 
     pub(crate) fn no_random(cause: getrandom::Error) -> Self {

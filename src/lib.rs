@@ -22,10 +22,11 @@ pub use self::{
     error::{BoxError, InvalidConfig, StoreError, TokenError},
     layer::{
         authorization_server::AuthorizationServer,
-        bearer::{BearerLayer, BearerService},
+        bearer::{Asks, BearerLayer, BearerService},
         body::ResponseBody,
         document::JsonDocument,
         endpoint::{EndpointLayer, EndpointService, StandaloneService},
+        extract::{BearerError, HandlerScope, Scoped},
         future::ResponseFuture,
         https::{OverTls, RequireHttps},
         token::TokenEndpointLayer,
@@ -37,7 +38,7 @@ pub use self::{
         refresh_token::RefreshTokens,
         response::TokenResponse,
     },
-    scope::{InvalidScope, Scope},
+    scope::{InvalidScope, RequiredScope, Scope},
     secret::Secret,
     token::{
         AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,

@@ -1,6 +1,6 @@
 //! Scopes (RFC 6749, section 3.3).
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
 /// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form
 /// keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
@@ -72,12 +72,79 @@ impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !text.bytes().all(|byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E)) {
+        if !is_scope(text.as_bytes()) {
             return Err(InvalidScope);
         }
         let mut seen = BTreeSet::new();
         let tokens: Vec<&str> = text.split(' ').filter(|token| !token.is_empty() && seen.insert(*token)).collect();
         Ok(Self { text: tokens.join(" ") })
+    }
+}
+
+/// `scope` of RFC 6749, section 3.3, but for stray spaces.
+const fn is_scope(mut bytes: &[u8]) -> bool {
+    while let [first, rest @ ..] = bytes {
+        if !matches!(first, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E) {
+            return false;
+        }
+        bytes = rest;
+    }
+    true
+}
+
+/// What a guard or a handler requires: all of some scope tokens, or any of them. As a constant, it cannot fail at run time:
+/// a malformed scope does not compile.
+///
+/// ```
+/// use tower_oauth2_password::{AccessToken, BearerLayer, RequiredScope};
+///
+/// const READ: RequiredScope = RequiredScope::all_of("items:read");
+/// const EDIT: RequiredScope = RequiredScope::any_of("items:write admin");
+///
+/// let guard = BearerLayer::new(|text: &str| Ok(AccessToken::new(text))).with_required_scope(EDIT);
+/// assert_eq!((READ.as_str(), EDIT.as_str()), ("items:read", "items:write admin"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct RequiredScope {
+    tokens: Cow<'static, str>,
+    any: bool,
+}
+
+impl RequiredScope {
+    /// All of these tokens, separated by spaces.
+    ///
+    /// # Panics
+    /// When a token is malformed (RFC 6749, section 3.3). In a constant, this is a compile error. Parse a [`Scope`] that is not
+    /// known before run time.
+    pub const fn all_of(tokens: &'static str) -> Self {
+        assert!(is_scope(tokens.as_bytes()), "a character in the scope is not allowed (RFC 6749, section 3.3)");
+        Self { tokens: Cow::Borrowed(tokens), any: false }
+    }
+
+    /// At least one of these tokens, separated by spaces.
+    ///
+    /// # Panics
+    /// As [`all_of`](Self::all_of).
+    pub const fn any_of(tokens: &'static str) -> Self {
+        assert!(is_scope(tokens.as_bytes()), "a character in the scope is not allowed (RFC 6749, section 3.3)");
+        Self { tokens: Cow::Borrowed(tokens), any: true }
+    }
+
+    /// The tokens, separated by spaces.
+    pub fn as_str(&self) -> &str {
+        &self.tokens
+    }
+
+    pub(crate) fn is_met_by(&self, granted: &Scope) -> bool {
+        let mut tokens = self.tokens.split(' ').filter(|token| !token.is_empty());
+        if self.any { tokens.any(|token| granted.contains(token)) } else { tokens.all(|token| granted.contains(token)) }
+    }
+}
+
+impl From<Scope> for RequiredScope {
+    fn from(all: Scope) -> Self {
+        Self { tokens: Cow::Owned(all.text), any: false }
     }
 }
 
@@ -105,6 +172,23 @@ mod tests {
         }
         assert_eq!("é".parse::<Scope>(), Err(InvalidScope));
         assert!(InvalidScope.to_string().contains("printable ASCII"));
+    }
+
+    #[test]
+    fn all_tokens_are_required_or_any() {
+        let granted: Scope = "a b".parse().unwrap();
+        for (required, met) in [
+            (RequiredScope::all_of(" b  a "), true),
+            (RequiredScope::all_of("a c"), false),
+            (RequiredScope::all_of(""), true),
+            (RequiredScope::any_of("c a"), true),
+            (RequiredScope::any_of("c d"), false),
+            (RequiredScope::any_of(""), false),
+            ("a c".parse::<Scope>().unwrap().into(), false),
+        ] {
+            assert_eq!(required.is_met_by(&granted), met, "{required:?}");
+        }
+        assert!(std::panic::catch_unwind(|| RequiredScope::any_of("a\"b")).is_err());
     }
 
     #[test]

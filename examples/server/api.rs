@@ -10,25 +10,28 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use swagger_ui_dist::{ApiDefinition, OpenApiSource::Uri, generate_routes};
-use tower_oauth2_password::{AccessToken, AuthorizationServer, InvalidScope};
+use tower_oauth2_password::{AccessToken, AuthorizationServer, RequiredScope};
 use utoipa::{OpenApi, ToSchema};
 
-pub(crate) fn router(auth: &AuthorizationServer) -> Result<Router, InvalidScope> {
-    let [read, write] = ["items:read", "items:write"].map(|scope| auth.guard().with_required_scope(scope));
+const READ: RequiredScope = RequiredScope::all_of("items:read");
+const WRITE: RequiredScope = RequiredScope::all_of("items:write");
+
+pub(crate) fn router(auth: &AuthorizationServer) -> Router {
+    let [read, write] = [READ, WRITE].map(|scope| auth.guard().with_required_scope(scope));
     let mut document = Document::openapi();
     document.paths.merge(auth.openapi_paths());
     let scheme = auth.security_scheme([("items:read", "Read items"), ("items:write", "Add items")]);
     document.components.get_or_insert_default().add_security_scheme("password", scheme);
     let assets = ApiDefinition { uri_prefix: "/swagger-ui", api_definition: Uri("/openapi.json"), title: None };
-    Ok(Router::new()
+    Router::new()
         .route("/", get(index))
         .route("/echo", post(echo))
         .route("/users/me", get(me).layer(auth.guard()))
-        .route("/items", get(items).layer(read?).merge(post(add_item).layer(write?)))
+        .route("/items", get(items).layer(read).merge(post(add_item).layer(write)))
         .route("/docs", get(Html(include_str!("docs.html"))))
         .route("/openapi.json", get(Json(document)))
         .merge(generate_routes(assets))
-        .layer(auth.endpoints()))
+        .layer(auth.endpoints())
 }
 
 #[derive(OpenApi)]

@@ -28,7 +28,7 @@ async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let address = variable("ADDR")?.unwrap_or_else(|| "127.0.0.1:8000".to_owned());
     let address = address.parse().map_err(|_| "ADDR is not a socket address such as 127.0.0.1:8000")?;
-    connections::serve(address, api::router(&server()?)?).await?;
+    connections::serve(address, api::router(&server()?)).await?;
     std::process::exit(0) // without waiting for a name lookup of Redis that is still running
 }
 

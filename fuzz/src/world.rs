@@ -17,7 +17,7 @@ use tower::Layer;
 use tower::Service;
 use tower_oauth2_password::{
     AccessToken, AuthorizationServer, BearerService, BoxError, Client, EndpointService, Identity, Jwt, Key, Login,
-    RefreshTokens, Scope, StandaloneService, StaticClients, Verdict, Verifier,
+    RefreshTokens, RequiredScope, Scope, StandaloneService, StaticClients, Verdict, Verifier,
     store::{MemoryDenyList, MemoryRefreshStore},
 };
 
@@ -127,7 +127,7 @@ impl World {
             .with_introspection(KNOWN.clone())
             .with_refresh_tokens(refresh)
             .with_deny_list(MemoryDenyList::new());
-        let guard = auth.guard().with_required_scope("items:write").expect("a scope of the harness");
+        let guard = auth.guard().with_required_scope(RequiredScope::all_of("items:write"));
         Self {
             standalone: auth.token_endpoint().into_service(),
             stack: auth.endpoints().layer(Inner),

@@ -21,7 +21,7 @@ use crate::protocol::{
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
 use crate::verifier::{DynVerifier, Verifier};
-use crate::{observe, scope::Scope, secret::debug_only};
+use crate::{observe, secret::debug_only};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
                          `AuthorizationServer::with_attempt_limits`";
@@ -41,7 +41,7 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 /// use axum::{Router, routing::get};
 /// use tower::ServiceExt;
 /// use tower_oauth2_password::{
-///     AttemptLimits, AuthorizationServer, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
+///     AttemptLimits, AuthorizationServer, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens, RequiredScope,
 ///     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 /// };
 ///
@@ -51,6 +51,7 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 ///     "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$4XHlkW01o5HKkdwRDbV9q8aKWen4PIr0is91zg2e36k",
 ///     "items:read",
 /// )])?;
+/// const READ: RequiredScope = RequiredScope::all_of("items:read");
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
 /// let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt)
 ///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None))
@@ -59,7 +60,7 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 ///
 /// let app: Router = Router::new()
 ///     .route("/items", get(async || "[]"))
-///     .route_layer(auth.guard().with_required_scope("items:read")?)
+///     .route_layer(auth.guard().with_required_scope(READ))
 ///     .layer(auth.endpoints());
 ///
 /// let login = http::Request::post("/token")
@@ -304,10 +305,9 @@ impl AuthorizationServer {
 
     /// The guard of routes that need an access token of this server. It knows the deny list, the realm and the error format.
     pub fn guard(&self) -> BearerLayer {
-        let (validator, deny_list) = (Arc::clone(&self.validator), self.deny_list.clone());
-        let (required, issuer, Options { realm, render, .. }) =
-            (Scope::empty(), Some(self.issuer_name()), self.options.clone());
-        BearerLayer::over(Guard { validator, required, deny_list, issuer, realm, render })
+        let (deny_list, issuer, Options { realm, render, .. }) =
+            (self.deny_list.clone(), Some(self.issuer_name()), self.options.clone());
+        BearerLayer::over(Guard { deny_list, issuer, realm, render, ..Guard::new(Arc::clone(&self.validator)) })
     }
 
     /// Ends all sessions of a subject ([`Identity::subject`](crate::Identity::subject)), for instance when the password

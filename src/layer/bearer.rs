@@ -1,19 +1,18 @@
 //! The guard for inner routes.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use tower::{Layer, Service};
 
 use super::{body::ResponseBody, future::ResponseFuture};
-use crate::error::{InvalidConfig, TokenError};
-use crate::protocol::bearer::Guard;
-use crate::protocol::response::{Realm, render_error};
-use crate::scope::{InvalidScope, Scope};
+use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
+use crate::protocol::{ask::Ask, bearer::Guard, response::Realm};
 use crate::store::DenyList;
-use crate::token::TokenValidator;
+use crate::token::{AccessToken, InvalidToken, TokenValidator};
+use crate::{scope::RequiredScope, secret::Secret};
 
 /// Passes only requests with a valid bearer token (RFC 6750), and puts the [`AccessToken`](crate::AccessToken) into their
 /// extensions. Cheap to clone.
@@ -51,61 +50,134 @@ use crate::token::TokenValidator;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct BearerLayer {
+pub struct BearerLayer<A = ()> {
     guard: Arc<Guard>,
+    asks: A,
 }
+
+/// Marks a guard that [asks the app](BearerLayer::with_check). Its inner service must be `Clone`, as axum's and tonic's are.
+///
+/// ```
+/// use tower_oauth2_password::{AccessToken, Asks, BearerLayer};
+///
+/// let guard: BearerLayer<Asks> = BearerLayer::from_lookup(|_key| async { Ok(None) });
+/// assert!(format!("{guard:?}").contains("Asks"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Asks(Arc<Ask>);
 
 impl BearerLayer {
     /// Accepts the tokens that `validator` accepts.
     pub fn new(validator: impl TokenValidator) -> Self {
-        let (validator, required, realm) = (Arc::new(validator), Scope::empty(), Realm::default());
-        Self::over(Guard { validator, required, deny_list: None, issuer: None, realm, render: Arc::new(render_error) })
+        Self::over(Guard::new(Arc::new(validator)))
     }
 
     pub(super) fn over(guard: Guard) -> Self {
-        Self { guard: Arc::new(guard) }
+        Self { guard: Arc::new(guard), asks: () }
     }
 
-    /// Requires all these scopes, separated by spaces, beside those required before.
+    /// Asks `check` about each token that is valid and allows the request: is this user still active? False is a 401
+    /// `invalid_token`. An error, a panic, or no answer within 5 seconds is a 503. A [`TokenError`] is sent as it is.
     ///
-    /// # Errors
-    /// When the scope is malformed (RFC 6749, section 3.3).
-    pub fn with_required_scope(mut self, scope: &str) -> Result<Self, InvalidScope> {
-        let guard = Arc::make_mut(&mut self.guard);
-        guard.required = format!("{} {scope}", guard.required).parse()?;
-        Ok(self)
+    /// ```
+    /// use std::{collections::HashSet, sync::Arc};
+    /// use tower_oauth2_password::{AccessToken, BearerLayer};
+    ///
+    /// let disabled = Arc::new(HashSet::from(["mallory"])); // ask your database
+    /// let guard = BearerLayer::new(|text: &str| Ok(AccessToken::new(text))).with_check(move |token| {
+    ///     let disabled = Arc::clone(&disabled);
+    ///     async move { Ok(!disabled.contains(token.subject())) }
+    /// });
+    /// ```
+    pub fn with_check<F>(self, check: impl Fn(AccessToken) -> F + Send + Sync + 'static) -> BearerLayer<Asks>
+    where
+        F: Future<Output = Result<bool, BoxError>> + Send + 'static,
+    {
+        let ask = Ask::User(Box::new(move |token| Box::pin(check(token))));
+        BearerLayer { guard: self.guard, asks: Asks(Arc::new(ask)) }
+    }
+}
+
+impl BearerLayer<Asks> {
+    /// Accepts the tokens that `find` knows, such as API keys and opaque tokens, or those that an introspection endpoint
+    /// (RFC 7662) calls active. `None` is a 401 `invalid_token`. An error, a panic, or no answer within 5 seconds is a 503. A
+    /// [`TokenError`] is sent as it is. A token is at most 4 KiB long. Look for a digest of it, so that your table holds no key.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AccessToken, BearerLayer, Secret};
+    ///
+    /// let guard = BearerLayer::from_lookup(|key: Secret| async move {
+    ///     let known = key.expose() == "k-2026"; // ask your database
+    ///     Ok(known.then(|| AccessToken::new("robot")))
+    /// });
+    /// ```
+    pub fn from_lookup<F>(find: impl Fn(Secret) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Option<AccessToken>, BoxError>> + Send + 'static,
+    {
+        let guard = Guard::new(Arc::new(|_: &str| Err(InvalidToken::Refused)));
+        let ask = Ask::Token(Box::new(move |token| Box::pin(find(token))));
+        Self { guard: Arc::new(guard), asks: Asks(Arc::new(ask)) }
+    }
+}
+
+impl<A> BearerLayer<A> {
+    fn with(mut self, change: impl FnOnce(&mut Guard)) -> Self {
+        change(Arc::make_mut(&mut self.guard));
+        self
+    }
+
+    /// Requires this scope, beside those required before.
+    pub fn with_required_scope(self, scope: impl Into<RequiredScope>) -> Self {
+        self.with(|guard| guard.required.push((None, scope.into())))
+    }
+
+    /// Requires this scope of requests with this method, beside what else is required. `GET` includes `HEAD`. Methods that are
+    /// not named require nothing more.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_oauth2_password::{AccessToken, BearerLayer, RequiredScope};
+    ///
+    /// let guard = BearerLayer::new(|text: &str| Ok(AccessToken::new(text)))
+    ///     .with_required_scope(const { RequiredScope::all_of("items:read") })
+    ///     .with_required_scope_for(Method::DELETE, const { RequiredScope::any_of("items:write admin") });
+    /// ```
+    pub fn with_required_scope_for(self, method: Method, scope: impl Into<RequiredScope>) -> Self {
+        self.with(|guard| guard.required.push((Some(method), scope.into())))
+    }
+
+    /// Lets requests without a bearer token pass, for routes that show more to users who logged in. A bad token still gets a
+    /// 401. Nothing is in the extensions then, so a handler must treat a missing [`AccessToken`] as a stranger.
+    pub fn with_optional_token(self) -> Self {
+        self.with(|guard| guard.optional = true)
     }
 
     /// Rejects access tokens that were revoked.
-    pub fn with_deny_list(mut self, deny_list: impl DenyList) -> Self {
-        Arc::make_mut(&mut self.guard).deny_list = Some(Arc::new(deny_list));
-        self
+    pub fn with_deny_list(self, deny_list: impl DenyList) -> Self {
+        self.with(|guard| guard.deny_list = Some(Arc::new(deny_list)))
     }
 
     /// Sets the `realm` of the challenge. The default is `api`.
     ///
     /// # Errors
     /// When it has anything but printable ASCII without `"` and `\`.
-    pub fn with_realm(mut self, realm: &str) -> Result<Self, InvalidConfig> {
-        Arc::make_mut(&mut self.guard).realm = Realm::new(realm)?;
-        Ok(self)
+    pub fn with_realm(self, realm: &str) -> Result<Self, InvalidConfig> {
+        let realm = Realm::new(realm)?;
+        Ok(self.with(|guard| guard.realm = realm))
     }
 
     /// Renders refusals in your API's own format. A challenge is added if it is missing. gRPC calls keep their format.
-    pub fn with_error_response(
-        mut self,
-        render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        Arc::make_mut(&mut self.guard).render = Arc::new(render);
-        self
+    pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+        self.with(|guard| guard.render = Arc::new(render))
     }
 }
 
-impl<S> Layer<S> for BearerLayer {
-    type Service = BearerService<S>;
+impl<S, A: Clone> Layer<S> for BearerLayer<A> {
+    type Service = BearerService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BearerService { inner, guard: Arc::clone(&self.guard) }
+        BearerService { inner, guard: Arc::clone(&self.guard), asks: self.asks.clone() }
     }
 }
 
@@ -120,9 +192,10 @@ impl<S> Layer<S> for BearerLayer {
 /// assert!(format!("{service:?}").contains("inner: \"inner\""));
 /// ```
 #[derive(Clone, Debug)]
-pub struct BearerService<S> {
+pub struct BearerService<S, A = ()> {
     inner: S,
     guard: Arc<Guard>,
+    asks: A,
 }
 
 impl<S, B, R> Service<Request<B>> for BearerService<S>
@@ -138,13 +211,44 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.guard.check(&request) {
+        match self.guard.check(request.method(), request.headers()) {
             Ok(token) => {
-                request.extensions_mut().insert(token);
+                self.guard.admit(&mut request, token);
                 ResponseFuture::inner(self.inner.call(request))
             }
             Err(refusal) => ResponseFuture::ready(*refusal),
         }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for BearerService<S, Asks>
+where
+    S: Service<Request<B>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone that is left behind is not ready, and is asked again.
+        let (clone, guard, Asks(ask)) = (self.inner.clone(), Arc::clone(&self.guard), self.asks.clone());
+        let mut ready = mem::replace(&mut self.inner, clone);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            match guard.check_and_ask(&ask, &parts).await {
+                Ok(token) => {
+                    let mut request = Request::from_parts(parts, body);
+                    guard.admit(&mut request, token);
+                    ResponseFuture::inner(ready.call(request)).await
+                }
+                Err(refusal) => Ok(refusal.map(ResponseBody::own)),
+            }
+        })
     }
 }
 
@@ -157,7 +261,6 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::token::AccessToken;
 
     fn layer() -> BearerLayer {
         BearerLayer::new(|text: &str| Ok(AccessToken::new(text)))
@@ -175,8 +278,9 @@ mod tests {
 
     #[test]
     fn debug_output_names_the_scope() {
-        let layer = layer().with_required_scope("items:read").unwrap().with_required_scope("items:write").unwrap();
-        assert!(format!("{layer:?}").contains("items:read items:write"), "the second adds to the first");
+        let [read, write] = [RequiredScope::all_of("items:read"), RequiredScope::all_of("items:write")];
+        let printed = format!("{:?}", layer().with_required_scope(read).with_required_scope(write));
+        assert!(printed.contains("items:read") && printed.contains("items:write"), "the second adds to the first");
     }
 
     #[test]

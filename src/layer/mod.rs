@@ -6,10 +6,13 @@
 //! 4. Every other request passes: no allocation, no copy, no change.
 
 pub(crate) mod authorization_server;
+#[cfg(feature = "axum")]
+pub(crate) mod axum;
 pub(crate) mod bearer;
 pub(crate) mod body;
 pub(crate) mod document;
 pub(crate) mod endpoint;
+pub(crate) mod extract;
 pub(crate) mod future;
 pub(crate) mod https;
 #[cfg(feature = "utoipa")]

@@ -8,7 +8,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::error::TokenError;
 
@@ -24,13 +24,13 @@ pub(super) enum Call<'a> {
 }
 
 /// The call that a request is, if it is one.
-pub(super) fn call<B>(request: &Request<B>) -> Option<Call<'_>> {
-    let media_type = request.headers().get(CONTENT_TYPE).filter(|_| *request.method() == Method::POST)?;
+pub(super) fn call<'a>(method: &Method, headers: &'a HeaderMap) -> Option<Call<'a>> {
+    let media_type = headers.get(CONTENT_TYPE).filter(|_| *method == Method::POST)?;
     let has = |prefix: &[u8]| {
         let rest = media_type.as_bytes().strip_prefix(prefix);
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     };
-    let has_trailers = request.headers().get(TE).is_some_and(|te| te == "trailers");
+    let has_trailers = headers.get(TE).is_some_and(|te| te == "trailers");
     if has(b"application/grpc-web") || has(b"application/grpc-web-text") {
         Some(Call::Web(media_type))
     } else {
@@ -77,8 +77,9 @@ fn insert(headers: &mut HeaderMap, status: &'static str, message: &str) {
 mod tests {
     use super::*;
 
-    fn request(method: Method, content_type: &str, te: &str) -> Request<()> {
-        Request::builder().method(method).header(CONTENT_TYPE, content_type).header(TE, te).body(()).unwrap()
+    fn headers(content_type: &str, te: &str) -> HeaderMap {
+        let values = [(CONTENT_TYPE, content_type), (TE, te)];
+        values.map(|(name, value)| (name, HeaderValue::from_str(value).unwrap())).into_iter().collect()
     }
 
     #[test]
@@ -94,11 +95,11 @@ mod tests {
             ("application/grpc-webfoo", false, false),
             ("application/json", false, false),
         ] {
-            let whole = request(Method::POST, content_type, "trailers");
-            assert_eq!(call(&whole).is_some(), is_call, "{content_type}");
-            assert_eq!(matches!(call(&whole), Some(Call::Web(_))), is_web, "{content_type}");
-            assert_eq!(call(&request(Method::GET, content_type, "trailers")), None, "{content_type}");
-            assert_eq!(call(&request(Method::POST, content_type, "gzip")).is_some(), is_web, "{content_type}");
+            let whole = headers(content_type, "trailers");
+            assert_eq!(call(&Method::POST, &whole).is_some(), is_call, "{content_type}");
+            assert_eq!(matches!(call(&Method::POST, &whole), Some(Call::Web(_))), is_web, "{content_type}");
+            assert_eq!(call(&Method::GET, &whole), None, "{content_type}");
+            assert_eq!(call(&Method::POST, &headers(content_type, "gzip")).is_some(), is_web, "{content_type}");
         }
     }
 
@@ -106,8 +107,8 @@ mod tests {
     fn the_status_of_a_web_call_is_a_frame_of_the_body() {
         let text = "\u{80}\0\0\0\u{35}";
         for (content_type, is_text) in [("application/grpc-web+proto", false), ("application/grpc-web-text", true)] {
-            let request = request(Method::POST, content_type, "");
-            let refused = call(&request).unwrap().refuse(&TokenError::invalid_client());
+            let headers = headers(content_type, "");
+            let refused = call(&Method::POST, &headers).unwrap().refuse(&TokenError::invalid_client());
             assert_eq!(
                 (refused.status().as_u16(), &refused.headers()[CONTENT_TYPE]),
                 (200, &content_type.parse().unwrap())

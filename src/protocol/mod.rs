@@ -22,6 +22,7 @@
 //! verifier still knows the user; the scope is a subset of what was granted; the access token is issued; the refresh token
 //! is rotated.
 
+pub(crate) mod ask;
 pub(crate) mod bearer;
 pub(crate) mod client;
 pub(crate) mod client_policy;

@@ -1,11 +1,13 @@
 //! The contents of an access token that a validator accepted.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
+use http::{Response, request::Parts};
 use serde_json::{Map, Value};
 
-use crate::scope::Scope;
+use crate::scope::{RequiredScope, Scope};
 
 /// An access token that was accepted. The guard ([`BearerLayer`](crate::BearerLayer)) puts it into the request's extensions.
 /// Cheap to clone.
@@ -22,7 +24,15 @@ use crate::scope::Scope;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct AccessToken(Arc<Contents>);
+pub struct AccessToken {
+    contents: Arc<Contents>,
+    accepted_by: Option<Arc<dyn RefuseScope>>,
+}
+
+/// A guard, as the token floor knows it: it says how to refuse what a token does not allow.
+pub(crate) trait RefuseScope: fmt::Debug + Send + Sync {
+    fn refuse_scope(&self, parts: &Parts, required: &RequiredScope) -> Box<Response<Bytes>>;
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
@@ -40,7 +50,7 @@ pub(super) struct Contents {
 
 impl From<Contents> for AccessToken {
     fn from(contents: Contents) -> Self {
-        Self(Arc::new(contents))
+        Self { contents: Arc::new(contents), accepted_by: None }
     }
 }
 
@@ -51,8 +61,17 @@ impl AccessToken {
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+        change(Arc::make_mut(&mut self.contents));
         self
+    }
+
+    pub(crate) fn accepted_by(self, guard: Arc<dyn RefuseScope>) -> Self {
+        Self { accepted_by: Some(guard), ..self }
+    }
+
+    /// The guard that accepted the token, if it came from one.
+    pub(crate) fn guard(&self) -> Option<&dyn RefuseScope> {
+        self.accepted_by.as_deref()
     }
 
     /// Sets the scope.
@@ -103,52 +122,52 @@ impl AccessToken {
 
     /// The user (`sub`).
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        &self.contents.subject
     }
 
     /// The client that it was issued to (`client_id`).
     pub fn client_id(&self) -> Option<&str> {
-        self.0.client_id.as_deref()
+        self.contents.client_id.as_deref()
     }
 
     /// What the token allows (`scope`).
     pub fn scope(&self) -> &Scope {
-        &self.0.scope
+        &self.contents.scope
     }
 
     /// The unique id (`jti`).
     pub fn id(&self) -> Option<&str> {
-        self.0.id.as_deref()
+        self.contents.id.as_deref()
     }
 
     /// The session that it belongs to (`sid`), if that can be ended.
     pub fn session_id(&self) -> Option<&str> {
-        self.0.session_id.as_deref()
+        self.contents.session_id.as_deref()
     }
 
     /// When it expires (`exp`).
     pub fn expires_at(&self) -> Option<SystemTime> {
-        time(self.0.expires_at)
+        time(self.contents.expires_at)
     }
 
     /// When it was issued (`iat`).
     pub fn issued_at(&self) -> Option<SystemTime> {
-        time(self.0.issued_at)
+        time(self.contents.issued_at)
     }
 
     /// The issuer (`iss`).
     pub fn issuer(&self) -> Option<&str> {
-        self.0.issuer.as_deref()
+        self.contents.issuer.as_deref()
     }
 
     /// The servers that it is meant for (`aud`): this one, and perhaps others.
     pub fn audience(&self) -> &[String] {
-        &self.0.audience
+        &self.contents.audience
     }
 
     /// An additional claim, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
     pub fn claim(&self, name: &str) -> Option<&Value> {
-        self.0.claims.get(name)
+        self.contents.claims.get(name)
     }
 }
 

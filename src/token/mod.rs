@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{BoxError, BoxFuture};
 use crate::{scope::Scope, secret::Secret};
 
+pub(crate) use self::access::RefuseScope;
 pub(crate) use self::validator::{LONGEST_LEEWAY, LONGEST_TOKEN};
 pub use self::{
     access::AccessToken, jwt::Jwt, key::Key, key_error::KeyError, validator::JwtValidator,
@@ -292,6 +293,9 @@ pub enum InvalidToken {
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
+    /// The app knows no such token, or its user may not come in.
+    #[error("the app refused the token")]
+    Refused,
 }
 
 #[cfg(test)]
@@ -324,8 +328,10 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_message() {
-        use InvalidToken::{Expired, Malformed, NotForThisServer, NotYetValid, Revoked, Signature, UnknownKey};
-        let reasons = [Malformed, Signature, UnknownKey, Expired, NotYetValid, NotForThisServer, Revoked];
+        use InvalidToken::{
+            Expired, Malformed, NotForThisServer, NotYetValid, Refused, Revoked, Signature, UnknownKey,
+        };
+        let reasons = [Malformed, Signature, UnknownKey, Expired, NotYetValid, NotForThisServer, Revoked, Refused];
         let words: BTreeSet<_> = reasons.iter().map(ToString::to_string).filter(|text| !text.is_empty()).collect();
         assert_eq!(words.len(), reasons.len(), "{words:?}");
     }

@@ -2,6 +2,7 @@
 
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower_oauth2_password::RequiredScope;
 
 use crate::{
     setup::in_memory,
@@ -41,7 +42,7 @@ async fn web(inside: bool) -> String {
     use tonic::{service::LayerExt, transport::Server};
 
     let setup = in_memory();
-    let guard = setup.auth.guard().with_required_scope("items:write").unwrap();
+    let guard = setup.auth.guard().with_required_scope(RequiredScope::all_of("items:write"));
     let (_, health) = tonic_health::server::health_reporter();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_oauth2_password::{AccessToken, BearerLayer};
+use tower_oauth2_password::{AccessToken, BearerLayer, RequiredScope};
 
 use crate::setup::{ADDRESS, Setup};
 use test_support::http::{Http, Reply, TestBody, send};
@@ -48,7 +48,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let endpoints = setup.auth.endpoints();
-    let guard = setup.auth.guard().with_required_scope("items:write").unwrap();
+    let guard = setup.auth.guard().with_required_scope(RequiredScope::all_of("items:write"));
     let mut http = Http::Two;
     match stack {
         Stack::Axum => {

@@ -29,10 +29,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, InvalidToken, IssuedToken, Jwt, Key, MemoryUsers,
-    PasswordVerifier, TokenIssuer, TokenRequest, TokenValidator, store::MemoryAttemptStore,
+    PasswordVerifier, RequiredScope, TokenIssuer, TokenRequest, TokenValidator, store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
+
+const ROTATE: RequiredScope = RequiredScope::all_of("keys:rotate");
 
 /// The key that signs; the previous one, whose tokens may still be valid; and the next one, which is published already.
 struct Keys {
@@ -141,7 +143,7 @@ async fn main() -> Result<(), BoxError> {
 
     let app = Router::new()
         .route("/rotate", post(rotate))
-        .route_layer(auth.guard().with_required_scope("keys:rotate")?)
+        .route_layer(auth.guard().with_required_scope(ROTATE))
         .merge(Router::new().route("/", get(hello)).route_layer(auth.guard()))
         .route_service("/.well-known/jwks.json", jwks)
         .route_service(&metadata.path(), metadata.into_service())

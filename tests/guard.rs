@@ -1,0 +1,333 @@
+//! What the guard asks for beyond a valid token, what handlers ask of the guard, and what the app itself is asked.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::{
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use http::{HeaderMap, Method, Request, StatusCode, header::WWW_AUTHENTICATE, request::Parts};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use test_support::log::Log;
+use tower::ServiceExt;
+use tower_oauth2_password::{
+    AccessToken, Asks, BearerError, BearerLayer, BoxError, HandlerScope, InvalidToken, RequiredScope, Scoped, Secret,
+    TokenError,
+    store::{Denial, Denied, DenyList, MemoryDenyList},
+};
+
+const READ: RequiredScope = RequiredScope::all_of("read");
+const WRITE: RequiredScope = RequiredScope::all_of("write");
+
+/// A token is its subject, a colon, and its scope.
+fn token(text: &str) -> Result<AccessToken, InvalidToken> {
+    let (subject, scope) = text.split_once('.').ok_or(InvalidToken::Malformed)?;
+    let scope = scope.replace('.', " ").parse().map_err(|_| InvalidToken::Malformed)?;
+    Ok(AccessToken::new(subject).with_id(text).with_scope(scope))
+}
+
+fn guard() -> BearerLayer {
+    BearerLayer::new(token).with_realm("members").unwrap().with_error_response(|error| {
+        let mut response = http::Response::new(format!("{} {}", error.status().as_u16(), error.code()).into());
+        *response.status_mut() = error.status();
+        response
+    })
+}
+
+/// Status, body and challenge.
+async fn ask(app: &Router, request: Request<Body>) -> (u16, String, String) {
+    let reply = app.clone().oneshot(request).await.unwrap();
+    let challenge = reply.headers().get(WWW_AUTHENTICATE).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let status = reply.status().as_u16();
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap(), challenge)
+}
+
+fn request(method: Method, authorization: &str) -> Request<Body> {
+    let request = Request::builder().method(method);
+    let request =
+        if authorization.is_empty() { request } else { request.header("authorization", authorization.to_owned()) };
+    request.body(Body::empty()).unwrap()
+}
+
+async fn status(app: &Router, method: Method, authorization: &str) -> u16 {
+    ask(app, request(method, authorization)).await.0
+}
+
+async fn name(token: Option<AccessToken>) -> String {
+    token.map_or("stranger".to_owned(), |token| token.subject().to_owned())
+}
+
+#[tokio::test]
+async fn each_method_may_require_a_scope_of_its_own() {
+    let guard = guard()
+        .with_required_scope(READ)
+        .with_required_scope_for(Method::POST, WRITE)
+        .with_required_scope_for(Method::DELETE, RequiredScope::any_of("write admin"))
+        .with_required_scope_for(Method::GET, "list".parse::<tower_oauth2_password::Scope>().unwrap());
+    let app = Router::new().route("/", any(async || "in").layer(guard));
+    for (method, scopes, expected) in [
+        (Method::PUT, "read", 200),
+        (Method::PUT, "write", 403),
+        (Method::GET, "read.list", 200),
+        (Method::GET, "read", 403),
+        (Method::HEAD, "read", 403),
+        (Method::HEAD, "read.list", 200),
+        (Method::POST, "read", 403),
+        (Method::POST, "read.write", 200),
+        (Method::DELETE, "read.admin", 200),
+        (Method::DELETE, "read.write", 200),
+        (Method::DELETE, "read.list", 403),
+    ] {
+        let got = status(&app, method.clone(), &format!("Bearer alice.{scopes}")).await;
+        assert_eq!(got, expected, "{method} {scopes}");
+    }
+    let refused = ask(&app, request(Method::DELETE, "Bearer alice.read")).await;
+    assert!(refused.2.ends_with(", scope=\"write admin\""), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_optional_token_may_be_missing_and_must_not_be_bad() {
+    let guard = guard().with_optional_token().with_required_scope(READ);
+    let app = Router::new().route("/", get(name).layer(guard));
+    for (authorization, expected) in [
+        ("", (200, "stranger")),
+        ("Basic eDp5", (200, "stranger")),
+        ("Bearer alice.read", (200, "alice")),
+        ("Bearer alice.write", (403, "403 insufficient_scope")),
+        ("Bearer alice", (401, "401 invalid_token")),
+        ("Bearer", (400, "400 invalid_request")),
+    ] {
+        let (status, body, _) = ask(&app, request(Method::GET, authorization)).await;
+        assert_eq!((status, body.as_str()), expected, "{authorization}");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_needs_a_token_refuses_strangers_in_the_format_of_the_guard() {
+    async fn me(token: AccessToken) -> String {
+        token.subject().to_owned()
+    }
+    let app = Router::new().route("/", get(me).layer(guard().with_optional_token()));
+    assert_eq!(status(&app, Method::GET, "Bearer alice.").await, 200);
+    let refused = ask(&app, request(Method::GET, "")).await;
+    assert_eq!(refused, (401, "401 ".to_owned(), "Bearer realm=\"members\"".to_owned()));
+}
+
+struct Write;
+
+impl HandlerScope for Write {
+    const REQUIRED: RequiredScope = WRITE;
+}
+
+/// A body that must not be read.
+struct Unread;
+
+impl http_body::Body for Unread {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        panic!("the body was read")
+    }
+}
+
+#[tokio::test]
+async fn a_handler_refuses_a_missing_scope_before_the_body_is_read() {
+    async fn add(token: Scoped<Write>, body: Bytes) -> String {
+        format!("{} {}", token.subject(), body.len())
+    }
+    let app = Router::new().route("/", post(add).layer(guard()));
+    let unread = Request::post("/").header("authorization", "Bearer alice.read").body(Body::new(Unread)).unwrap();
+    let (status, body, challenge) = ask(&app, unread).await;
+    assert_eq!((status, body.as_str()), (403, "403 insufficient_scope"));
+    assert!(challenge.starts_with("Bearer realm=\"members\"") && challenge.ends_with("scope=\"write\""), "{challenge}");
+    let sent = Request::post("/").header("authorization", "Bearer alice.write").body(Body::from("four")).unwrap();
+    assert_eq!(ask(&app, sent).await.1, "alice 4");
+}
+
+#[tokio::test]
+async fn an_extractor_without_a_guard_is_a_500_and_names_the_mistake() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    async fn me(_: AccessToken) {}
+    async fn write(_: Scoped<Write>) {}
+    let app = Router::new().route("/me", get(me)).route("/optional", get(name)).route("/write", get(write));
+    for path in ["/me", "/optional", "/write"] {
+        let request = Request::get(path).header("authorization", "Bearer alice.write").body(Body::empty()).unwrap();
+        let (status, body, _) = ask(&app, request).await;
+        assert_eq!(status, 500, "{path}");
+        assert!(body.contains("server_error"), "{body}");
+    }
+    assert!(log.text().contains("add `.route_layer(auth.guard())`"), "{}", log.text());
+}
+
+/// A user of the app's own table.
+struct User(String);
+
+impl<S: Sync> FromRequestParts<S> for User {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let token = AccessToken::from_parts(parts).map_err(BearerError::into_response)?;
+        match token.subject() {
+            "mallory" => Err((StatusCode::FORBIDDEN, "your account is disabled").into_response()),
+            name => Ok(Self(name.to_owned())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_app_loads_its_own_user_and_refuses_in_its_own_words() {
+    let app = Router::new().route("/", get(async |User(name): User| name).layer(guard()));
+    assert_eq!(ask(&app, request(Method::GET, "Bearer alice.")).await.1, "alice");
+    let refused = ask(&app, request(Method::GET, "Bearer mallory.")).await;
+    assert_eq!(refused, (403, "your account is disabled".to_owned(), String::new()));
+}
+
+#[tokio::test]
+async fn a_token_error_is_a_response() {
+    let app = Router::new()
+        .route("/", get(async || Err::<(), _>(TokenError::too_many_attempts(Duration::from_millis(1_500)))));
+    let reply = app.oneshot(request(Method::GET, "")).await.unwrap();
+    assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &"2".parse().unwrap()));
+    let body = reply.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(b"{\"error\":\"invalid_request\""), "{body:?}");
+}
+
+/// Answers by the subject of the token.
+async fn may_come_in(token: AccessToken) -> Result<bool, BoxError> {
+    match token.subject() {
+        "mallory" => Ok(false),
+        "disabled" => {
+            let error = TokenError::custom("account_disabled", "Ask the administrator");
+            Err(error.with_status(StatusCode::FORBIDDEN).into())
+        }
+        "away" => Err("the database is away".into()),
+        "hangs" => pending().await,
+        "panics" => panic!("a bug of the app"),
+        _ => Ok(true),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_app_is_asked_about_each_user_and_has_five_seconds() {
+    let guard = guard().with_required_scope(READ).with_check(may_come_in).with_required_scope_for(Method::PUT, WRITE);
+    let app = Router::new().route("/", any(name).layer(guard));
+    for (subject, expected) in [
+        ("alice", (200, "alice")),
+        ("mallory", (401, "401 invalid_token")),
+        ("disabled", (403, "403 account_disabled")),
+        ("away", (503, "503 temporarily_unavailable")),
+        ("panics", (503, "503 temporarily_unavailable")),
+    ] {
+        let (status, body, challenge) = ask(&app, request(Method::GET, &format!("Bearer {subject}.read"))).await;
+        assert_eq!((status, body.as_str()), expected, "{subject}");
+        assert_eq!(challenge.is_empty(), status != 401, "{subject}: {challenge}");
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(status(&app, Method::GET, "Bearer hangs.read").await, 503);
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    for (method, authorization, expected) in [
+        (Method::GET, "", 401),
+        (Method::GET, "Bearer hangs.write", 403),
+        (Method::GET, "Bearer hangs", 401),
+        (Method::PUT, "Bearer hangs.read", 403),
+    ] {
+        assert_eq!(status(&app, method, authorization).await, expected, "{authorization}: not asked");
+    }
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+}
+
+fn keys() -> BearerLayer<Asks> {
+    BearerLayer::from_lookup(async |key: Secret| match key.expose() {
+        "hangs" => pending().await,
+        "panics" => panic!("a bug of the app"),
+        "away" => Err("the database is away".into()),
+        key => Ok(token(key).ok()),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn api_keys_are_looked_up_and_then_checked_like_any_token() {
+    let list = MemoryDenyList::new();
+    let denial = Denial::new(Denied::Token("revoked.read"), None, "revoked", Duration::from_secs(60));
+    assert!(list.deny(denial, std::time::Instant::now() + Duration::from_secs(1)).await.unwrap());
+    let guard = keys().with_required_scope(READ).with_deny_list(list).with_optional_token();
+    let app = Router::new().route("/", get(name).layer(guard));
+    let long = format!("Bearer {}.read", "a".repeat(4_096));
+    for (authorization, expected) in [
+        ("", 200),
+        ("Bearer robot.read", 200),
+        ("Bearer robot.write", 403),
+        ("Bearer unknown", 401),
+        ("Bearer revoked.read", 401),
+        ("Bearer away", 503),
+        ("Bearer panics", 503),
+        ("Bearer hangs", 503),
+        (&long, 401),
+    ] {
+        assert_eq!(status(&app, Method::GET, authorization).await, expected, "{authorization}");
+    }
+    assert_eq!(ask(&app, request(Method::GET, "Bearer robot.read")).await.1, "robot");
+}
+
+#[tokio::test]
+async fn a_guard_that_asks_calls_the_service_that_was_ready() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    /// Ready once, and only the one that was asked.
+    struct Once(bool);
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    impl Clone for Once {
+        fn clone(&self) -> Self {
+            Self(false)
+        }
+    }
+    impl tower::Service<Request<Body>> for Once {
+        type Response = Response;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            self.0 = true;
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            assert!(self.0, "called without being ready");
+            CALLS.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(Response::new(Body::empty())))
+        }
+    }
+    let mut service = tower::Layer::layer(&keys(), Once(false));
+    for (authorization, calls) in [("Bearer robot.read", 1), ("Bearer unknown", 1), ("Bearer robot.", 2)] {
+        let ready = service.ready().await.unwrap();
+        tower::Service::call(ready, request(Method::GET, authorization)).await.unwrap();
+        assert_eq!(CALLS.load(Ordering::Relaxed), calls, "{authorization}");
+    }
+}
+
+#[test]
+fn a_request_made_by_hand_needs_no_guard() {
+    let mut parts = Request::new(()).into_parts().0;
+    parts.extensions.insert(token("alice.read").unwrap());
+    assert_eq!(AccessToken::from_parts_if_any(&parts).unwrap().unwrap().subject(), "alice");
+    let error = Scoped::<Write>::from_parts(&parts).unwrap_err();
+    assert_eq!(error.to_string(), "the guard refused the request: 403 Forbidden");
+    let response: http::Response<Bytes> = error.into();
+    let headers: &HeaderMap = response.headers();
+    assert_eq!(headers["cache-control"], "no-store");
+    parts.extensions.insert(token("alice.write").unwrap());
+    assert!(format!("{:?}", Scoped::<Write>::from_parts(&parts).unwrap()).contains("alice"));
+}
