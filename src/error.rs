@@ -47,31 +47,6 @@ impl InvalidConfig {
     }
 }
 
-/// A store is unavailable: unreachable, too slow or full. [`source`](Error::source) is the cause. It may name hosts, so do
-/// not show it to clients.
-///
-/// ```
-/// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, StoreError, Verdict};
-///
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt);
-/// let ended: Result<u64, StoreError> = auth.revoke_subject("alice").await;
-/// assert_eq!(ended?, 0);
-/// # Ok::<(), tower_oauth2_password::BoxError>(())
-/// # })?;
-/// # Ok::<(), tower_oauth2_password::BoxError>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[error("the store is unavailable")]
-pub struct StoreError(#[source] BoxError);
-
-impl StoreError {
-    pub(crate) fn new(cause: impl Into<BoxError>) -> Self {
-        Self(cause.into())
-    }
-}
-
 /// A refusal by an endpoint or by the guard: a status, and the code and description of RFC 6749, section 5.2.
 ///
 /// A verifier may return its own, which is sent as it is:
@@ -295,13 +270,6 @@ debug_only!(TokenError { status, code, description, retry_after });
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_store_error_shows_its_cause_to_the_log_only() {
-        let error = StoreError::new("no route to 192.0.2.7");
-        assert_eq!(error.to_string(), "the store is unavailable");
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no route to 192.0.2.7"));
-    }
 
     #[test]
     fn a_custom_error_holds_only_the_characters_of_the_rfc() {

@@ -19,7 +19,7 @@ mod verifier;
 
 pub use self::{
     attempts::{Attempt, AttemptLimits},
-    error::{BoxError, InvalidConfig, StoreError, TokenError},
+    error::{BoxError, InvalidConfig, TokenError},
     layer::{
         authorization_server::AuthorizationServer,
         bearer::{Asks, BearerLayer, BearerService},
@@ -29,6 +29,7 @@ pub use self::{
         extract::{BearerError, HandlerScope, Scoped},
         future::ResponseFuture,
         https::{OverTls, RequireHttps},
+        sessions::ActiveSession,
         token::TokenEndpointLayer,
     },
     password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users},

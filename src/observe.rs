@@ -190,7 +190,6 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::error::StoreError;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -218,9 +217,13 @@ pub(crate) mod tests {
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("the store is unavailable")]
+    struct Away(#[source] io::Error);
+
     #[test]
     fn a_failure_is_logged_with_all_its_causes() {
-        let away = io::Error::other(StoreError::new("no route"));
+        let away = io::Error::other(Away(io::Error::other("no route")));
         let log = logged(|| failed("a store of this test failed", &away));
         let causes = "the store is unavailable: no route";
         assert!(log.contains(" WARN ") && log.contains("a store of this test failed") && log.contains(causes), "{log}");

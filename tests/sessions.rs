@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, Identity, IssuedToken, Jwt, Key, Login, RefreshTokens,
-    TokenIssuer, TokenRequest, TokenValidator, Verdict, Verifier,
+    Secret, TokenIssuer, TokenRequest, TokenValidator, Verdict, Verifier,
     store::{Denial, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, StoreFuture, TokenRef},
 };
 
@@ -314,4 +314,57 @@ async fn a_login_with_more_claims_than_a_session_keeps_is_a_503() {
         let login = format!("grant_type=password&username={length}&password=right");
         assert_eq!(post(auth, "/token", &login).await.0, status, "{length}");
     }
+}
+
+fn session_of(access_token: &str) -> String {
+    jwt("api").validate(access_token).unwrap().session_id().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended_one_by_one() {
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(MemoryDenyList::new());
+    let (phone, phone_token) = log_in(&auth, "alice").await;
+    let (laptop, laptop_token) = log_in(&auth, "alice").await;
+    let (bob, _) = log_in(&auth, "bob").await;
+    let listed = auth.sessions("alice").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed[0].age <= listed[1].age, "the newest first");
+    let ids: Vec<String> = listed.into_iter().map(|session| session.id).collect();
+    assert_eq!(session_of(&phone), ids[1]);
+
+    assert!(!auth.end_session("bob", &ids[1]).await.unwrap(), "it is alice's");
+    assert!(!auth.end_session("alice", "unknown").await.unwrap());
+    assert_eq!(guarded(&auth, &phone).await, 200);
+    assert!(auth.end_session("alice", &ids[1]).await.unwrap());
+    assert_eq!((guarded(&auth, &phone).await, refresh(&auth, &phone_token).await.0), (401, 400));
+    assert_eq!((guarded(&auth, &laptop).await, guarded(&auth, &bob).await), (200, 200));
+
+    assert!(!auth.end_session_of(&Secret::from("no refresh token")).await.unwrap());
+    assert!(auth.end_session_of(&Secret::from(laptop_token.as_str())).await.unwrap());
+    assert!(!auth.end_session_of(&Secret::from(laptop_token.as_str())).await.unwrap(), "it has ended");
+    assert_eq!(guarded(&auth, &laptop).await, 401);
+    assert!(auth.sessions("alice").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_password_change_keeps_its_own_session_and_ends_all_others() {
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(MemoryDenyList::new());
+    let (own, own_token) = log_in(&auth, "alice").await;
+    let (other, other_token) = log_in(&auth, "alice").await;
+    let (bob, _) = log_in(&auth, "bob").await;
+    let own_id = session_of(&own);
+    assert_eq!(auth.end_other_sessions("alice", &own_id).await.unwrap(), 1);
+    assert_eq!([guarded(&auth, &own).await, guarded(&auth, &other).await, guarded(&auth, &bob).await], [200, 401, 200]);
+    assert_eq!((refresh(&auth, &other_token).await.0, refresh(&auth, &own_token).await.0), (400, 200));
+    log_in(&auth, "alice").await;
+    assert_eq!(auth.end_other_sessions("alice", "ended long ago").await.unwrap(), 2, "there is none to keep");
+    assert_eq!(guarded(&auth, &own).await, 401);
+}
+
+#[tokio::test]
+async fn without_refresh_tokens_there_are_no_sessions_to_end() {
+    let auth = AuthorizationServer::new(Users::default(), jwt("api"));
+    assert!(auth.sessions("alice").await.unwrap().is_empty());
+    assert!(!auth.end_session("alice", "s").await.unwrap());
+    assert_eq!(auth.end_other_sessions("alice", "s").await.unwrap(), 0);
 }

@@ -1,7 +1,6 @@
 //! The configuration of a server, given once. It makes the layers, so that none can disagree with another.
 
-use std::time::{Duration, Instant};
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, uri::PathAndQuery};
@@ -9,14 +8,13 @@ use http::{Response, uri::PathAndQuery};
 use super::endpoint::{EndpointLayer, Options, Route};
 use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
 use crate::attempts::{Attempt, AttemptLimits};
-use crate::error::{InvalidConfig, StoreError, TokenError};
+use crate::error::{InvalidConfig, TokenError};
 use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
 use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
 use crate::protocol::{
     bearer::Guard, client_policy::ClientPolicy, grant::Grants, introspection::Introspection,
     refresh_token::RefreshTokens, request::Endpoint, revocation::Revocation, session::Denials,
-    session::next_millisecond,
 };
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
@@ -310,41 +308,6 @@ impl AuthorizationServer {
         BearerLayer::over(Guard { deny_list, issuer, realm, render, ..Guard::new(Arc::clone(&self.validator)) })
     }
 
-    /// Ends all sessions of a subject ([`Identity::subject`](crate::Identity::subject)), for instance when the password
-    /// changed or the account was closed: its refresh tokens at once, and logins in progress. With a
-    /// [deny list](Self::with_deny_list), every guard refuses its access tokens within a second; without one, they remain
-    /// valid until they expire. Returns how many sessions there were.
-    ///
-    /// ```
-    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, RefreshTokens, Verdict, store};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
-    ///     .with_refresh_tokens(RefreshTokens::new(store::MemoryRefreshStore::new()))
-    ///     .with_deny_list(store::MemoryDenyList::new());
-    /// assert_eq!(auth.revoke_subject("alice").await?, 0);
-    /// # Ok::<(), tower_oauth2_password::BoxError>(())
-    /// # })?;
-    /// # Ok::<(), tower_oauth2_password::BoxError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// When a store failed. Some sessions may live on, so call it again.
-    pub async fn revoke_subject(&self, subject: &str) -> Result<u64, StoreError> {
-        // First what access tokens come from.
-        let ended = match self.refresh() {
-            Some(tokens) => tokens.revoke_subject(subject).await.map_err(StoreError::new)?,
-            None => 0,
-        };
-        if let Some(denials) = self.denials() {
-            denials.deny_subject(subject, Instant::now() + STORE_BUDGET).await.map_err(StoreError::new)?;
-        }
-        // The user may log in again at once.
-        next_millisecond().await;
-        Ok(ended)
-    }
-
     /// Reserves a slot for one check of a password. The token endpoint does this itself. Do it wherever else you check one (a
     /// password change, a confirmation), so that all guesses count together. Without
     /// [attempt limits](Self::with_attempt_limits), nothing is counted, and the log says so.
@@ -355,7 +318,7 @@ impl AuthorizationServer {
     /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
     /// reserved for a second, or if a hundred times as many attempts wait already.
     pub async fn reserve_attempt(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        let budget = StoreBudget::new(self.options.store_budget);
+        let budget = self.budget();
         let Some(limits) = self.policy().attempts else {
             observe::misconfigured(UNLIMITED);
             return Ok(Attempt::uncounted(budget));
@@ -391,6 +354,10 @@ impl AuthorizationServer {
         }
     }
 
+    pub(super) fn budget(&self) -> StoreBudget {
+        StoreBudget::new(self.options.store_budget)
+    }
+
     fn has_revocation(&self) -> bool {
         self.refresh_tokens.is_some() || self.deny_list.is_some()
     }
@@ -411,11 +378,11 @@ impl AuthorizationServer {
         ClientPolicy { attempts, ..self.policy.clone() }
     }
 
-    fn refresh(&self) -> Option<RefreshTokens> {
+    pub(super) fn refresh(&self) -> Option<RefreshTokens> {
         self.refresh_tokens.clone().map(|tokens| tokens.for_server(self.server_id()))
     }
 
-    fn denials(&self) -> Option<Denials> {
+    pub(super) fn denials(&self) -> Option<Denials> {
         let (issuer, longest_ttl) = (self.issuer_name(), self.issuer.longest_ttl());
         self.deny_list.clone().map(|list| Denials { list, issuer, longest_ttl })
     }

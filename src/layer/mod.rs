@@ -18,4 +18,5 @@ pub(crate) mod https;
 #[cfg(feature = "utoipa")]
 pub(crate) mod openapi;
 pub(crate) mod read;
+pub(crate) mod sessions;
 pub(crate) mod token;

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::Client;
-use crate::error::{BoxError, TokenError};
+use crate::error::TokenError;
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
 use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor};
 use crate::{scope::Scope, verifier::Identity};
@@ -76,8 +76,18 @@ impl RefreshTokens {
         Self { grace: Some(grace), ..self }
     }
 
-    pub(crate) async fn revoke_subject(&self, subject: &str) -> Result<u64, BoxError> {
-        self.store.revoke_subject(&self.server, subject).await
+    /// Ends all families of a subject but one. It has no deadline: that of a request may be too short for many.
+    pub(crate) async fn revoke_subject(&self, subject: &str, except: Option<FamilyId>) -> Result<u64, TokenError> {
+        let ended = self.store.revoke_subject(&self.server, subject, except).await;
+        ended.map_err(|cause| TokenError::from_cause("a store failed", cause))
+    }
+
+    pub(crate) async fn list(
+        &self,
+        subject: &str,
+        budget: &StoreBudget,
+    ) -> Result<Vec<(FamilyId, Family)>, TokenError> {
+        budget.spend(|deadline| self.store.list(&self.server, subject, deadline)).await
     }
 
     /// Begins the family of a login that was verified at `began`. `None` if the subject was ended meanwhile.
@@ -112,8 +122,8 @@ impl RefreshTokens {
         Ok(found.filter(|family| *family.server == *self.server))
     }
 
-    pub(crate) async fn revoke(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<(), TokenError> {
-        budget.spend(|deadline| self.store.revoke(token.id, deadline)).await
+    pub(crate) async fn revoke(&self, id: FamilyId, budget: &StoreBudget) -> Result<(), TokenError> {
+        budget.spend(|deadline| self.store.revoke(id, deadline)).await
     }
 
     /// The successor that `token` already has, if the grace period allows returning it again.
@@ -162,7 +172,7 @@ debug_only!(RefreshTokens { server, absolute_ttl, idle_ttl, grace, sessions });
 
 /// A refresh token as the client has it: 64 opaque characters.
 pub(crate) struct RefreshToken {
-    id: FamilyId,
+    pub(crate) id: FamilyId,
     secret: Zeroizing<[u8; 32]>,
 }
 

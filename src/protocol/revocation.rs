@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::refresh_token::{RefreshToken, RefreshTokens};
 use super::request::{Endpoint, Parameters, Request};
-use super::{client::Client, client_policy::ClientPolicy, response, session::Denials};
+use super::session::{self, Denials};
+use super::{client::Client, client_policy::ClientPolicy, response};
 use crate::error::{BoxFuture, TokenError};
 use crate::observe::Audit;
 use crate::token::{InvalidToken, TokenValidator};
@@ -53,11 +54,7 @@ impl Revocation {
         let (Some(tokens), Some(token)) = (&self.refresh, RefreshToken::parse(text)) else { return Ok(false) };
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
-        // Before the family: once that is gone, a second try would find nothing to deny (RFC 7009, section 2.1).
-        if let Some(denials) = &self.denials {
-            denials.deny_session(&family, &request.budget).await?;
-        }
-        tokens.revoke(&token, &request.budget).await?;
+        session::end(tokens, self.denials.as_ref(), (token.id, &family), &request.budget).await?;
         self.policy.audit_session(request, &family).record("revoke");
         Ok(true)
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::error::{BoxError, TokenError};
-use crate::store::{Denial, Denied, DenyList, Family, Session, StoreBudget, TokenRef};
+use super::refresh_token::RefreshTokens;
+use crate::error::TokenError;
+use crate::store::{Denial, Denied, DenyList, Family, FamilyId, Session, StoreBudget, TokenRef};
 use crate::token::{AccessToken, LONGEST_LEEWAY};
 use crate::{secret::random, sync::sleep, verifier::Identity};
 
@@ -38,6 +39,20 @@ fn began(session_id: &str) -> Option<SystemTime> {
     URL_SAFE_NO_PAD.decode_slice(session_id, &mut bytes).ok().filter(|length| *length == bytes.len())?;
     let [a, b, c, d, e, f, ..] = bytes;
     UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
+}
+
+/// Ends a session: first its access tokens, since a second try would not find them once the family is gone (RFC 7009, section
+/// 2.1).
+pub(crate) async fn end(
+    tokens: &RefreshTokens,
+    denials: Option<&Denials>,
+    (id, family): (FamilyId, &Family),
+    budget: &StoreBudget,
+) -> Result<(), TokenError> {
+    if let Some(denials) = denials {
+        denials.deny_session(family, budget).await?;
+    }
+    tokens.revoke(id, budget).await
 }
 
 /// Whether a token was revoked. A guard of the server that issues the tokens knows the issuer, whatever the tokens say.
@@ -108,9 +123,9 @@ impl Denials {
     }
 
     /// Ends all access tokens of a subject that were issued before now.
-    pub(crate) async fn deny_subject(&self, subject: &str, deadline: Instant) -> Result<(), BoxError> {
-        let denied = Denied::SubjectBefore(SystemTime::now());
-        self.list.deny(self.denial(denied, subject, self.longest_ttl), deadline).await.map(drop)
+    pub(crate) async fn deny_subject(&self, subject: &str, budget: &StoreBudget) -> Result<(), TokenError> {
+        let denial = self.denial(Denied::SubjectBefore(SystemTime::now()), subject, self.longest_ttl);
+        budget.spend(|deadline| self.list.deny(denial, deadline)).await.map(drop)
     }
 
     fn denial<'a>(&'a self, denied: Denied<'a>, subject: &'a str, ttl: Duration) -> Denial<'a> {

@@ -253,9 +253,22 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Ends a family. An unknown one is no error.
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
 
-    /// Ends all families of a subject of this server, and returns how many there were. Applications call it outside
+    /// Ends all families of a subject of this server but one, and returns how many there were. Applications call it outside
     /// requests, so it has no deadline.
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64>;
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64>;
+
+    /// Returns the families of a subject of this server, the newest first, and does not count as a use.
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>>;
 }
 
 impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
@@ -275,7 +288,21 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::revoke(self, id, deadline)
     }
 
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
-        S::revoke_subject(self, server, subject)
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64> {
+        S::revoke_subject(self, server, subject, except)
+    }
+
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        S::list(self, server, subject, deadline)
     }
 }

@@ -67,7 +67,7 @@ async fn a_revocation_beats_rotations<S: RefreshStore>(stores: &[Arc<S>], race: 
     let id = known.id;
     let revocation: BoxFuture<'static, Answer> = Box::pin(async move {
         if whole_subject {
-            revoking.revoke_subject(SERVER, &subject).await?;
+            revoking.revoke_subject(SERVER, &subject, None).await?;
         } else {
             revoking.revoke(id, soon()).await?;
         }

@@ -51,7 +51,7 @@ async fn a_family_ends_unused(store: &impl RefreshStore) {
         })
         .await;
         known.require_gone(store, clause).await;
-        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject).await);
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
         CONTRACT.require(ended == 0, "`revoke_subject` counts no family that was over", format_args!("{ended}"));
     }
 }

@@ -101,7 +101,7 @@ impl Grants {
         family: &Family,
         request: &Request,
     ) -> Result<(), TokenError> {
-        let revoked = tokens.revoke(token, &request.budget).await;
+        let revoked = tokens.revoke(token.id, &request.budget).await;
         let Some(denials) = &self.denials else { return revoked };
         revoked.and(denials.deny_session(family, &request.budget).await)
     }

@@ -120,15 +120,19 @@ impl Families {
         }
     }
 
-    /// Ends all families of a subject, and returns how many were alive.
-    fn remove_subject(&mut self, subject: Subject, now: u64) -> u64 {
+    /// Ends all families of a subject but one, and returns how many were alive.
+    fn remove_subject(&mut self, subject: Subject, except: Option<FamilyId>, now: u64) -> u64 {
         self.ended.insert(subject, now.saturating_add(nanos(END_KEPT)), now);
-        let families = self.by_subject.remove(&subject).unwrap_or_default();
+        let mut families = self.by_subject.get(&subject).cloned().unwrap_or_default();
+        families.retain(|(_, id)| Some(*id) != except);
         let alive = families.iter().filter(|(_, id)| self.table.alive(*id, now).is_some()).count();
-        for (_, id) in families {
-            self.table.remove(id);
-        }
+        families.into_iter().for_each(|(_, id)| self.remove(id));
         alive as u64
+    }
+
+    fn list(&self, subject: Subject, now: u64) -> Vec<(FamilyId, Family)> {
+        let families = self.by_subject.get(&subject).into_iter().flatten().rev();
+        families.filter_map(|(_, id)| Some((*id, self.find(*id, now)?))).collect()
     }
 }
 
@@ -161,9 +165,24 @@ impl RefreshStore for MemoryStore<Families> {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64> {
         let subject = subject_key(server, subject);
-        Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject, now))) })
+        Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject, except, now))) })
+    }
+
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        let subject = subject_key(server, subject);
+        Box::pin(async move { in_time(deadline).map(|()| self.read(|families, now| families.list(subject, now))) })
     }
 }
 
@@ -216,7 +235,7 @@ mod tests {
             family.age = age;
             families.insert(FamilyId([nanos(now) as u8; 16]), family, 100, 1_000, nanos(now)).unwrap()
         };
-        families.remove_subject(key, nanos(HOUR));
+        families.remove_subject(key, None, nanos(HOUR));
         assert!(!login(&mut families, END_KEPT, HOUR + END_KEPT - SECOND), "it was verified before");
         assert!(login(&mut families, Duration::ZERO, HOUR + SECOND));
         insert(&mut families, 7, family("bob", HOUR), 1_000, HOUR + END_KEPT);

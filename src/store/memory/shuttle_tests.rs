@@ -64,7 +64,7 @@ fn shuttle_nothing_survives_a_revocation() {
             }),
             Box::new(move || now(revoking.revoke(id, soon())).unwrap()),
             Box::new(move || {
-                now(sweeping.revoke_subject("", "alice")).unwrap();
+                now(sweeping.revoke_subject("", "alice", None)).unwrap();
             }),
         ];
         all(jobs);

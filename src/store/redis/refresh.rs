@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::RedisStores;
 use super::connection::{hex, millis};
-use super::scripts::{END, FIND, FORGET, INDEX, INSERT, REVOKE, ROTATE};
+use super::scripts::{END, FIND, FORGET, INDEX, INSERT, LIST, REVOKE, ROTATE};
 use crate::error::BoxError;
 use crate::store::refresh::{END_KEPT, subject_key};
 use crate::store::{
     Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, Successor,
 };
 
-/// How many families are revoked at once, so that not each takes a round trip. They share the time of one script.
-const REVOKED_AT_ONCE: usize = 32;
+/// How many families are read or revoked at once, so that not each takes a round trip. They share the time of one script.
+const AT_ONCE: usize = 32;
 
 /// The answer of `find.lua`: current, previous, sealed, login, absolute and idle ttl, age, time since the last use.
 type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>, u64, u64, u64, u64);
@@ -39,7 +39,7 @@ struct LoginRecord {
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let store = RedisStores::open("redis://127.0.0.1:1")?.refresh_tokens(); // nothing listens there
-/// assert!(store.revoke_subject("https://api.example api", "alice").await.is_err());
+/// assert!(store.revoke_subject("https://api.example api", "alice", None).await.is_err());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -65,7 +65,7 @@ impl RedisRefreshStore {
     /// Revokes all of these families but the newest, and forgets those that are over.
     async fn end_oldest(&self, index: &str, ids: &[String], kept: usize) -> Result<(), BoxError> {
         let (mut alive, mut over) = (0, Vec::new());
-        for ids in ids.chunks(REVOKED_AT_ONCE) {
+        for ids in ids.chunks(AT_ONCE) {
             for (id, family) in ids.iter().zip(join_all(ids.iter().map(|id| self.row(id, soon()))).await) {
                 let is_alive = family?.is_some();
                 alive += usize::from(is_alive);
@@ -84,7 +84,7 @@ impl RedisRefreshStore {
     /// Revokes families of a subject, a few at once, takes them out of its index, and returns how many there were.
     async fn end_all(&self, index: &str, ids: &[String], keep_unknown: bool) -> Result<u64, BoxError> {
         let mut count = 0;
-        for ids in ids.chunks(REVOKED_AT_ONCE) {
+        for ids in ids.chunks(AT_ONCE) {
             let answers = join_all(ids.iter().map(|id| self.end(id))).await;
             count += answers.iter().filter(|answer| matches!(answer, Ok(true))).count() as u64;
             let is_over = |answer: &Result<bool, _>| answer.as_ref().is_ok_and(|ended| *ended || !keep_unknown);
@@ -157,15 +157,50 @@ impl RefreshStore for RedisRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             let (index, kept) = (self.subject(server, subject), millis(END_KEPT).to_string());
             // The newest first: unused families that expired stand among the older ones until their absolute end.
-            let ids: Vec<String> = self.0.connection.run(&END, &index, &[kept.as_bytes()], soon()).await?;
+            let mut ids: Vec<String> = self.0.connection.run(&END, &index, &[kept.as_bytes()], soon()).await?;
+            let except = except.map(|id| hex(&id.0));
+            ids.retain(|id| Some(id) != except.as_ref());
             // A login in progress may be about to insert the family of an entry.
             self.end_all(&index, &ids, true).await
         })
     }
+
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        Box::pin(async move {
+            let index = self.subject(server, subject);
+            let ids: Vec<String> = self.0.connection.run(&LIST, &index, &[], deadline).await?;
+            let mut families = Vec::new();
+            for ids in ids.chunks(AT_ONCE) {
+                let rows = join_all(ids.iter().map(|id| self.row(id, deadline))).await;
+                for (id, row) in ids.iter().zip(rows) {
+                    if let Some(row) = row? {
+                        families.push((family_id(id)?, read(row)?));
+                    }
+                }
+            }
+            // The index is sorted by the end of the families.
+            families.sort_by_key(|(_, family)| family.age);
+            Ok(families)
+        })
+    }
+}
+
+fn family_id(hex: &str) -> Result<FamilyId, BoxError> {
+    Ok(FamilyId(u128::from_str_radix(hex, 16)?.to_be_bytes()))
 }
 
 /// The deadline of one script. All of them together may take longer.

@@ -29,6 +29,7 @@ scripts! {
     ROTATE: "rotate.lua", repeatable: false;
     REVOKE: "revoke.lua", repeatable: true;
     END: "end.lua", repeatable: true;
+    LIST: "list.lua", repeatable: true;
     FORGET: "forget.lua", repeatable: true;
     RESERVE: "reserve.lua", repeatable: true;
     SETTLE: "settle.lua", repeatable: false;

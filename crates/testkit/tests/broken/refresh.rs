@@ -35,6 +35,8 @@ pub enum Fault {
     IgnoresServers,
     KeepsAllSessions,
     KeepsOneLifetime,
+    ListsTheNewestOnly,
+    ListsTheOldestFirst,
     LookingIsUse,
     LosesThePredecessor,
     LosesTheScope,
@@ -51,6 +53,7 @@ pub enum Fault {
     NeverRevokes,
     ReadsThenWrites,
     RevokesOthersToo,
+    RevokesTheExceptionToo,
     RevokesSubjectsInPart,
     RotationUndoesRevocation,
     SharesFamilies,
@@ -271,19 +274,46 @@ impl RefreshStore for BrokenRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             match self.fault {
-                Fault::IgnoresServers => self.families.revoke_subject("", subject).await,
+                Fault::IgnoresServers => self.families.revoke_subject("", subject, except).await,
                 Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
-                Fault::CountsTooMany => Ok(self.families.revoke_subject(server, subject).await?.saturating_mul(2)),
-                Fault::CountsNobodys => Ok(self.families.revoke_subject(server, subject).await?.max(1)),
-                Fault::RevokesOthersToo => {
-                    self.families.revoke_subject(server, &format!("{subject} ")).await?;
-                    self.families.revoke_subject(server, subject).await
+                Fault::CountsTooMany => {
+                    Ok(self.families.revoke_subject(server, subject, except).await?.saturating_mul(2))
                 }
-                _ => self.families.revoke_subject(server, subject).await,
+                Fault::CountsNobodys => Ok(self.families.revoke_subject(server, subject, except).await?.max(1)),
+                Fault::RevokesTheExceptionToo => self.families.revoke_subject(server, subject, None).await,
+                Fault::RevokesOthersToo => {
+                    self.families.revoke_subject(server, &format!("{subject} "), except).await?;
+                    self.families.revoke_subject(server, subject, except).await
+                }
+                _ => self.families.revoke_subject(server, subject, except).await,
             }
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        Box::pin(async move {
+            let (server, deadline) =
+                (if self.has(Fault::IgnoresServers) { "" } else { server }, self.deadline(deadline));
+            let mut families = self.families.list(server, subject, deadline).await?;
+            match self.fault {
+                Fault::ListsTheOldestFirst => families.reverse(),
+                Fault::ListsTheNewestOnly => families.truncate(1),
+                _ => {}
+            }
+            Ok(families)
         })
     }
 }
@@ -326,7 +356,21 @@ impl RefreshStore for RacingRefreshStore {
         Box::pin(async move { self.0.revoke(id, deadline).await })
     }
 
-    fn revoke_subject<'a>(&'a self, server: &'a str, subject: &'a str) -> StoreFuture<'a, u64> {
-        Box::pin(async move { self.0.revoke_subject(server, subject).await })
+    fn revoke_subject<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        except: Option<FamilyId>,
+    ) -> StoreFuture<'a, u64> {
+        Box::pin(async move { self.0.revoke_subject(server, subject, except).await })
+    }
+
+    fn list<'a>(
+        &'a self,
+        server: &'a str,
+        subject: &'a str,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        Box::pin(async move { self.0.list(server, subject, deadline).await })
     }
 }

@@ -1,0 +1,1 @@
+return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', now)
