@@ -11,8 +11,8 @@ use http::StatusCode;
 use support::{form, median, send};
 use tokio::runtime::Runtime;
 use tower_oauth2_password::{
-    HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret, StandaloneService,
-    TokenEndpointLayer, User, Verdict, Verifier,
+    HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret, StandaloneService, StoredUser,
+    TokenEndpointLayer, Verdict, Verifier,
 };
 
 const ROUNDS: usize = 1_000;
@@ -59,7 +59,7 @@ impl World {
         let pool = HashingPool::new().with_threads(1);
         let hash = runtime.block_on(pool.hash(Secret::from("wonderland123"))).unwrap();
         let users = MemoryUsers::default();
-        let user = |name: &str| User::new(Identity::new(name));
+        let user = |name: &str| StoredUser::new(Identity::new(name));
         users.insert("known", user("known").with_password_hash(&hash));
         users.insert("disabled", user("disabled").with_password_hash(&hash).with_disabled(true));
         users.insert("passwordless", user("passwordless"));

@@ -32,7 +32,7 @@ pub use self::{
         sessions::ActiveSession,
         token::TokenEndpointLayer,
     },
-    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, User, Users},
+    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, StoredUser, Users},
     protocol::{
         client::{Client, Clients, StaticClients},
         metadata::AuthorizationServerMetadata,

@@ -10,7 +10,7 @@ use crate::{
     attempts::AttemptLimits,
     error::TokenError,
     layer::{authorization_server::AuthorizationServer, body::ResponseBody},
-    password::{HashingPool, MemoryUsers, PasswordVerifier, User},
+    password::{HashingPool, MemoryUsers, PasswordVerifier, StoredUser},
     protocol::{
         client::{Client, ClientCredentials, StaticClients},
         form::Form,
@@ -57,8 +57,8 @@ fn basic() -> ClientCredentials {
     ClientCredentials::read(&headers, &Form::parse(b"", &[]).unwrap()).unwrap().unwrap()
 }
 
-fn user() -> User {
-    User::new(Identity::new("alice")).with_password_hash(PHC)
+fn user() -> StoredUser {
+    StoredUser::new(Identity::new("alice")).with_password_hash(PHC)
 }
 
 fn family() -> Family {
@@ -101,7 +101,7 @@ fn debug_output_holds_no_secret() {
         ("JwtValidator", &JwtValidator::new(key(), "i", "a")),
         ("Client", &Client::confidential("web", MARKER)),
         ("StaticClients", &clients),
-        ("User", &user()),
+        ("StoredUser", &user()),
         ("MemoryUsers", &users),
         ("PasswordVerifier", &PasswordVerifier::new(users.clone())),
         ("HashingPool", &HashingPool::new()),
@@ -235,7 +235,7 @@ not_comparable!(
     JwtValidator,
     Client,
     StaticClients,
-    User,
+    StoredUser,
     MemoryUsers,
     HashingPool,
     AttemptLimits,

@@ -27,7 +27,7 @@ use test_support::log::Log;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BearerLayer, BoxError, Client, Clients, Identity, Jwt, Key, Login, MemoryUsers,
-    PasswordVerifier, RefreshTokens, StaticClients, TokenIssuer, TokenRequest, User, Verdict, Verifier,
+    PasswordVerifier, RefreshTokens, StaticClients, StoredUser, TokenIssuer, TokenRequest, Verdict, Verifier,
     store::{
         AttemptLimit, AttemptOutcome, AttemptStore, Denial, DenyList, MemoryAttemptStore, MemoryDenyList,
         MemoryRefreshStore, Reservation, Slot, StoreFuture, TokenRef,
@@ -345,7 +345,7 @@ async fn a_stored_hash_that_cannot_be_read_is_logged_with_its_user() {
         ("costly", phc.replace("m=64", "m=4194304"), "over the caps"),
         ("scrypt", phc.replace("argon2id", "scrypt"), "not Argon2"),
     ] {
-        users.insert(name, User::new(Identity::new(format!("id of {name}"))).with_password_hash(&hash));
+        users.insert(name, StoredUser::new(Identity::new(format!("id of {name}"))).with_password_hash(&hash));
         let verifier = PasswordVerifier::new(users.clone());
         let (log, _guard) = logging();
         assert!(matches!(verifier.verify(Login::new(name, "wonderland123")).await.unwrap(), Verdict::Denied));

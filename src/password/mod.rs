@@ -16,5 +16,5 @@ mod verifier;
 
 pub use self::params::Argon2Params;
 pub use self::pool::{HashingPool, PoolStats};
-pub use self::users::{MemoryUsers, User, Users};
+pub use self::users::{MemoryUsers, StoredUser, Users};
 pub use self::verifier::PasswordVerifier;

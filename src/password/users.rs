@@ -10,21 +10,21 @@ use crate::{scope::Scope, secret::debug_only, verifier::Identity};
 /// A user in a table.
 ///
 /// ```
-/// use tower_oauth2_password::{Identity, User};
+/// use tower_oauth2_password::{Identity, StoredUser};
 ///
-/// let user = User::new(Identity::new("alice")).with_password_hash("$argon2id$v=19$m=19456,t=2,p=1$...");
+/// let user = StoredUser::new(Identity::new("alice")).with_password_hash("$argon2id$v=19$m=19456,t=2,p=1$...");
 /// assert_eq!(user.identity().subject(), "alice");
 /// assert!(!format!("{user:?}").contains("argon2id"));
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct User {
+pub struct StoredUser {
     identity: Identity,
     password_hash: Option<String>,
     disabled: bool,
 }
 
-impl User {
+impl StoredUser {
     /// A user without a password hash. Nobody can log in until there is one.
     pub fn new(identity: Identity) -> Self {
         Self { identity, password_hash: None, disabled: false }
@@ -55,24 +55,24 @@ impl User {
     }
 }
 
-debug_only!(User { identity, disabled });
+debug_only!(StoredUser { identity, disabled });
 
 /// A table of users.
 ///
 /// ```
-/// use tower_oauth2_password::{BoxError, Identity, Login, PasswordVerifier, User, Users, Verdict, Verifier};
+/// use tower_oauth2_password::{BoxError, Identity, Login, PasswordVerifier, StoredUser, Users, Verdict, Verifier};
 ///
 /// struct Database;
 ///
 /// impl Users for Database {
-///     async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+///     async fn find(&self, username: &str) -> Result<Option<StoredUser>, BoxError> {
 ///         // let row = sqlx::query!("select id, hash from users where name = $1", username).fetch_optional(..).await?;
 ///         let row = (username == "alice").then_some(("7f3a", "$argon2id$v=19$m=19456,t=2,p=1$..."));
-///         Ok(row.map(|(id, hash)| User::new(Identity::new(id)).with_password_hash(hash)))
+///         Ok(row.map(|(id, hash)| StoredUser::new(Identity::new(id)).with_password_hash(hash)))
 ///     }
 ///
-///     async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
-///         Ok((subject == "7f3a").then(|| User::new(Identity::new(subject))))
+///     async fn find_subject(&self, subject: &str) -> Result<Option<StoredUser>, BoxError> {
+///         Ok((subject == "7f3a").then(|| StoredUser::new(Identity::new(subject))))
 ///     }
 /// }
 ///
@@ -89,14 +89,14 @@ pub trait Users: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the table is unavailable. The client gets a 503, and the cause is logged.
-    fn find(&self, username: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send;
+    fn find(&self, username: &str) -> impl Future<Output = Result<Option<StoredUser>, BoxError>> + Send;
 
     /// The user with this subject ([`Identity::subject`]). It is called at each refresh. Only where subjects are usernames,
     /// and no username is ever given to another user, it may call [`find`](Self::find).
     ///
     /// # Errors
     /// As for [`find`](Self::find).
-    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send;
+    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<StoredUser>, BoxError>> + Send;
 
     /// Replaces the hash of `user` with `new`, a hash of the same password with the current parameters. Replace it only if the
     /// stored hash still is `user.password_hash()`: the password may have changed meanwhile. The default does nothing, and
@@ -104,22 +104,22 @@ pub trait Users: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the hash could not be stored. The cause is logged, and the login succeeds.
-    fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn update_password_hash(&self, user: &StoredUser, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (user, new);
         std::future::ready(Ok(()))
     }
 }
 
 impl<U: Users> Users for Arc<U> {
-    fn find(&self, username: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
+    fn find(&self, username: &str) -> impl Future<Output = Result<Option<StoredUser>, BoxError>> + Send {
         U::find(self, username)
     }
 
-    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<User>, BoxError>> + Send {
+    fn find_subject(&self, subject: &str) -> impl Future<Output = Result<Option<StoredUser>, BoxError>> + Send {
         U::find_subject(self, subject)
     }
 
-    fn update_password_hash(&self, user: &User, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn update_password_hash(&self, user: &StoredUser, new: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         U::update_password_hash(self, user, new)
     }
 }
@@ -127,14 +127,14 @@ impl<U: Users> Users for Arc<U> {
 /// Users in memory, for tests, examples and small fixed sets. Clones share the table.
 ///
 /// ```
-/// use tower_oauth2_password::{Identity, MemoryUsers, User};
+/// use tower_oauth2_password::{Identity, MemoryUsers, StoredUser};
 ///
 /// let users = MemoryUsers::default();
-/// assert!(users.insert("alice", User::new(Identity::new("alice"))).is_none());
+/// assert!(users.insert("alice", StoredUser::new(Identity::new("alice"))).is_none());
 /// assert!(MemoryUsers::from_phc([("bob", "no hash", "items:read")]).is_err());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct MemoryUsers(Arc<RwLock<HashMap<String, User>>>);
+pub struct MemoryUsers(Arc<RwLock<HashMap<String, StoredUser>>>);
 
 impl MemoryUsers {
     /// Users as username, PHC string, and scope.
@@ -149,7 +149,7 @@ impl MemoryUsers {
             }
             let scope: Scope =
                 scope.parse().map_err(|error| InvalidConfig::new(format!("the scope of {name:?}: {error}")))?;
-            let user = User::new(Identity::new(name).with_scope(scope)).with_password_hash(phc);
+            let user = StoredUser::new(Identity::new(name).with_scope(scope)).with_password_hash(phc);
             if table.insert(name, user).is_some() {
                 return Err(InvalidConfig::new(format!("the user {name:?} occurs twice: remove one")));
             }
@@ -158,25 +158,25 @@ impl MemoryUsers {
     }
 
     /// Adds or replaces a user, and returns the replaced one.
-    pub fn insert(&self, username: &str, user: User) -> Option<User> {
+    pub fn insert(&self, username: &str, user: StoredUser) -> Option<StoredUser> {
         write(&self.0).insert(username.to_owned(), user)
     }
 }
 
 impl Users for MemoryUsers {
-    async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+    async fn find(&self, username: &str) -> Result<Option<StoredUser>, BoxError> {
         Ok(read(&self.0).get(username).cloned())
     }
 
-    async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+    async fn find_subject(&self, subject: &str) -> Result<Option<StoredUser>, BoxError> {
         let table = read(&self.0);
-        let is_subject = |user: &&User| user.identity.subject() == subject;
+        let is_subject = |user: &&StoredUser| user.identity.subject() == subject;
         // Usually the subject is the username.
         let by_name = table.get(subject).filter(is_subject);
         Ok(by_name.or_else(|| table.values().find(is_subject)).cloned())
     }
 
-    async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
+    async fn update_password_hash(&self, user: &StoredUser, new: &str) -> Result<(), BoxError> {
         let mut table = write(&self.0);
         for stored in table.values_mut() {
             if stored.identity.subject() == user.identity.subject() && stored.password_hash == user.password_hash {
@@ -211,8 +211,9 @@ mod tests {
     #[tokio::test]
     async fn users_are_found_by_name_and_by_subject() {
         let users = MemoryUsers::from_phc([("alice", PHC, "items:read")]).unwrap();
-        assert!(users.insert("bob", User::new(Identity::new("id-of-bob"))).is_none());
-        let subject_of = |found: Result<Option<User>, BoxError>| Some(found.unwrap()?.identity().subject().to_owned());
+        assert!(users.insert("bob", StoredUser::new(Identity::new("id-of-bob"))).is_none());
+        let subject_of =
+            |found: Result<Option<StoredUser>, BoxError>| Some(found.unwrap()?.identity().subject().to_owned());
         assert_eq!(subject_of(users.find("alice").await).as_deref(), Some("alice"));
         assert_eq!(subject_of(users.find("bob").await).as_deref(), Some("id-of-bob"));
         assert_eq!(subject_of(users.find("id-of-bob").await), None);
@@ -225,24 +226,24 @@ mod tests {
     struct Names;
 
     impl Users for Names {
-        async fn find(&self, _: &str) -> Result<Option<User>, BoxError> {
+        async fn find(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
             Ok(None)
         }
 
-        async fn find_subject(&self, _: &str) -> Result<Option<User>, BoxError> {
+        async fn find_subject(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
             Ok(None)
         }
     }
 
     #[tokio::test]
     async fn by_default_hashes_stay() {
-        assert!(Names.update_password_hash(&User::new(Identity::new("alice")), PHC).await.is_ok());
+        assert!(Names.update_password_hash(&StoredUser::new(Identity::new("alice")), PHC).await.is_ok());
     }
 
     #[tokio::test]
     async fn an_arc_asks_the_table_in_it() {
         let users = Arc::new(MemoryUsers::default());
-        users.insert("alice", User::new(Identity::new("id")).with_password_hash("old"));
+        users.insert("alice", StoredUser::new(Identity::new("id")).with_password_hash("old"));
         let alice = Users::find(&users, "alice").await.unwrap().unwrap();
         assert!(Users::find(&users, "id").await.unwrap().is_none());
         Users::update_password_hash(&users, &alice, "new").await.unwrap();
@@ -253,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_user_is_printed_without_the_hash() {
-        let printed = format!("{:?}", User::new(Identity::new("alice")).with_password_hash(PHC).with_disabled(true));
+        let printed =
+            format!("{:?}", StoredUser::new(Identity::new("alice")).with_password_hash(PHC).with_disabled(true));
         assert!(printed.contains("alice") && printed.contains("disabled: true"), "{printed}");
         assert!(!printed.contains("argon2id"), "{printed}");
     }
@@ -261,9 +263,9 @@ mod tests {
     #[tokio::test]
     async fn a_hash_that_changed_meanwhile_is_kept() {
         let users = MemoryUsers::default();
-        let seen = User::new(Identity::new("alice")).with_password_hash("seen");
+        let seen = StoredUser::new(Identity::new("alice")).with_password_hash("seen");
         users.insert("alice", seen.clone());
-        users.insert("alice", User::new(Identity::new("alice")).with_password_hash("changed by its owner"));
+        users.insert("alice", StoredUser::new(Identity::new("alice")).with_password_hash("changed by its owner"));
         users.update_password_hash(&seen, "of the old password").await.unwrap();
         let now = users.find("alice").await.unwrap().unwrap();
         assert_eq!(now.password_hash(), Some("changed by its owner"));

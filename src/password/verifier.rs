@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::hash::StoredHash;
 use super::pool::{HashingPool, is_acceptable};
-use super::users::{User, Users};
+use super::users::{StoredUser, Users};
 use crate::verifier::{Login, Verdict, Verifier};
 use crate::{error::BoxError, observe, sync::timeout_at};
 
@@ -56,7 +56,7 @@ impl<U: Users> PasswordVerifier<U> {
         Self { pool, ..self }
     }
 
-    async fn rehash(&self, user: &User, login: &Login) {
+    async fn rehash(&self, user: &StoredUser, login: &Login) {
         // If it fails, the next login tries again.
         let Ok(new) = self.pool.hash_for(login.password.clone(), login.client_address).await else { return };
         let updated = timeout_at(Instant::now() + LONGEST_UPDATE, self.users.update_password_hash(user, &new)).await;
@@ -68,7 +68,7 @@ impl<U: Users> PasswordVerifier<U> {
 
 impl<U: Users> Verifier for PasswordVerifier<U> {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
-        let user = self.users.find(&login.username).await?.and_then(User::enabled);
+        let user = self.users.find(&login.username).await?.and_then(StoredUser::enabled);
         let stored = user.as_ref().filter(|_| is_acceptable(&login.password)).and_then(|user| {
             let unreadable = |reason| observe::unreadable_hash(user.identity().subject(), reason);
             StoredHash::parse(user.password_hash()?).map_err(unreadable).ok()
@@ -86,7 +86,7 @@ impl<U: Users> Verifier for PasswordVerifier<U> {
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
-        let user = self.users.find_subject(subject).await?.and_then(User::enabled);
+        let user = self.users.find_subject(subject).await?.and_then(StoredUser::enabled);
         Ok(user.map_or(Verdict::Denied, |user| user.identity().clone().into()))
     }
 }

@@ -21,8 +21,8 @@ async fn phc(params: Argon2Params) -> String {
     HashingPool::new().with_threads(1).with_params(params).hash(PASSWORD.into()).await.unwrap()
 }
 
-fn alice() -> User {
-    User::new(Identity::new("id-of-alice").with_scope("items:read".parse().unwrap()))
+fn alice() -> StoredUser {
+    StoredUser::new(Identity::new("id-of-alice").with_scope("items:read".parse().unwrap()))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +32,14 @@ struct Away;
 /// One user, `alice`, and what was asked of the table.
 #[derive(Clone, Default)]
 struct Table {
-    alice: Option<User>,
+    alice: Option<StoredUser>,
     is_away: bool,
     cannot_write: bool,
     written: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Table {
-    fn of(user: User) -> Self {
+    fn of(user: StoredUser) -> Self {
         Self { alice: Some(user), ..Self::default() }
     }
 
@@ -49,18 +49,18 @@ impl Table {
 }
 
 impl Users for Table {
-    async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+    async fn find(&self, username: &str) -> Result<Option<StoredUser>, BoxError> {
         if self.is_away { Err(Away.into()) } else { Ok(self.alice.clone().filter(|_| username == "alice")) }
     }
 
-    async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+    async fn find_subject(&self, subject: &str) -> Result<Option<StoredUser>, BoxError> {
         if self.is_away {
             return Err(Away.into());
         }
         Ok(self.alice.clone().filter(|user| user.identity().subject() == subject))
     }
 
-    async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
+    async fn update_password_hash(&self, user: &StoredUser, new: &str) -> Result<(), BoxError> {
         self.written.lock().unwrap().push((user.password_hash().unwrap().to_owned(), new.to_owned()));
         if self.cannot_write { Err(Away.into()) } else { Ok(()) }
     }
@@ -193,7 +193,7 @@ async fn an_error_of_the_table_is_returned() {
 
 #[tokio::test]
 async fn a_subject_is_granted_while_its_user_is_enabled() {
-    let ask = async |user: User, subject: &str| {
+    let ask = async |user: StoredUser, subject: &str| {
         let pool = pool();
         let verifier = PasswordVerifier::new(Table::of(user)).with_pool(pool.clone());
         let verdict = verifier.verify_subject(subject).await.unwrap();

@@ -162,9 +162,10 @@ async fn changed_users() {
         refused(&site.refresh(&token, "").await, 400, "invalid_grant");
 
         let token = site.log_in("").await.text("refresh_token");
-        let stamped = |user: tower_oauth2_password::User| {
+        let stamped = |user: tower_oauth2_password::StoredUser| {
             let hash = user.password_hash().unwrap().to_owned();
-            tower_oauth2_password::User::new(user.identity().clone().with_security_stamp("2")).with_password_hash(hash)
+            tower_oauth2_password::StoredUser::new(user.identity().clone().with_security_stamp("2"))
+                .with_password_hash(hash)
         };
         setup.change_user("alice", stamped).await;
         refused(&site.refresh(&token, "").await, 400, "invalid_grant");

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
 use tower_oauth2_password::{
     Argon2Params, AttemptLimits, AuthorizationServer, Client, HashingPool, Identity, Jwt, Key, MemoryUsers,
-    PasswordVerifier, RefreshTokens, Secret, StaticClients, User, Users,
+    PasswordVerifier, RefreshTokens, Secret, StaticClients, StoredUser, Users,
     store::{AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
@@ -51,7 +51,7 @@ pub fn over(
     let users = MemoryUsers::default();
     for (name, hash) in std::thread::spawn(|| HASHES.clone()).join().unwrap() {
         let scope = if name == "bob" { "items:read" } else { "items:read items:write" };
-        let user = User::new(Identity::new(name).with_scope(scope.parse().unwrap()));
+        let user = StoredUser::new(Identity::new(name).with_scope(scope.parse().unwrap()));
         users.insert(name, user.with_password_hash(hash).with_disabled(name == "mallory"));
     }
     let clients = StaticClients::new([
@@ -74,7 +74,7 @@ pub fn over(
 }
 
 impl Setup {
-    pub async fn change_user(&self, name: &str, change: impl FnOnce(User) -> User) {
+    pub async fn change_user(&self, name: &str, change: impl FnOnce(StoredUser) -> StoredUser) {
         let user = self.users.find(name).await.unwrap().unwrap();
         self.users.insert(name, change(user));
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use sqlx::{AnyPool, Row, any::AnyPoolOptions, any::AnyRow};
-use tower_oauth2_password::{BoxError, Identity, User, Users};
+use tower_oauth2_password::{BoxError, Identity, StoredUser, Users};
 
 /// Tokens hold the id and not the username, which may get another owner. The stamp changes when sessions must end.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS users (
@@ -65,17 +65,17 @@ impl Database {
 }
 
 impl Users for Database {
-    async fn find(&self, username: &str) -> Result<Option<User>, BoxError> {
+    async fn find(&self, username: &str) -> Result<Option<StoredUser>, BoxError> {
         let select = sqlx::query("SELECT * FROM users WHERE username = $1").bind(canonical(username));
         within(select.fetch_optional(&self.0)).await?.as_ref().map(user).transpose()
     }
 
-    async fn find_subject(&self, subject: &str) -> Result<Option<User>, BoxError> {
+    async fn find_subject(&self, subject: &str) -> Result<Option<StoredUser>, BoxError> {
         let select = sqlx::query("SELECT * FROM users WHERE id = $1").bind(subject);
         within(select.fetch_optional(&self.0)).await?.as_ref().map(user).transpose()
     }
 
-    async fn update_password_hash(&self, user: &User, new: &str) -> Result<(), BoxError> {
+    async fn update_password_hash(&self, user: &StoredUser, new: &str) -> Result<(), BoxError> {
         let update = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
         let update = sqlx::query(update).bind(new).bind(user.identity().subject()).bind(user.password_hash());
         within(update.execute(&self.0)).await?;
@@ -83,11 +83,11 @@ impl Users for Database {
     }
 }
 
-fn user(row: &AnyRow) -> Result<User, BoxError> {
+fn user(row: &AnyRow) -> Result<StoredUser, BoxError> {
     let identity = Identity::new(row.try_get::<String, _>("id")?)
         .with_scope(row.try_get::<&str, _>("scope")?.parse()?)
         .with_security_stamp(row.try_get::<String, _>("stamp")?);
-    Ok(User::new(identity)
+    Ok(StoredUser::new(identity)
         .with_password_hash(row.try_get::<String, _>("password_hash")?)
         .with_disabled(row.try_get::<i32, _>("disabled")? != 0))
 }
