@@ -18,6 +18,7 @@ pin_project! {
     /// let empty = ResponseBody::<String>::default();
     /// assert!(empty.is_end_stream());
     /// assert_eq!(empty.size_hint().exact(), Some(0));
+    /// assert_eq!(ResponseBody::from("my own".to_owned()).size_hint().exact(), Some(6));
     /// ```
     pub struct ResponseBody<B> {
         #[pin]
@@ -35,12 +36,15 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
-    }
-
     pub(crate) fn own(body: Bytes) -> Self {
         Self { kind: Kind::Own { body: Box::new(Full::new(body)) } }
+    }
+}
+
+/// Gives a response of your own the body type of those that passed a layer.
+impl<B> From<B> for ResponseBody<B> {
+    fn from(body: B) -> Self {
+        Self { kind: Kind::Inner { body } }
     }
 }
 
@@ -56,7 +60,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::inner(B::default())
+        B::default().into()
     }
 }
 

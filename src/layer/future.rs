@@ -75,7 +75,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            KindProjection::Inner { future } => future.poll(cx).map_ok(|response| response.map(ResponseBody::inner)),
+            KindProjection::Inner { future } => future.poll(cx).map_ok(|response| response.map(ResponseBody::from)),
             KindProjection::Reply { reply } => {
                 reply.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)))
             }
