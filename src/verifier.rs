@@ -187,6 +187,11 @@ impl Identity {
 /// # })?;
 /// # Ok::<(), BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot verify logins",
+    label = "expected a `Verifier`, such as `PasswordVerifier::new(users)`",
+    note = "a closure must be `Fn(Login) -> impl Future<Output = Result<Verdict, BoxError>> + Send`, and `Send + Sync + 'static`"
+)]
 pub trait Verifier: Send + Sync + 'static {
     /// Decides one login.
     ///

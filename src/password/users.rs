@@ -84,6 +84,7 @@ debug_only!(StoredUser { identity, disabled });
 /// # })?;
 /// # Ok::<(), BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a table of `Users`", label = "`MemoryUsers` is one")]
 pub trait Users: Send + Sync + 'static {
     /// The user with this username. How usernames compare is up to the table.
     ///

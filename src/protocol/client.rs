@@ -77,6 +77,10 @@ debug_only!(Client { id });
 /// # })?;
 /// # Ok::<(), BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a table of `Clients`",
+    label = "wrap a fixed set of clients: `StaticClients::new(..)`"
+)]
 pub trait Clients: Send + Sync + 'static {
     /// The client with this id, of at most 256 printable ASCII characters. It must answer within 5 seconds: see
     /// [`with_clients_timeout`](crate::AuthorizationServer::with_clients_timeout).

@@ -149,6 +149,10 @@ pub enum AttemptOutcome {
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an `AttemptStore`",
+    label = "expected `MemoryAttemptStore`, `RedisAttemptStore` or your own"
+)]
 pub trait AttemptStore: Send + Sync + 'static {
     /// Reserves a slot, if the limit allows it.
     fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation>;

@@ -142,6 +142,10 @@ impl<'a> Denial<'a> {
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `DenyList`",
+    label = "expected `MemoryDenyList`, `RedisDenyList` or your own"
+)]
 pub trait DenyList: Send + Sync + 'static {
     /// Remembers what is denied. False if the subject has used up its share.
     fn deny<'a>(&'a self, denial: Denial<'a>, deadline: Instant) -> StoreFuture<'a, bool>;

@@ -239,6 +239,10 @@ pub enum Rotation {
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `RefreshStore`",
+    label = "expected `MemoryRefreshStore`, `RedisRefreshStore` or your own"
+)]
 pub trait RefreshStore: Send + Sync + 'static {
     /// Begins a family, the newest of at most `limit` that the subject may have. False if the subject's sessions were
     /// ended since the login was verified.

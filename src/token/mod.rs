@@ -115,6 +115,7 @@ impl IssuedToken {
 /// # })?;
 /// # Ok::<(), BoxError>(())
 /// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` cannot issue tokens", label = "`Jwt` can: `Jwt::new(key, ..)`")]
 pub trait TokenIssuer: Send + Sync + 'static {
     /// Issues one token.
     ///
@@ -215,6 +216,11 @@ impl<I: TokenIssuer> DynIssuer for I {
 /// assert!(validator.validate("guess").is_err());
 /// # Ok::<(), InvalidToken>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot validate tokens",
+    label = "expected a `TokenValidator`, such as `Jwt` or `JwtValidator`",
+    note = "a closure must be `Fn(&str) -> Result<AccessToken, InvalidToken>`, and `Send + Sync + 'static`"
+)]
 pub trait TokenValidator: Send + Sync + 'static {
     /// Returns the contents of a token that is valid here and now.
     ///
