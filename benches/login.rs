@@ -14,7 +14,7 @@ use std::{
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use http::StatusCode;
+use http::{StatusCode, request::Parts};
 use support::{form, medians, rate, send};
 use tokio::{runtime::Runtime, task::JoinSet};
 use tower_oauth2_password::{
@@ -143,7 +143,7 @@ fn attempt_limits(hashes_per_second: f64) {
     let server = || {
         AuthorizationServer::new(|login: Login| async move { Ok(Verdict::from(Identity::new(login.username))) }, jwt())
     };
-    let limits = || AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let limits = || AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let wide = AttemptLimit { failures: 1_000, window: Duration::from_secs(60) };
     let all = limits().with_address_limit(wide).with_account_slowdown(wide, Duration::from_secs(1));
     let mut endpoints = [

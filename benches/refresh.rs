@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use http::request::Parts;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use support::{form, json, medians, rate, send};
 use test_support::redis::Redis;
@@ -89,7 +90,7 @@ async fn scripts(connection: &mut MultiplexedConnection) -> u64 {
 
 async fn count_commands(connection: &mut MultiplexedConnection, stores: &RedisStores) {
     let tokens = || RefreshTokens::new(stores.refresh_tokens());
-    let limits = AttemptLimits::new(stores.attempts(), |_| None);
+    let limits = AttemptLimits::new(stores.attempts(), |_: &Parts| None);
     let mut plain = auth(tokens()).token_endpoint().into_service();
     let mut limited = auth(tokens()).with_attempt_limits(limits).token_endpoint().into_service();
     let per_request = |before: u64, after: u64| (after - before) as f64 / COUNTED as f64;

@@ -11,8 +11,8 @@ use std::{env, net::SocketAddr};
 use axum::{Extension, Router, extract::ConnectInfo, routing::get};
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, TokenError, Verdict,
-    store::MemoryAttemptStore,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Identity, Jwt, Key, Login, TokenError,
+    Verdict, store::MemoryAttemptStore,
 };
 
 /// A stand-in for a directory on the network. It compares the password.
@@ -43,9 +43,8 @@ async fn main() -> Result<(), BoxError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-    });
+    let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     let auth = AuthorizationServer::new(verify, jwt).with_attempt_limits(limits);
     let app = Router::new().route("/users/me", get(me)).route_layer(auth.guard()).layer(auth.endpoints());
 

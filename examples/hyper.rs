@@ -17,7 +17,7 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
     store::MemoryAttemptStore,
 };
 
@@ -36,9 +36,7 @@ async fn main() -> Result<(), BoxError> {
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "hello");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
 
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
-    });
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
 
     let app = ServiceBuilder::new().layer(auth.endpoints()).layer(auth.guard()).service(service_fn(hello));

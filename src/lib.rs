@@ -18,7 +18,7 @@ mod token;
 mod verifier;
 
 pub use self::{
-    attempts::{Attempt, AttemptLimits},
+    attempts::{Attempt, AttemptLimits, ClientAddress, ForwardedHeader},
     error::{BoxError, InvalidConfig, TokenError},
     layer::{
         authorization_server::AuthorizationServer,

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use zeroize::ZeroizeOnDrop;
 
 use crate::{
@@ -74,7 +74,7 @@ fn debug_output_holds_no_secret() {
     users.insert("alice", user());
     let jwt = Jwt::new(key(), "i", "a");
     let refresh_tokens = RefreshTokens::new(MemoryRefreshStore::new());
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_key(MARKER);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None).with_key(MARKER);
     let clients = StaticClients::new([Client::confidential("web", MARKER)]);
     let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()), jwt.clone())
         .with_clients(clients.clone())
@@ -128,7 +128,7 @@ fn debug_output_holds_no_secret() {
 
 #[tokio::test]
 async fn debug_output_names_the_type() {
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
     let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, Jwt::new(key(), "i", "a"));
     let values: [(&str, &dyn Debug); 16] = [
         ("AttemptLimits", &limits),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, request::Parts};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use test_support::log::Log;
@@ -36,7 +36,7 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let login = "grant_type=password&username=alice&password=right";
-    let limited = server().with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
+    let limited = server().with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None));
     let auth = server().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
     for _ in 0..2 {
         post(&limited, login).await;

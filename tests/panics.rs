@@ -14,6 +14,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::request::Parts;
 use http_body_util::{Either, Full};
 use hyper::{Request, Response};
 use hyper_util::{
@@ -55,7 +56,7 @@ fn endpoint() -> EndpointLayer {
         }
         Ok(Identity::new(login.username).into())
     };
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     AuthorizationServer::new(verifier, Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a"))
         .with_clients(PanickingClients)
         .with_attempt_limits(limits)

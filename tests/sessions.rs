@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::Request;
+use http::{Request, request::Parts};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -111,7 +111,7 @@ async fn a_refresh_token_of_another_server_is_unknown_and_stays_valid() {
 
 #[tokio::test]
 async fn failed_attempts_at_one_server_neither_count_nor_clear_at_another() {
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
     let [customers, staff] = ["customers", "staff"].map(|audience| {
         server(audience, &MemoryRefreshStore::new(), Users::default()).with_attempt_limits(limits.clone())
     });
@@ -120,7 +120,8 @@ async fn failed_attempts_at_one_server_neither_count_nor_clear_at_another() {
         let guess = "grant_type=password&username=alice&password=wrong";
         assert_eq!(post(&customers, "/token", guess).await.0, 400);
     }
-    assert_eq!(customers.reserve_attempt("alice", None).await.unwrap_err().status(), 429);
+    let (request, ()) = Request::new(()).into_parts();
+    assert_eq!(customers.reserve_attempt("alice", &request).await.unwrap_err().status(), 429);
     log_in(&staff, "alice").await;
 }
 

@@ -20,7 +20,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, request::Parts};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use test_support::log::Log;
@@ -55,7 +55,7 @@ fn server() -> AuthorizationServer {
 }
 
 fn limits(store: impl AttemptStore) -> AttemptLimits {
-    AttemptLimits::new(store, |request| request.headers.get("x-address")?.to_str().ok()?.parse().ok())
+    AttemptLimits::new(store, |request: &Parts| request.headers.get("x-address")?.to_str().ok()?.parse().ok())
 }
 
 async fn post(auth: &AuthorizationServer, path: &str, body: &str) -> (u16, HeaderMap, Value) {
@@ -156,7 +156,10 @@ async fn a_panic_of_any_function_that_users_plug_in_is_an_answer() {
         ("store", server().with_attempt_limits(limits(Panics)), 503),
         (
             "address",
-            server().with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| panic!("address"))),
+            server()
+                .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| -> Option<IpAddr> {
+                    panic!("address")
+                })),
             503,
         ),
         ("tokens", server().with_token_response(|_| panic!("tokens")), 503),

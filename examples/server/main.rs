@@ -14,8 +14,8 @@ use std::{env, time::Duration};
 
 use axum::extract::ConnectInfo;
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, Client, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
-    StaticClients,
+    AttemptLimits, AuthorizationServer, BoxError, Client, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
+    RefreshTokens, StaticClients,
     store::{AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
@@ -61,9 +61,8 @@ fn with_stores(
     deny_list: impl DenyList,
 ) -> Result<AuthorizationServer, BoxError> {
     // The peer is the client: there is no proxy in front of this server.
-    let limits = AttemptLimits::new(attempts, |request| {
-        request.extensions.get::<ConnectInfo<connections::Connection>>().map(|connection| connection.0.peer.ip())
-    });
+    let peer = ClientAddress::peer(|connection: &ConnectInfo<connections::Connection>| connection.0.peer);
+    let limits = AttemptLimits::new(attempts, peer);
     let refresh_tokens = RefreshTokens::new(refresh_tokens).with_absolute_ttl(seconds("REFRESH_TOKEN_TTL", 86_400)?);
     Ok(auth.with_attempt_limits(limits).with_refresh_tokens(refresh_tokens).with_deny_list(deny_list))
 }

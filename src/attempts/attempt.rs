@@ -19,15 +19,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// [`succeeded`](Self::succeeded). A dropped attempt counts as neither.
 ///
 /// ```
+/// use std::net::SocketAddr;
 /// use tower_oauth2_password::{
-///     Attempt, AttemptLimits, AuthorizationServer, Jwt, Key, Login, TokenError, Verdict, store::MemoryAttemptStore,
+///     Attempt, AttemptLimits, AuthorizationServer, ClientAddress, Jwt, Key, Login, TokenError, Verdict,
+///     store::MemoryAttemptStore,
 /// };
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
-///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
-/// let attempt: Attempt = auth.reserve_attempt("alice", None).await?;
+/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_attempt_limits(limits);
+/// let (request, ()) = http::Request::new(()).into_parts();
+/// let attempt: Attempt = auth.reserve_attempt("alice", &request).await?;
 /// let ended: Result<(), TokenError> = attempt.failed().await;
 /// assert!(ended.is_ok());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())

@@ -6,7 +6,8 @@ use hmac::{Mac, digest::consts::U16};
 use http::request::Parts;
 use zeroize::Zeroizing;
 
-use super::{address::canonical, attempt::Attempt, queue::Queues};
+use super::address::canonical;
+use super::{attempt::Attempt, client_address::ClientAddress, queue::Queues};
 use crate::secret::{debug_only, hmac};
 use crate::store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget};
 use crate::{error::TokenError, observe, sync::sleep};
@@ -15,7 +16,6 @@ use crate::{error::TokenError, observe, sync::sleep};
 const LONGEST_DELAY: Duration = Duration::from_secs(20);
 
 type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
-type ClientAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
 /// Limits failed attempts at passwords and client secrets. Cheap to clone.
 ///
@@ -28,17 +28,22 @@ type ClientAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 /// 4. A success clears the account's failures from this address.
 ///
 /// ```
-/// use tower_oauth2_password::{AttemptLimits, AuthorizationServer, Jwt, Key, Login, Verdict, store::MemoryAttemptStore};
+/// use std::net::SocketAddr;
+/// use tower_oauth2_password::{
+///     AttemptLimits, AuthorizationServer, ClientAddress, Jwt, Key, Login, Verdict, store::MemoryAttemptStore,
+/// };
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
-/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
-///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None));
+/// let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_attempt_limits(limits);
+/// let (mut request, ()) = http::Request::new(()).into_parts();
+/// request.extensions.insert(SocketAddr::from(([192, 0, 2, 1], 49_152))); // as a server does
 /// for _ in 0..10 {
-///     auth.reserve_attempt("alice", None).await?.failed().await?;
+///     auth.reserve_attempt("alice", &request).await?.failed().await?;
 /// }
-/// assert_eq!(auth.reserve_attempt("alice", None).await.unwrap_err().status(), 429);
-/// assert!(auth.reserve_attempt("bob", None).await.is_ok());
+/// assert_eq!(auth.reserve_attempt("alice", &request).await.unwrap_err().status(), 429);
+/// assert!(auth.reserve_attempt("bob", &request).await.is_ok());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -48,7 +53,7 @@ type ClientAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 pub struct AttemptLimits {
     store: Arc<dyn AttemptStore>,
     queues: Arc<Queues>,
-    client_address: Arc<ClientAddress>,
+    client_address: ClientAddress,
     key: Arc<Zeroizing<Vec<u8>>>,
     server: Arc<str>,
     canonical_account: Option<Arc<CanonicalAccount>>,
@@ -59,31 +64,27 @@ pub struct AttemptLimits {
 }
 
 impl AttemptLimits {
-    /// Counts failures in `store`. `client_address` returns the address that a request comes from: the peer's, or what your
-    /// own proxy says. Do not trust a forwarding header that anyone can send: it evades the limit and locks others out. When
-    /// the function returns `None`, all clients count as one address, and ten wrong passwords from anywhere block an account.
+    /// Counts failures in `store`. `client_address` says where a request comes from: the peer, or
+    /// [behind proxies](ClientAddress::behind_proxies) what they report. In your own function, do not trust a header that
+    /// anyone can send: it evades the limit and locks others out. All requests without an address count as one address, and
+    /// ten wrong passwords from anywhere among them block an account.
     ///
-    /// With axum, as here, serve `app.into_make_service_with_connect_info::<SocketAddr>()`. With tonic, the extension is
-    /// `TcpConnectInfo`. With hyper, it is what you insert.
+    /// With axum, as here, serve `app.into_make_service_with_connect_info::<SocketAddr>()`.
     ///
     /// ```
     /// use std::net::SocketAddr;
     /// use axum::extract::ConnectInfo;
-    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    /// use tower_oauth2_password::{AttemptLimits, ClientAddress, store::MemoryAttemptStore};
     ///
-    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-    /// });
+    /// let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     /// ```
-    pub fn new(
-        store: impl AttemptStore,
-        client_address: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(store: impl AttemptStore, client_address: impl Into<ClientAddress>) -> Self {
         let minute = Duration::from_secs(60);
         Self {
             store: Arc::new(store),
             queues: Arc::default(),
-            client_address: Arc::new(client_address),
+            client_address: client_address.into(),
             key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
             server: Arc::default(),
             canonical_account: None,
@@ -127,9 +128,10 @@ impl AttemptLimits {
     /// each spelling of a name has its own limit.
     ///
     /// ```
-    /// use tower_oauth2_password::{AttemptLimits, store::MemoryAttemptStore};
+    /// use std::net::SocketAddr;
+    /// use tower_oauth2_password::{AttemptLimits, ClientAddress, store::MemoryAttemptStore};
     ///
-    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None)
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer))
     ///     .with_canonical_account(|username| username.to_lowercase());
     /// ```
     pub fn with_canonical_account(self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
@@ -142,11 +144,12 @@ impl AttemptLimits {
     }
 
     pub(crate) fn address_of(&self, parts: &Parts) -> Option<IpAddr> {
-        let address = (self.client_address)(parts);
+        let address = self.client_address.of(parts);
         if address.is_none() {
             observe::misconfigured(
-                "a request has no client address, so all such clients share one limit: let the function that you gave \
-                 `AttemptLimits::new` return it, with axum by `into_make_service_with_connect_info`",
+                "a request has no client address, so all such clients share one limit: let `ClientAddress::peer` read an \
+                 extension that your server inserts, with axum by `into_make_service_with_connect_info`; behind proxies, \
+                 let them add addresses to the header of `ClientAddress::behind_proxies`",
             );
         }
         address

@@ -9,9 +9,12 @@
 
 pub(crate) mod address;
 mod attempt;
+mod client_address;
 mod limits;
 mod queue;
 #[cfg(test)]
 mod tests;
 
-pub use self::{attempt::Attempt, limits::AttemptLimits};
+pub use self::attempt::Attempt;
+pub use self::client_address::{ClientAddress, ForwardedHeader};
+pub use self::limits::AttemptLimits;

@@ -1,6 +1,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use http::request::Parts;
 use tokio::{runtime::Builder, time::Instant};
 
 use super::{limits::AttemptLimits, queue::PAUSE};
@@ -10,7 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limits(store: &Arc<MemoryAttemptStore>) -> AttemptLimits {
-    AttemptLimits::new(Arc::clone(store), |_| None)
+    AttemptLimits::new(Arc::clone(store), |_: &Parts| None)
 }
 
 fn at(address: &str) -> Option<IpAddr> {

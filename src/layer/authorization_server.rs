@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, uri::PathAndQuery};
+use http::{Response, request::Parts, uri::PathAndQuery};
 
 use super::endpoint::{EndpointLayer, Options, Route};
 use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
@@ -19,7 +19,7 @@ use crate::protocol::{
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
 use crate::verifier::{DynVerifier, Verifier};
-use crate::{observe, secret::debug_only};
+use crate::{observe, secret::debug_only, sync::unwind_guarded};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
                          `AuthorizationServer::with_attempt_limits`";
@@ -36,10 +36,12 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 /// | the public keys | [`jwks`](Self::jwks) |
 ///
 /// ```
-/// use axum::{Router, routing::get};
+/// use std::net::SocketAddr;
+/// use axum::{Router, extract::ConnectInfo, routing::get};
 /// use tower::ServiceExt;
 /// use tower_oauth2_password::{
-///     AttemptLimits, AuthorizationServer, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens, RequiredScope,
+///     AttemptLimits, AuthorizationServer, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens,
+///     RequiredScope,
 ///     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 /// };
 ///
@@ -51,8 +53,9 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 /// )])?;
 /// const READ: RequiredScope = RequiredScope::all_of("items:read");
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
 /// let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt)
-///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_| None))
+///     .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), peer))
 ///     .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
 ///     .with_deny_list(MemoryDenyList::new());
 ///
@@ -308,22 +311,45 @@ impl AuthorizationServer {
         BearerLayer::over(Guard { deny_list, issuer, realm, render, ..Guard::new(Arc::clone(&self.validator)) })
     }
 
-    /// Reserves a slot for one check of a password. The token endpoint does this itself. Do it wherever else you check one (a
-    /// password change, a confirmation), so that all guesses count together. Without
-    /// [attempt limits](Self::with_attempt_limits), nothing is counted, and the log says so.
+    /// The address that a request comes from, as the [attempt limits](Self::with_attempt_limits) find it; `None` without
+    /// them. The limits count IPv6 addresses by their /64; this is the address as it is.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use tower_oauth2_password::{
+    ///     AttemptLimits, AuthorizationServer, ClientAddress, Jwt, Key, Login, Verdict, store::MemoryAttemptStore,
+    /// };
+    ///
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_attempt_limits(limits);
+    /// let (mut request, ()) = http::Request::new(()).into_parts();
+    /// assert_eq!(auth.client_address(&request), None);
+    /// request.extensions.insert(SocketAddr::from(([192, 0, 2, 1], 49_152)));
+    /// assert_eq!(auth.client_address(&request).unwrap().to_string(), "192.0.2.1");
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    #[must_use]
+    pub fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        unwind_guarded(|| self.policy.address(request)).flatten()
+    }
+
+    /// Reserves a slot for one check of a password, by the request's [address](Self::client_address). The token endpoint does
+    /// this itself. Do it wherever else you check one (a password change, a confirmation), so that all guesses count together.
+    /// Without [attempt limits](Self::with_attempt_limits), nothing is counted, and the log says so.
     ///
     /// The reservation and its outcome share the [store budget](Self::with_store_budget).
     ///
     /// # Errors
     /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
     /// reserved for a second, or if a hundred times as many attempts wait already.
-    pub async fn reserve_attempt(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
+    pub async fn reserve_attempt(&self, account: &str, request: &Parts) -> Result<Attempt, TokenError> {
         let budget = self.budget();
         let Some(limits) = self.policy().attempts else {
             observe::misconfigured(UNLIMITED);
             return Ok(Attempt::uncounted(budget));
         };
-        limits.reserve_within(&budget, account, address).await
+        limits.reserve_within(&budget, account, self.client_address(request)).await
     }
 
     /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.

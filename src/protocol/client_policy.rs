@@ -121,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn wrong_secrets_count_and_requests_without_one_do_not() {
         let once = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
-        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_client_secret_limit(once);
+        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None).with_client_secret_limit(once);
         let clients = StaticClients::new([Client::confidential("web", "right")]);
         let policy =
             ClientPolicy { clients: Some(Arc::new(clients)), attempts: Some(limits), ..ClientPolicy::default() };

@@ -7,7 +7,7 @@ use std::sync::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
@@ -170,7 +170,7 @@ async fn malformed_requests() {
 
 #[tokio::test]
 async fn guesses_at_a_client_secret_are_limited() {
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
     let layer = server(signer()).with_attempt_limits(limits).introspection_endpoint();
     for _ in 0..100 {
         assert_eq!(ask(&layer, "token=x&client_id=items&client_secret=wrong".to_owned()).await.0, 401);

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::LazyLock, time::Duration};
 
+use http::request::Parts;
 use tower_oauth2_password::{
     Argon2Params, AttemptLimits, AuthorizationServer, Client, HashingPool, Identity, Jwt, Key, MemoryUsers,
     PasswordVerifier, RefreshTokens, Secret, StaticClients, StoredUser, Users,
@@ -62,7 +63,7 @@ pub fn over(
     ]);
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let refresh = lifetimes(RefreshTokens::new(refresh).with_absolute_ttl(Duration::from_secs(86_400)));
-    let limits = AttemptLimits::new(attempts, |parts| -> Option<IpAddr> {
+    let limits = AttemptLimits::new(attempts, |parts: &Parts| -> Option<IpAddr> {
         parts.headers.get(ADDRESS).and_then(|value| value.to_str().ok()?.parse().ok())
     });
     let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()).with_pool(pool.clone()), jwt)

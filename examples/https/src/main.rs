@@ -20,8 +20,8 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, OverTls, PasswordVerifier,
-    RequireHttps, store::MemoryAttemptStore,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, OverTls,
+    PasswordVerifier, RequireHttps, store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -47,9 +47,7 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "https://localhost:8443", "api");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<SocketAddr>().map(SocketAddr::ip)
-    });
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt)
         .with_attempt_limits(limits)
         .with_https_required(RequireHttps::new());

@@ -28,8 +28,8 @@ use axum::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AccessToken, AttemptLimits, AuthorizationServer, BoxError, InvalidToken, IssuedToken, Jwt, Key, MemoryUsers,
-    PasswordVerifier, RequiredScope, TokenIssuer, TokenRequest, TokenValidator, store::MemoryAttemptStore,
+    AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, InvalidToken, IssuedToken, Jwt, Key,
+    MemoryUsers, PasswordVerifier, RequiredScope, TokenIssuer, TokenRequest, TokenValidator, store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -122,9 +122,8 @@ async fn main() -> Result<(), BoxError> {
     let current = Current(Arc::new(RwLock::new(keys.jwt(&issuer))));
     let users = MemoryUsers::from_phc([("alice", ALICE, "hello keys:rotate")])?;
 
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-    });
+    let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), current.clone()).with_attempt_limits(limits);
     let metadata = auth.metadata()?.with_jwks_uri("/.well-known/jwks.json")?.with_scopes("hello keys:rotate")?;
     // A minute, for a try. Do not rotate faster than this, nor than the 15 minutes that tokens live.

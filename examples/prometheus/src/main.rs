@@ -12,7 +12,8 @@ use axum::{Router, extract::ConnectInfo, routing::get};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier, store::MemoryAttemptStore,
+    AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
+    store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -24,9 +25,8 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-    });
+    let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
     let app = Router::new().route("/metrics", get(move || async move { prometheus.render() })).layer(auth.endpoints());
 

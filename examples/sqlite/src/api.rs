@@ -1,11 +1,11 @@
 //! Sign-up and password change.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{ConnectInfo, State},
-    http::StatusCode,
+    extract::State,
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -71,14 +71,14 @@ struct NewPassword {
 async fn change_password(
     State(accounts): State<Arc<Accounts>>,
     Extension(token): Extension<AccessToken>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Parts,
     Json(passwords): Json<NewPassword>,
 ) -> Result<StatusCode, Refusal> {
     let new = checked(passwords.new)?;
     let refused = Refusal(StatusCode::FORBIDDEN, "the old password is not right");
     // A stolen token is not enough: the old password is checked as at a login.
     let Some(username) = accounts.database.username(token.subject()).await? else { return Err(refused) };
-    let attempt = accounts.auth.reserve_attempt(&username, Some(peer.ip())).await?;
+    let attempt = accounts.auth.reserve_attempt(&username, &request).await?;
     let Verdict::Granted(user) = accounts.verifier.verify(Login::new(username, passwords.old)).await? else {
         attempt.failed().await?;
         return Err(refused);

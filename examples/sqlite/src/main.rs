@@ -19,7 +19,8 @@ use std::{env, net::SocketAddr};
 use axum::extract::ConnectInfo;
 use tokio::net::TcpListener;
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, HashingPool, Jwt, Key, PasswordVerifier, RefreshTokens,
+    AttemptLimits, AuthorizationServer, BoxError, ClientAddress, HashingPool, Jwt, Key, PasswordVerifier,
+    RefreshTokens,
     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
@@ -46,9 +47,8 @@ async fn main() -> Result<(), BoxError> {
     // One pool for sign-up and login, so that both together use no more than the machine's cores.
     let pool = HashingPool::new();
     let verifier = PasswordVerifier::new(database.clone()).with_pool(pool.clone());
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-    });
+    let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     let auth = AuthorizationServer::new(verifier.clone(), jwt)
         .with_attempt_limits(limits.with_canonical_account(canonical))
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))

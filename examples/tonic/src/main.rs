@@ -17,7 +17,8 @@ use tonic::{
     },
 };
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, Jwt, Key, MemoryUsers, PasswordVerifier, store::MemoryAttemptStore,
+    AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
+    store::MemoryAttemptStore,
 };
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
@@ -28,9 +29,8 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "health");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |request| {
-        request.extensions.get::<TcpConnectInfo>()?.remote_addr().map(|peer| peer.ip())
-    });
+    let peer = ClientAddress::peer(|peer: &TcpConnectInfo| peer.remote_addr());
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
     let (_reporter, health) = tonic_health::server::health_reporter();
 

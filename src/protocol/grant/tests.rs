@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use http::request::Parts;
 
 use super::*;
 use crate::{
@@ -80,7 +81,7 @@ impl AttemptStore for Unsettled {
 fn unsettled(hangs: bool) -> Grants {
     let mut grants = grants();
     let store = Unsettled { attempts: MemoryAttemptStore::new(), hangs };
-    grants.policy.attempts = Some(AttemptLimits::new(store, |_| None));
+    grants.policy.attempts = Some(AttemptLimits::new(store, |_: &Parts| None));
     grants
 }
 
@@ -121,7 +122,8 @@ mod audit {
     #[test]
     fn a_blocked_attempt_is_audited_as_blocked() {
         let none = crate::store::AttemptLimit { failures: 0, window: Duration::from_secs(60) };
-        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_| None).with_account_and_address_limit(none);
+        let limits =
+            AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None).with_account_and_address_limit(none);
         let mut grants = grants();
         grants.policy.attempts = Some(limits);
         let log = logged(&grants, "username=alice&password=p", 429);
