@@ -46,7 +46,7 @@ fn login(user: usize) -> String {
 async fn users(pool: &HashingPool) -> MemoryUsers {
     let mut rows = Vec::new();
     for user in 0..USERS {
-        let phc = pool.hash(Secret::new(format!("wonderland{user}"))).await.unwrap();
+        let phc = pool.hash(Secret::new(format!("wonderland{user}")), None).await.unwrap();
         assert!(phc.contains("$m=19456,t=2,p=1$"), "the parameters differ from those of the bare hash: {phc}");
         rows.push((name(user), phc));
     }

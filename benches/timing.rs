@@ -57,7 +57,7 @@ struct World {
 impl World {
     fn new(runtime: &Runtime) -> Self {
         let pool = HashingPool::new().with_threads(1);
-        let hash = runtime.block_on(pool.hash(Secret::from("wonderland123"))).unwrap();
+        let hash = runtime.block_on(pool.hash(Secret::from("wonderland123"), None)).unwrap();
         let users = MemoryUsers::default();
         let user = |name: &str| StoredUser::new(Identity::new(name));
         users.insert("known", user("known").with_password_hash(&hash));

@@ -32,7 +32,7 @@ async fn a_recorder_that_panics_ends_no_hashing_thread() {
     metrics::set_global_recorder(Panics).unwrap();
     let pool = HashingPool::new().with_threads(1).with_params(Argon2Params::new(64, 1, 1).unwrap());
     for _ in 0..5 {
-        assert!(pool.hash("wonderland123".into()).await.is_ok());
+        assert!(pool.hash("wonderland123".into(), None).await.is_ok());
     }
     assert_eq!(pool.stats().hashed, 5);
 }

@@ -134,7 +134,7 @@ async fn a_password_is_nowhere_after_its_login() {
     let password = masked(1);
     let kept = secret(&password);
     assert!(copies(&[middle(&password)]) >= 1, "the search finds nothing that is there");
-    let hash = pool.hash(kept).await.unwrap();
+    let hash = pool.hash(kept, None).await.unwrap();
     let endpoint = endpoint(pool, &hash).token_endpoint().into_service();
     for _ in 0..5 {
         assert_eq!(log_in(&endpoint, &password).await, 200);
@@ -151,7 +151,7 @@ async fn an_encoded_password_is_nowhere_as_a_whole_after_its_login() {
     let _alone = ALONE.lock().await;
     let pool = pool(64);
     let password = masked(8);
-    let hash = pool.hash(secret(&password)).await.unwrap();
+    let hash = pool.hash(secret(&password), None).await.unwrap();
     let endpoint = endpoint(pool, &hash).token_endpoint().into_service();
     for _ in 0..5 {
         assert_eq!(log_in(&endpoint, &encoded_in_the_middle(&password)).await, 200);
@@ -167,7 +167,7 @@ async fn a_token_or_client_secret_is_nowhere_after_its_use() {
     let _alone = ALONE.lock().await;
     let pool = pool(64);
     let (password, client_secret) = (masked(3), masked(4));
-    let hash = pool.hash(secret(&password)).await.unwrap();
+    let hash = pool.hash(secret(&password), None).await.unwrap();
     let kept = secret(&client_secret);
     let client = Client::confidential("web", kept.expose());
     drop(kept);
@@ -208,7 +208,7 @@ async fn refresh_token(reply: Response<ResponseBody<String>>) -> Vec<u8> {
 async fn a_long_body_leaves_no_copy_while_it_is_read() {
     let _alone = ALONE.lock().await;
     let (pool, password) = (pool(64), masked(6));
-    let hash = pool.hash(secret(&password)).await.unwrap();
+    let hash = pool.hash(secret(&password), None).await.unwrap();
     let endpoint = endpoint(pool, &hash).with_body_limit(150_000).token_endpoint().into_service();
     let mut first = Zeroizing::new(Vec::with_capacity(51_000));
     // Far from the start of the buffer, which later small allocations would overwrite.
@@ -254,7 +254,7 @@ async fn is_overwritten(wanted: &Vec<u8>) {
 async fn what_a_hash_leaves_in_memory_is_overwritten_when_the_pool_is_idle() {
     let _alone = ALONE.lock().await;
     let (pool, password) = (pool(100), masked(5));
-    let hash = pool.hash(secret(&password)).await.unwrap();
+    let hash = pool.hash(secret(&password), None).await.unwrap();
     let wanted = leavings(&hash, &password);
     let endpoint = endpoint(pool, &hash).token_endpoint().into_service();
     assert_eq!(log_in(&endpoint, &password).await, 200);
@@ -265,7 +265,7 @@ async fn what_a_hash_leaves_in_memory_is_overwritten_when_the_pool_is_idle() {
 async fn memory_is_overwritten_before_it_is_freed() {
     let _alone = ALONE.lock().await;
     let password = masked(7);
-    let hash = pool(100).hash(secret(&password)).await.unwrap();
+    let hash = pool(100).hash(secret(&password), None).await.unwrap();
     let wanted = leavings(&hash, &password);
     // More memory than usual is returned at once. The usual memory is freed when the pool ends with its last endpoint.
     for usual in [64, 100] {

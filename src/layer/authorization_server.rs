@@ -312,7 +312,8 @@ impl AuthorizationServer {
     }
 
     /// The address that a request comes from, as the [attempt limits](Self::with_attempt_limits) find it; `None` without
-    /// them. The limits count IPv6 addresses by their /64; this is the address as it is.
+    /// them. A handler that hashes passes it to the [`HashingPool`](crate::HashingPool). The limits and the pool count IPv6
+    /// addresses by their /64; this is the address as it is.
     ///
     /// ```
     /// use std::net::SocketAddr;

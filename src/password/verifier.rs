@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hash::StoredHash;
-use super::pool::{HashingPool, is_acceptable};
+use super::pool::HashingPool;
 use super::users::{StoredUser, Users};
 use crate::verifier::{Login, Verdict, Verifier};
 use crate::{error::BoxError, observe, sync::timeout_at};
@@ -69,11 +68,8 @@ impl<U: Users> PasswordVerifier<U> {
 impl<U: Users> Verifier for PasswordVerifier<U> {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         let user = self.users.find(&login.username).await?.and_then(StoredUser::enabled);
-        let stored = user.as_ref().filter(|_| is_acceptable(&login.password)).and_then(|user| {
-            let unreadable = |reason| observe::unreadable_hash(user.identity().subject(), reason);
-            StoredHash::parse(user.password_hash()?).map_err(unreadable).ok()
-        });
-        let correct = self.pool.verify(stored, login.password.clone(), login.client_address).await?;
+        let (subject, phc) = user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
+        let correct = self.pool.check(subject, phc, login.password.clone(), login.client_address).await?;
         match (correct, user) {
             (Some(outdated), Some(user)) => {
                 if outdated {

@@ -18,7 +18,7 @@ fn pool() -> HashingPool {
 }
 
 async fn phc(params: Argon2Params) -> String {
-    HashingPool::new().with_threads(1).with_params(params).hash(PASSWORD.into()).await.unwrap()
+    HashingPool::new().with_threads(1).with_params(params).hash(PASSWORD.into(), None).await.unwrap()
 }
 
 fn alice() -> StoredUser {
@@ -124,9 +124,9 @@ async fn every_attempt_computes_exactly_one_hash() {
 #[tokio::test]
 async fn a_password_that_no_login_can_send_is_never_right_and_never_hashed() {
     let longest = "x".repeat(4_096);
-    assert!(pool().hash(longest.as_str().into()).await.is_ok());
+    assert!(pool().hash(longest.as_str().into(), None).await.is_ok());
     for password in ["", "\0", "won\0derland", "new\nline", &format!("{longest}x")] {
-        assert_eq!(pool().hash(password.into()).await.unwrap_err().status(), 400, "{password:?}");
+        assert_eq!(pool().hash(password.into(), None).await.unwrap_err().status(), 400, "{password:?}");
         let hash = pool().hash_for(password.into(), None).await.unwrap();
         assert_eq!(attempt(&Table::of(alice().with_password_hash(hash)), "alice", password).await, (false, 1));
     }

@@ -148,7 +148,7 @@ async fn one_of_many_gets_a_name(site: &Site) {
 /// A hash of "secret" that is weaker than today's.
 async fn cheap() -> String {
     let cheap = HashingPool::new().with_params(Argon2Params::new(8_192, 3, 1).unwrap());
-    cheap.hash("secret".into()).await.unwrap()
+    cheap.hash("secret".into(), None).await.unwrap()
 }
 
 async fn outdated_hashes_are_renewed_by_a_login(site: &Site) {

@@ -33,7 +33,7 @@ static HASHES: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
         ("equals", "a=b"),
         ("éric", "naïve ✓"),
     ]
-    .map(|(name, password)| (name, runtime.block_on(pool.hash(Secret::from(password))).unwrap()));
+    .map(|(name, password)| (name, runtime.block_on(pool.hash(Secret::from(password), None)).unwrap()));
     hashes.into()
 });
 

@@ -47,7 +47,11 @@ struct NewUser {
     password: Secret,
 }
 
-async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>) -> Result<Response, Refusal> {
+async fn sign_up(
+    State(accounts): State<Arc<Accounts>>,
+    request: Parts,
+    Json(new): Json<NewUser>,
+) -> Result<Response, Refusal> {
     // In lower-case ASCII no two names look alike.
     let username = canonical(&new.username);
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-@".contains(&byte);
@@ -55,7 +59,7 @@ async fn sign_up(State(accounts): State<Arc<Accounts>>, Json(new): Json<NewUser>
         return Err(Refusal(StatusCode::BAD_REQUEST, "a username is 1 to 64 letters, digits and ._+-@"));
     }
     let password = checked(new.password)?;
-    let hash = accounts.pool.hash(password).await?;
+    let hash = accounts.pool.hash(password, accounts.auth.client_address(&request)).await?;
     match accounts.database.add(&username, &hash).await? {
         Some(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id, "username": username }))).into_response()),
         None => Err(Refusal(StatusCode::CONFLICT, "the username is taken")),
@@ -84,7 +88,7 @@ async fn change_password(
         return Err(refused);
     };
     attempt.succeeded().await?;
-    let hash = accounts.pool.hash(new).await?;
+    let hash = accounts.pool.hash(new, accounts.auth.client_address(&request)).await?;
     if !accounts.database.change_password(&user, &hash).await? {
         return Err(refused);
     }

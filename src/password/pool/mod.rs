@@ -34,14 +34,14 @@ const MOST_DELAYED: u64 = 4_096;
 /// waits until it is wiped.
 const USED_MEMORY_KEPT: Duration = Duration::from_secs(1);
 
-/// The address that all sign-ups come from, as far as the queue knows: the prefix to which nobody can send (RFC 6666).
-const SIGN_UPS: IpAddr = IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0));
+/// The address of jobs without one: the prefix to which nobody can send (RFC 6666).
+const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0));
 
 /// The longest password, in bytes.
 const LONGEST_PASSWORD: usize = 4_096;
 
 /// Whether a login can send this password.
-pub(super) fn is_acceptable(password: &Secret) -> bool {
+fn is_acceptable(password: &Secret) -> bool {
     !password.is_empty() && password.expose().len() <= LONGEST_PASSWORD && is_credential_text(password.expose())
 }
 
@@ -62,9 +62,10 @@ type Job = Box<dyn FnOnce(&Pool, Option<Duration>, &mut Memory) -> Option<Durati
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let pool = HashingPool::new().with_threads(1).with_params(Argon2Params::new(64, 1, 1)?); // for a test
-/// let phc = pool.hash("wonderland123".into()).await?;
+/// let phc = pool.hash("wonderland123".into(), None).await?;
 /// assert!(phc.starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
-/// assert_eq!(pool.stats().hashed, 1);
+/// assert!(pool.verify("wonderland123".into(), Some(&phc), None).await?);
+/// assert_eq!(pool.stats().hashed, 2);
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -114,7 +115,7 @@ struct Pool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Hashes that were computed.
+    /// Jobs that were done.
     pub hashed: u64,
     /// Jobs that were skipped because their caller had gone.
     pub skipped: u64,
@@ -182,37 +183,105 @@ impl HashingPool {
         })
     }
 
-    /// Hashes a new password, for instance at sign-up. Returns a PHC string. All calls together have the share of the queue
-    /// that one address has, so that sign-ups cannot keep logins out.
+    /// Hashes a new password, for instance at sign-up. Returns a PHC string. The job counts for the client's `address`
+    /// ([`AuthorizationServer::client_address`](crate::AuthorizationServer::client_address)). All jobs without one have the
+    /// share of one address together, so that they cannot keep logins out.
     ///
     /// # Errors
     /// 400 `invalid_request` for a password that no login can send: an empty one, one with a control character other than
     /// TAB, and one of more than 4,096 bytes. 503 if the queue is full, or the operating system returns no random bytes.
-    pub async fn hash(&self, password: Secret) -> Result<String, TokenError> {
+    pub async fn hash(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
         if !is_acceptable(&password) {
             let description = "The password is empty, longer than 4096 bytes, or has a character that is not allowed";
             return Err(TokenError::invalid_request(description));
         }
-        self.hash_for(password, Some(SIGN_UPS)).await
+        self.hash_for(password, address.or(Some(UNKNOWN))).await
+    }
+
+    /// Whether the password is that of an Argon2 hash, a PHC string. Computes exactly one hash, also if `phc` is `None`, for a
+    /// user that does not exist, or cannot be read, which the log says: timing reveals nothing. The address is as for
+    /// [`hash`](Self::hash).
+    ///
+    /// # Errors
+    /// 503 if the queue is full.
+    pub async fn verify(
+        &self,
+        password: Secret,
+        phc: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<bool, TokenError> {
+        Ok(self.check("", phc, password, address.or(Some(UNKNOWN))).await?.is_some())
+    }
+
+    /// Runs other code that keeps a core busy, such as bcrypt, and returns its result. It counts as one hash, and must not
+    /// wait for anything: it has one of the few threads. The address is as for [`hash`](Self::hash).
+    ///
+    /// ```
+    /// use tower_oauth2_password::{BoxError, HashingPool, Identity, Login, Verdict, Verifier};
+    /// # mod bcrypt {
+    /// #     pub fn verify(password: &str, hash: &str) -> Result<bool, std::fmt::Error> {
+    /// #         Ok(hash == format!("$2b${password}"))
+    /// #     }
+    /// # }
+    ///
+    /// /// Passwords move to Argon2 as their users log in. `None`: there is no such user.
+    /// async fn verify(pool: &HashingPool, login: Login, stored: Option<String>) -> Result<Verdict, BoxError> {
+    ///     let (password, address) = (login.password, login.client_address);
+    ///     let right = match stored {
+    ///         Some(hash) if hash.starts_with("$2") => {
+    ///             let tried = password.clone();
+    ///             let right = pool.run(move || bcrypt::verify(tried.expose(), &hash), address).await??;
+    ///             if right {
+    ///                 let _new = pool.hash(password, address).await?; // store it
+    ///             }
+    ///             right
+    ///         }
+    ///         stored => pool.verify(password, stored.as_deref(), address).await?,
+    ///     };
+    ///     Ok(if right { Identity::new(login.username).into() } else { Verdict::Denied })
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// let pool = HashingPool::new();
+    /// let granted = verify(&pool, Login::new("alice", "wonderland123"), Some("$2b$wonderland123".to_owned())).await?;
+    /// assert!(matches!(granted, Verdict::Granted(_)));
+    /// assert!(matches!(verify(&pool, Login::new("bob", "guess"), None).await?, Verdict::Denied));
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// # })?;
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 503 if the queue is full, or the code panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+        address: Option<IpAddr>,
+    ) -> Result<T, TokenError> {
+        self.submit(self.settings.params.work(), address.or(Some(UNKNOWN)), |_| job()).await
     }
 
     pub(super) async fn hash_for(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
         let params = self.settings.params;
         let hash = move |memory: &mut Memory| hash::hash(params, password.expose(), memory);
-        let hashed = self.run(params.work(), address, hash).await?;
+        let hashed = self.submit(params.work(), address, hash).await?;
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
     /// Computes exactly one hash for an attempt. Returns `Some(outdated)` if the password is correct.
-    pub(super) async fn verify(
+    pub(super) async fn check(
         &self,
-        stored: Option<StoredHash>,
+        subject: &str,
+        phc: Option<&str>,
         password: Secret,
         address: Option<IpAddr>,
     ) -> Result<Option<bool>, TokenError> {
         let params = self.settings.params;
+        let unreadable = |reason| observe::unreadable_hash(subject, reason);
+        let phc = phc.filter(|_| is_acceptable(&password));
+        let stored = phc.and_then(|phc| StoredHash::parse(phc).map_err(unreadable).ok());
         let work = stored.as_ref().map_or(params, |stored| stored.params).work();
-        self.run(work, address, move |memory| match stored {
+        self.submit(work, address, move |memory| match stored {
             Some(stored) => stored.verify(password.expose(), memory).then(|| stored.is_outdated(params)),
             None => {
                 hash::spend(params, password.expose(), memory);
@@ -228,7 +297,7 @@ impl HashingPool {
         self.threads.get().map_or(0, |Threads(pool)| lock(&pool.queue).work())
     }
 
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) async fn submit<T: Send + 'static>(
         &self,
         work: u64,
         address: Option<IpAddr>,
@@ -240,7 +309,7 @@ impl HashingPool {
             pool.delay_refusal().await;
             return Err(TokenError::temporarily_unavailable(retry_after));
         }
-        answer.await.map_err(|_| TokenError::from_cause("a password was not hashed", "the thread panicked".into()))?
+        answer.await.map_err(|_| TokenError::from_cause("a password was not hashed", "the code panicked".into()))?
     }
 }
 

@@ -49,7 +49,7 @@ impl Busy {
                 start.send(()).unwrap();
                 let _ = released.recv();
             };
-            pool.run(1, None, job).await
+            pool.submit(1, None, job).await
         });
         started.await.unwrap();
         Self { done, release }
@@ -65,10 +65,10 @@ impl Busy {
 async fn a_job_that_would_wait_too_long_is_refused_after_a_delay() {
     let pool = pool().with_queue_wait(Duration::ZERO);
     let busy = Busy::start(&pool).await;
-    let mut waiting = pin!(pool.run(64, None, |_| "done"));
+    let mut waiting = pin!(pool.submit(64, None, |_| "done"));
     assert!(poll(waiting.as_mut()).is_pending());
     let started = tokio::time::Instant::now();
-    assert!(retry_after(pool.run(64, None, |_| ())).await >= 1);
+    assert!(retry_after(pool.submit(64, None, |_| ())).await >= 1);
     assert_eq!(started.elapsed(), REFUSAL_DELAY);
     assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, overloaded: 1, queued: 1 });
     busy.stop().await;
@@ -82,13 +82,13 @@ async fn an_address_that_fills_its_quarter_is_refused_while_others_wait() {
     let busy = Busy::start(&pool).await;
     // As guessed before the first hash was timed: 0.3 s.
     let third = 600_000;
-    let mut greedy = pin!(pool.run(third, address(1), |_| ()));
-    let mut alone = pin!(pool.run(1, address(1), |_| ()));
+    let mut greedy = pin!(pool.submit(third, address(1), |_| ()));
+    let mut alone = pin!(pool.submit(1, address(1), |_| ()));
     assert!(poll(greedy.as_mut()).is_pending() && poll(alone.as_mut()).is_pending());
     assert_eq!((pool.stats().queued, pool.stats().overloaded), (2, 0));
-    let mut other = pin!(pool.run(1, address(2), |_| ()));
+    let mut other = pin!(pool.submit(1, address(2), |_| ()));
     assert!(poll(other.as_mut()).is_pending());
-    retry_after(pool.run(1, address(1), |_| ())).await;
+    retry_after(pool.submit(1, address(1), |_| ())).await;
     assert_eq!((pool.stats().queued, pool.stats().overloaded), (3, 1));
     busy.stop().await;
     for job in [greedy as Pin<&mut dyn Future<Output = _>>, alone, other] {
@@ -101,11 +101,11 @@ async fn sign_ups_together_have_the_share_of_one_address() {
     let pool = pool().with_params(Argon2Params::new(200_000, 3, 1).unwrap()).with_queue_wait(Duration::from_secs(1));
     let busy = Busy::start(&pool).await;
     // Each takes 0.3 s as guessed, so three are more than three quarters of the queue.
-    let mut sign_ups: Vec<_> = (0..3).map(|_| Box::pin(pool.hash("wonderland123".into()))).collect();
+    let mut sign_ups: Vec<_> = (0..3).map(|_| Box::pin(pool.hash("wonderland123".into(), None))).collect();
     assert!(sign_ups.iter_mut().all(|sign_up| poll(sign_up.as_mut()).is_pending()));
-    let mut refused = pin!(pool.hash("wonderland123".into()));
+    let mut refused = pin!(pool.hash("wonderland123".into(), None));
     assert!(poll(refused.as_mut()).is_pending() && pool.stats().overloaded == 1);
-    let mut login = pin!(pool.run(1, address(1), |_| ()));
+    let mut login = pin!(pool.submit(1, address(1), |_| ()));
     assert!(poll(login.as_mut()).is_pending(), "a login has room");
     drop(busy);
 }
@@ -131,11 +131,11 @@ async fn a_job_whose_caller_has_gone_is_skipped() {
     let busy = Busy::start(&pool).await;
     let (ran, runs) = mpsc::channel();
     {
-        let mut gone = pin!(pool.run(1, None, move |_| ran.send(())));
+        let mut gone = pin!(pool.submit(1, None, move |_| ran.send(())));
         assert!(poll(gone.as_mut()).is_pending());
     }
     busy.stop().await;
-    pool.run(1, None, |_| ()).await.unwrap();
+    pool.submit(1, None, |_| ()).await.unwrap();
     assert_eq!(pool.stats(), PoolStats { hashed: 2, skipped: 1, overloaded: 0, queued: 0 });
     assert!(runs.recv().is_err(), "it did not run");
 }
@@ -146,7 +146,7 @@ async fn a_caller_that_goes_while_its_job_runs_leaves_it_running() {
     let Busy { done, release } = Busy::start(&pool).await;
     done.abort();
     assert!(done.await.unwrap_err().is_cancelled());
-    let mut next = pin!(pool.run(1, None, |_| ()));
+    let mut next = pin!(pool.submit(1, None, |_| ()));
     assert!(poll(next.as_mut()).is_pending());
     assert_eq!((pool.stats().hashed, pool.stats().queued), (0, 1), "the thread is not free yet");
     drop(release);
@@ -169,9 +169,9 @@ async fn a_job_that_waited_too_long_is_refused() {
 async fn a_job_that_panics_fails_alone() {
     let pool = pool();
     let failed: Result<(), _> =
-        tokio::time::timeout(PATIENCE, pool.run(1, None, |_| panic!("on purpose"))).await.unwrap();
+        tokio::time::timeout(PATIENCE, pool.submit(1, None, |_| panic!("on purpose"))).await.unwrap();
     assert_eq!(failed.unwrap_err().status(), 503);
-    let alive = tokio::time::timeout(PATIENCE, pool.run(1, None, |_| "alive")).await.unwrap();
+    let alive = tokio::time::timeout(PATIENCE, pool.submit(1, None, |_| "alive")).await.unwrap();
     assert_eq!(alive.unwrap(), "alive");
     assert_eq!(pool.stats(), PoolStats { hashed: 1, skipped: 0, overloaded: 0, queued: 0 });
 }
@@ -180,7 +180,7 @@ async fn a_job_that_panics_fails_alone() {
 async fn without_a_thread_all_jobs_are_refused() {
     let mut pool = pool();
     pool.settings.threads = 0;
-    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"))).await, 1);
+    assert_eq!(retry_after(pool.hash(Secret::from("wonderland123"), None)).await, 1);
     assert_eq!(pool.stats(), PoolStats { hashed: 0, skipped: 0, overloaded: 1, queued: 0 });
 }
 
@@ -192,7 +192,7 @@ async fn jobs_run_in_order_of_arrival() {
     let mut jobs: Vec<_> = (0..10)
         .map(|number| {
             let ran = ran.clone();
-            Box::pin(pool.run(1, address(number % 3), move |_| ran.send(number)))
+            Box::pin(pool.submit(1, address(number % 3), move |_| ran.send(number)))
         })
         .collect();
     assert!(jobs.iter_mut().all(|job| poll(job.as_mut()).is_pending()));
@@ -206,16 +206,16 @@ async fn jobs_run_in_order_of_arrival() {
 #[tokio::test]
 async fn memory_is_kept_between_jobs_and_given_back_after_a_large_one() {
     let pool = pool();
-    let look = || pool.run(1, None, |memory| memory.blocks());
+    let look = || pool.submit(1, None, |memory| memory.blocks());
     let secret = || Secret::from("wonderland123");
-    pool.hash(secret()).await.unwrap();
+    pool.hash(secret(), None).await.unwrap();
     let first = look().await.unwrap();
     assert_eq!(first, 64);
-    pool.hash(secret()).await.unwrap();
+    pool.hash(secret(), None).await.unwrap();
     assert_eq!(look().await.unwrap(), first, "no more is taken");
 
     let large = Argon2Params::new(100, 1, 1).unwrap();
-    let grown = pool.run(1, None, move |memory| {
+    let grown = pool.submit(1, None, move |memory| {
         hash::spend(large, "wonderland123", memory);
         memory.blocks()
     });
@@ -226,7 +226,7 @@ async fn memory_is_kept_between_jobs_and_given_back_after_a_large_one() {
 #[tokio::test]
 async fn clones_share_threads_and_an_edited_pool_has_its_own() {
     let pool = pool();
-    pool.clone().hash(Secret::from("wonderland123")).await.unwrap();
+    pool.clone().hash(Secret::from("wonderland123"), None).await.unwrap();
     assert_eq!(pool.stats().hashed, 1);
     assert_eq!(pool.clone().with_threads(0).stats().hashed, 0);
     assert_eq!(pool.with_threads(0).settings.threads, 1);
@@ -236,10 +236,10 @@ async fn clones_share_threads_and_an_edited_pool_has_its_own() {
 async fn threads_end_with_the_last_clone() {
     let pool = pool().with_threads(2);
     let other = pool.clone();
-    pool.hash(Secret::from("wonderland123")).await.unwrap();
+    pool.hash(Secret::from("wonderland123"), None).await.unwrap();
     let threads = Arc::downgrade(&pool.threads.get().unwrap().0);
     drop(pool);
-    other.hash(Secret::from("wonderland123")).await.unwrap();
+    other.hash(Secret::from("wonderland123"), None).await.unwrap();
     drop(other);
     let started = Instant::now();
     while threads.strong_count() > 0 {
@@ -254,7 +254,7 @@ async fn every_job_is_counted_once() {
     let jobs = (0..200_u8).map(|number| {
         let pool = pool.clone();
         tokio::spawn(async move {
-            let job = pool.run(200, address(number % 5), |memory| hash::spend(small(), "wonderland123", memory));
+            let job = pool.submit(200, address(number % 5), |memory| hash::spend(small(), "wonderland123", memory));
             if number % 3 == 0 {
                 // Leaves after the first look, whether the job waits, runs, was refused or is done.
                 let mut job = pin!(job);
@@ -291,7 +291,7 @@ async fn hashing_threads_give_way_and_others_do_not() {
     let before = niceness();
     for asked in [0, 7, 255] {
         let pool = HashingPool::new().with_threads(1).with_niceness(asked);
-        let seen = pool.run(1, None, move |_| niceness()).await.unwrap();
+        let seen = pool.submit(1, None, move |_| niceness()).await.unwrap();
         assert_eq!(seen, i32::from(asked.min(19)).max(before));
     }
     assert_eq!(niceness(), before);
@@ -310,4 +310,58 @@ fn settings_are_capped_and_printed() {
 fn there_is_one_pool_for_the_process() {
     assert!(Arc::ptr_eq(&HashingPool::process_wide().threads, &HashingPool::process_wide().threads));
     assert!(!Arc::ptr_eq(&HashingPool::process_wide().threads, &HashingPool::new().threads));
+}
+
+#[tokio::test]
+async fn other_code_runs_on_the_hashing_threads_and_returns_its_result() {
+    let pool = pool();
+    let name = pool.run(|| std::thread::current().name().map(str::to_owned), address(1)).await.unwrap();
+    assert_eq!(name.as_deref(), Some("argon2-0"));
+    let failed = pool.run(|| "x".parse::<u8>(), None).await.unwrap();
+    assert!(failed.is_err(), "its own error is a result");
+    let panicked: Result<(), _> = pool.run(|| panic!("on purpose"), None).await;
+    assert_eq!(panicked.unwrap_err().status(), 503);
+    let alive = tokio::time::timeout(PATIENCE, pool.run(|| "alive", None)).await.unwrap();
+    assert_eq!(alive.unwrap(), "alive");
+    assert_eq!(pool.stats().hashed, 3);
+}
+
+#[tokio::test]
+async fn a_password_is_verified_with_one_hash_whatever_is_stored() {
+    let pool = pool();
+    let phc = pool.hash("wonderland123".into(), None).await.unwrap();
+    for (password, phc, right) in [
+        ("wonderland123", Some(phc.as_str()), true),
+        ("wonderland124", Some(&phc), false),
+        ("", Some(&phc), false),
+        ("wonderland123", None, false),
+        ("wonderland123", Some("$2b$12$KIXQ4lQe0gN1bPzGkCy5o.6jFsgTgvW0cL7kJtqVqQyYt1F1l0p7e"), false),
+    ] {
+        let before = pool.stats().hashed;
+        assert_eq!(pool.verify(password.into(), phc, address(1)).await.unwrap(), right, "{password} {phc:?}");
+        assert_eq!(pool.stats().hashed - before, 1, "{password} {phc:?}");
+    }
+    let fresh = self::pool();
+    assert!(!fresh.verify("wonderland123".into(), None, None).await.unwrap());
+    assert_eq!(fresh.submit(1, None, |memory| memory.blocks()).await.unwrap(), 64, "without a user, too");
+}
+
+#[tokio::test]
+async fn an_address_has_one_share_whatever_it_asks_for() {
+    let expensive = Argon2Params::new(200_000, 3, 1).unwrap();
+    for asked in [address(1), None] {
+        let pool = pool().with_params(expensive).with_queue_wait(Duration::from_secs(1));
+        let busy = Busy::start(&pool).await;
+        // 0.3 s each, as guessed.
+        let mut other = pin!(pool.submit(1, address(2), |_| ()));
+        let mut first = pin!(pool.run(|| (), asked));
+        assert!(poll(other.as_mut()).is_pending() && poll(first.as_mut()).is_pending());
+        assert_eq!((pool.stats().queued, pool.stats().overloaded), (2, 0));
+        retry_after(pool.run(|| (), asked)).await;
+        retry_after(pool.verify("wonderland123".into(), None, asked)).await;
+        retry_after(pool.hash("wonderland123".into(), asked)).await;
+        assert_eq!((pool.stats().queued, pool.stats().overloaded), (2, 3));
+        assert!(poll(pin!(pool.run(|| (), address(3)))).is_pending(), "another address has room");
+        drop(busy);
+    }
 }
