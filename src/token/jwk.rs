@@ -35,6 +35,24 @@ impl PublicKey {
     }
 }
 
+/// What a member holds in unpadded and canonical base64url.
+pub(super) fn bytes(jwk: &Value, name: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(jwk[name].as_str()?).ok()
+}
+
+/// What a member holds if it is an odd number, as both parts of an RSA key are.
+pub(super) fn odd(jwk: &Value, name: &str) -> Option<Vec<u8>> {
+    bytes(jwk, name).filter(|number| number.first() != Some(&0) && number.last().is_some_and(|byte| byte % 2 == 1))
+}
+
+/// Whether a key is public and meant to verify signatures of this algorithm (RFC 7517, section 4).
+pub(super) fn is_to_verify(jwk: &Value, is_alg: impl Fn(&str) -> bool) -> bool {
+    jwk.get("d").is_none()
+        && jwk.get("use").is_none_or(|purpose| purpose == "sig")
+        && jwk.get("key_ops").is_none_or(|all| all.as_array().is_some_and(|all| all.contains(&"verify".into())))
+        && jwk.get("alg").is_none_or(|alg| alg.as_str().is_some_and(is_alg))
+}
+
 /// `Base64urlUInt` of RFC 7518, section 2: without leading zeros.
 fn integer(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();

@@ -171,6 +171,7 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
         for key in [VerificationKey::eddsa_pem, VerificationKey::es256_pem, VerificationKey::rs256_pem] {
             assert_eq!(key(ED25519).err(), no_backend);
         }
+        assert_eq!(VerificationKey::from_jwk(&serde_json::json!({})).err(), no_backend);
     }
 
     #[cfg(any(feature = "aws_lc_rs", feature = "rust_crypto"))]

@@ -35,6 +35,15 @@ pub enum KeyError {
     /// A private key, where the public one is enough. It does not belong on a server that only validates tokens.
     #[error("this is a private key: pass the public one, extracted with `openssl pkey -pubout`")]
     NotPublic,
+    /// A JWK that [`VerificationKey::from_jwk`](crate::VerificationKey::from_jwk) does not take.
+    #[error("the JWK is no public key for signatures by EdDSA, ES256 or RS256: see `VerificationKey::from_jwk`")]
+    UnusableJwk,
+    /// Not a JWK Set (RFC 7517, section 5), or one that is too large.
+    #[error("this is no JWK Set: expected a JSON object with an array `keys`, of at most 64 KiB and 100 keys")]
+    UnreadableJwkSet,
+    /// A JWK Set without a usable key.
+    #[error("the JWK Set has no usable key: it needs one of Ed25519, P-256 or RSA with a `kid` that no other key has")]
+    NoUsableKey,
     /// Neither the feature `aws_lc_rs` nor `rust_crypto` is enabled.
     #[error("no crypto backend: enable the feature `aws_lc_rs` or `rust_crypto` of tower-oauth2-password")]
     NoBackend,
@@ -52,6 +61,9 @@ mod tests {
             (KeyError::Encrypted, "decrypt it with `openssl pkey`"),
             (KeyError::NotPrivate, "needs the private key"),
             (KeyError::NotPublic, "pass the public one"),
+            (KeyError::UnusableJwk, "see `VerificationKey::from_jwk`"),
+            (KeyError::UnreadableJwkSet, "expected a JSON object"),
+            (KeyError::NoUsableKey, "needs one of Ed25519, P-256 or RSA"),
             (KeyError::NoBackend, "enable the feature `aws_lc_rs` or `rust_crypto`"),
         ] {
             assert!(error.to_string().contains(fix), "{error}");

@@ -1,4 +1,4 @@
-//! Checks on a key before the crypto backend reads it: the label of the PEM block, the curve, the length of an RSA modulus.
+//! Checks on a key before the crypto backend reads it: the label of the PEM block, the length of an RSA modulus.
 
 use super::key_error::KeyError;
 
@@ -25,29 +25,26 @@ pub(super) fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
     }
 }
 
-/// Rejects public keys of other curves: points of P-256 and secp256k1 have the same length.
-pub(super) fn check_p256(pem: &[u8]) -> Result<(), KeyError> {
-    // What comes before the coordinates: ecPublicKey, prime256v1, an uncompressed point.
-    const START: &str = "-----BEGINPUBLICKEY-----MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
-    let text: String = String::from_utf8_lossy(pem).split_ascii_whitespace().collect();
-    if text.contains(START) { Ok(()) } else { Err(KeyError::Unreadable) }
-}
-
 /// Rejects weak RSA keys, and those over 4,096 bits, which not every backend verifies.
 pub(super) fn check_modulus(der: &[u8], half: Half) -> Result<(), KeyError> {
-    match modulus_bytes(der, half) {
-        Some(bytes @ ..256) => Err(KeyError::TooShort { bytes }),
-        Some(256..=512) => Ok(()),
+    check_bits(modulus(der, half).ok_or(KeyError::Unreadable)?)
+}
+
+/// The same for a modulus by itself.
+pub(super) fn check_bits(modulus: &[u8]) -> Result<(), KeyError> {
+    match 8 * modulus.len() - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize) {
+        bits @ ..2_048 => Err(KeyError::TooShort { bytes: bits / 8 }),
+        2_048..=4_096 => Ok(()),
         _ => Err(KeyError::Unreadable),
     }
 }
 
-/// The length in bytes of the modulus in a PKCS#1 key: the first INTEGER of a public key, the second of a private one.
-fn modulus_bytes(der: &[u8], half: Half) -> Option<usize> {
+/// The modulus in a PKCS#1 key: the first INTEGER of a public key, the second of a private one.
+fn modulus(der: &[u8], half: Half) -> Option<&[u8]> {
     let (sequence, _) = element(der, 0x30)?;
     let after_version = if half == Half::Private { element(sequence, 0x02)?.1 } else { sequence };
     let (modulus, _) = element(after_version, 0x02)?;
-    Some(modulus.iter().skip_while(|byte| **byte == 0).count())
+    modulus.get(modulus.iter().take_while(|byte| **byte == 0).count()..)
 }
 
 /// The content of the DER element that `der` begins with, and what follows it.
@@ -111,11 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn only_an_uncompressed_point_of_p256_is_one() {
-        let start = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
-        assert_eq!(check_p256(format!("{start}AAAA").as_bytes()), Ok(()));
-        assert_eq!(check_p256(start.replace("DAQcD", "DAQgD").as_bytes()), Err(KeyError::Unreadable));
-        assert_eq!(check_p256(b""), Err(KeyError::Unreadable));
+    fn a_modulus_has_2048_to_4096_bits() {
+        for (first, length, expected) in [
+            (0x7F, 256, Err(KeyError::TooShort { bytes: 255 })),
+            (0x80, 256, Ok(())),
+            (0x01, 257, Ok(())),
+            (0xFF, 512, Ok(())),
+            (0x01, 513, Err(KeyError::Unreadable)),
+        ] {
+            let mut modulus = vec![0xFF; length];
+            modulus[0] = first;
+            assert_eq!(check_bits(&modulus), expected, "{first:x} {length}");
+        }
+        assert_eq!(check_bits(b""), Err(KeyError::TooShort { bytes: 0 }));
     }
 
     #[test]
@@ -123,6 +128,7 @@ mod tests {
         let mut public = vec![0x30, 0x82, 0x01, 0x08, 0x02, 0x82, 0x01, 0x01, 0x00];
         public.extend([0xFF; 256]);
         public.extend([0x02, 0x01, 0x03]);
+        let modulus_bytes = |der: &[u8], half| modulus(der, half).map(<[u8]>::len);
         assert_eq!(modulus_bytes(&public, Half::Public), Some(256));
         for length in 0..public.len() - 3 {
             assert_eq!(modulus_bytes(&public[..length], Half::Public), None);

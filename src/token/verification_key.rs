@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "aws_lc_rs")]
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::CryptoProvider};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::pem::{self, Half};
-use super::{backend::provider, jwk::PublicKey, key_error::KeyError};
+use super::{backend::provider, jwk, jwk::PublicKey, key_error::KeyError};
 use crate::secret::{debug_only, hmac};
 
 /// A key that validates access tokens: a public key, for servers that must not sign tokens, or any
@@ -71,7 +73,6 @@ impl VerificationKey {
     pub fn es256_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let provider = provider()?;
         pem::check(pem, Half::Public)?;
-        pem::check_p256(pem)?;
         let key = DecodingKey::from_ec_pem(pem).map_err(|_| KeyError::Unreadable)?;
         let point = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
         let Some((4, coordinates)) = point.split_first() else { return Err(KeyError::Unreadable) };
@@ -94,6 +95,45 @@ impl VerificationKey {
         pem::check_modulus(der, Half::Public)?;
         let (n, e) = (provider.key_utils.rsa_pub_components_from_public_key)(der).map_err(|_| KeyError::Unreadable)?;
         Self::rsa(&n, &e, provider)
+    }
+
+    /// A public key as a JSON Web Key (RFC 7517): Ed25519 (RFC 8037), P-256, or RSA of 2,048 to 4,096 bits (RFC 7518,
+    /// section 6). `kid`, if there is one, becomes the [`id`](Self::id).
+    ///
+    /// # Errors
+    /// When it is a private or symmetric key, or of another kind, or its point is not on the curve; when it is not for
+    /// verifying (`use`, `key_ops`) or `alg` is not EdDSA (or Ed25519, RFC 9864), ES256 or RS256, whichever fits the key;
+    /// when a member is padded or otherwise not canonical; or when no crypto backend is enabled.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{KeyError, VerificationKey};
+    ///
+    /// let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    /// let mut jwk = serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "2026" });
+    /// assert_eq!(VerificationKey::from_jwk(&jwk)?.id(), "2026");
+    /// jwk["alg"] = "ES256".into();
+    /// assert_eq!(VerificationKey::from_jwk(&jwk).unwrap_err(), KeyError::UnusableJwk);
+    /// # Ok::<(), KeyError>(())
+    /// ```
+    pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
+        Self::of_jwk(jwk, provider()?).ok_or(KeyError::UnusableJwk)
+    }
+
+    fn of_jwk(jwk: &Value, provider: &'static CryptoProvider) -> Option<Self> {
+        let coordinate = |name| jwk::bytes(jwk, name).filter(|bytes| bytes.len() == 32);
+        let key = match (jwk["kty"].as_str()?, jwk["crv"].as_str()) {
+            ("OKP", Some("Ed25519")) => Self::ed25519(&coordinate("x")?, provider),
+            ("EC", Some("P-256")) => Self::p256(&coordinate("x")?, &coordinate("y")?, provider),
+            ("RSA", _) => {
+                // With an exponent of 1, anything is a signature. Not every backend takes more than 4 bytes.
+                let (n, e) = (jwk::odd(jwk, "n")?, jwk::odd(jwk, "e").filter(|e| *e != [1] && e.len() <= 4)?);
+                pem::check_bits(&n).and_then(|()| Self::rsa(&n, &e, provider))
+            }
+            _ => return None,
+        };
+        let key = key.ok().filter(|key| jwk::is_to_verify(jwk, |alg| key.is_for(alg)))?;
+        let Some(id) = jwk.get("kid") else { return Some(key) };
+        Some(key.with_id(id.as_str()?))
     }
 
     /// Sets the `kid` by which tokens name this key.
@@ -125,6 +165,9 @@ impl VerificationKey {
     pub(super) fn p256(x: &[u8], y: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
         let material = DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y))
             .map_err(|_| KeyError::Unreadable)?;
+        // Otherwise a point of another curve would be found out at each signature. `rust_crypto` alone finds out below.
+        #[cfg(feature = "aws_lc_rs")]
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4], x, y].concat()).map_err(|_| KeyError::Unreadable)?;
         Self::asymmetric(Algorithm::ES256, material, PublicKey::p256(x, y), provider)
     }
 
@@ -156,6 +199,11 @@ impl VerificationKey {
     /// The algorithm's name in a token's header.
     pub(super) fn algorithm_name(&self) -> &'static str {
         name(self.0.algorithm)
+    }
+
+    /// Whether `alg` names the algorithm. EdDSA with this curve has two names (RFC 9864, section 2.2).
+    pub(super) fn is_for(&self, alg: &str) -> bool {
+        alg == self.algorithm_name() || (alg == "Ed25519" && self.0.algorithm == Algorithm::EdDSA)
     }
 
     /// The encoded header of all tokens that are signed with this key.

@@ -11,6 +11,7 @@
 mod confusion;
 mod forgeries;
 mod introspection;
+mod jwk;
 mod metadata;
 mod pem;
 mod pyjwt;
