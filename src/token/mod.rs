@@ -4,11 +4,12 @@
 //! 2. A [`TokenValidator`] accepts or rejects the token that a request carries. It runs on every guarded request and does
 //!    not wait for anything.
 //! 3. [`Jwt`] is both: JWTs of type `at+jwt` (RFC 9068), signed and validated with one [`Key`]. A server that only
-//!    validates has a [`JwtValidator`].
+//!    validates has a [`JwtValidator`], perhaps with the keys of a JWK Set.
 
 mod access;
 mod backend;
 mod jwk;
+mod jwk_set;
 mod jwt;
 mod key;
 mod key_error;

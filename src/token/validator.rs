@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc::Sender;
 
 use super::access::{AccessToken, Contents};
 use super::{InvalidToken, TokenValidator, verification_key::VerificationKey};
 use crate::secret::debug_only;
+use crate::sync::{RwLock, read};
 
 /// The longest token that is parsed by default, in bytes.
 pub(crate) const LONGEST_TOKEN: usize = 4_096;
@@ -21,9 +23,12 @@ type UnixTime = dyn Fn() -> u64 + Send + Sync;
 /// Validates access tokens that are JWTs (RFC 9068), for servers that accept the tokens of another. Cheap to clone.
 ///
 /// 1. A token of more than 4 KiB ([`with_longest_token`](Self::with_longest_token)) is rejected before it is parsed.
-/// 2. The key determines the algorithm. The header must name it, and have the type `at+jwt`.
+/// 2. The key determines the algorithm. The header must name it (EdDSA or, by RFC 9864, Ed25519), and have the type
+///    `at+jwt`.
 /// 3. `exp`, `iat`, `sub`, `iss`, `aud` and `jti` are required; `iss` and `aud` must match.
 /// 4. Members and claims that occur twice, and base64 with padding, are rejected: one token has one spelling.
+/// 5. The keys may come from a JWK Set: [`from_jwks`](Self::from_jwks) fetches it, [`replace_keys`](Self::replace_keys)
+///    takes one that the app has. Clones share them.
 ///
 /// ```
 /// use tower_oauth2_password::{BearerLayer, InvalidToken, JwtValidator, TokenValidator, VerificationKey};
@@ -40,7 +45,11 @@ type UnixTime = dyn Fn() -> u64 + Send + Sync;
 #[derive(Clone)]
 #[must_use]
 pub struct JwtValidator {
-    keys: Arc<Vec<VerificationKey>>,
+    /// Those that a JWK Set replaces, here and in all clones.
+    pub(super) keys: Arc<RwLock<Vec<VerificationKey>>>,
+    added: Arc<Vec<VerificationKey>>,
+    /// Asks the task that fetches a JWK Set, if there is one. It ends when all of these are dropped.
+    pub(super) reloads: Option<Sender<()>>,
     issuer: Arc<str>,
     audience: Arc<str>,
     leeway: Duration,
@@ -51,20 +60,27 @@ pub struct JwtValidator {
 impl JwtValidator {
     /// Accepts tokens from `issuer` (`iss`), for `audience` (`aud`), signed with `key`.
     pub fn new(key: impl Into<VerificationKey>, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        Self::of(vec![key.into()], issuer.into(), audience.into())
+    }
+
+    pub(super) fn of(keys: Vec<VerificationKey>, issuer: String, audience: String) -> Self {
         let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
-            keys: Arc::new(vec![key.into()]),
-            issuer: Arc::from(issuer.into()),
-            audience: Arc::from(audience.into()),
+            keys: Arc::new(RwLock::new(keys)),
+            added: Arc::default(),
+            reloads: None,
+            issuer: Arc::from(issuer),
+            audience: Arc::from(audience),
             leeway: Duration::ZERO,
             longest_token: LONGEST_TOKEN,
             clock: Arc::new(now),
         }
     }
 
-    /// Also accepts tokens signed with `key`, so that the issuer's keys can be rotated.
+    /// Also accepts tokens signed with `key`, so that the issuer's keys can be rotated. A JWK Set does not replace it, and
+    /// clones made before do not accept it.
     pub fn with_verification_key(mut self, key: impl Into<VerificationKey>) -> Self {
-        Arc::make_mut(&mut self.keys).push(key.into());
+        Arc::make_mut(&mut self.added).push(key.into());
         self
     }
 
@@ -84,8 +100,8 @@ impl JwtValidator {
         Self { clock: Arc::new(clock), ..self }
     }
 
-    pub(super) fn keys(&self) -> &[VerificationKey] {
-        &self.keys
+    pub(super) fn keys(&self) -> Vec<VerificationKey> {
+        read(&self.keys).iter().chain(&*self.added).cloned().collect()
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -101,7 +117,7 @@ impl JwtValidator {
     }
 }
 
-debug_only!(JwtValidator { issuer, audience, keys });
+debug_only!(JwtValidator { issuer, audience, keys, added });
 
 // serde rejects known members that occur twice, and ignores unknown ones.
 #[derive(Deserialize)]
@@ -177,17 +193,27 @@ impl TokenValidator for JwtValidator {
 impl JwtValidator {
     /// Whether a token that no key verifies claims to be signed by our issuer, with a key that is not known here.
     fn has_unknown_key(&self, token: &str) -> bool {
-        #[derive(Deserialize)]
-        struct Issuer {
-            iss: String,
-        }
-
+        let is_ours = |claims: Value| claims.get("iss").is_some_and(|issuer| *issuer == *self.issuer);
         let mut parts = token.split('.');
         let (Some(Ok(header)), Some(Ok(payload))) = (parts.next().map(Header::read), parts.next().map(decode)) else {
             return false;
         };
-        header.kid.is_some_and(|id| self.keys.iter().all(|key| key.id() != id))
-            && serde_json::from_slice(&payload).is_ok_and(|claims: Issuer| *claims.iss == *self.issuer)
+        header.kid.is_some_and(|id| self.keys().iter().all(|key| key.id() != id))
+            && serde_json::from_slice(&payload).is_ok_and(is_ours)
+    }
+
+    fn is_signed(&self, header: &str, message: &[u8], signature: &Vec<u8>) -> Result<bool, InvalidToken> {
+        let replaceable = read(&self.keys);
+        let keys = || replaceable.iter().chain(&*self.added);
+        let signed_by = |key: &VerificationKey| key.verify(message, signature);
+        // A header that this crate wrote need not be parsed. Several keys may share one: ids need not differ.
+        let mut with_this_header = keys().filter(|key| key.header() == header).peekable();
+        if with_this_header.peek().is_some() {
+            return Ok(with_this_header.any(signed_by));
+        }
+        let Header { kid, alg, .. } = Header::read(header)?;
+        let fits = |key: &&VerificationKey| kid.as_deref().is_none_or(|id| id == key.id()) && key.is_for(&alg);
+        Ok(keys().filter(fits).any(signed_by))
     }
 
     /// Everything but the audience. What may be valid later, or for a guard with another leeway, can be revoked.
@@ -198,20 +224,13 @@ impl JwtValidator {
         let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
         let [payload, signature] = [decode(payload)?, decode(signature)?];
-
-        let signed_by = |key: &VerificationKey| key.verify(message.as_bytes(), &signature);
-        // A header that this crate wrote need not be parsed. Several keys may share one: ids need not differ.
-        let mut with_this_header = self.keys.iter().filter(|key| key.header() == header).peekable();
-        let signed = if with_this_header.peek().is_some() {
-            with_this_header.any(signed_by)
-        } else {
-            let header = Header::read(header)?;
-            let fits = |key: &&VerificationKey| {
-                header.kid.as_deref().is_none_or(|id| id == key.id()) && header.alg == key.algorithm_name()
-            };
-            self.keys.iter().filter(fits).any(signed_by)
-        };
-        if !signed {
+        if !self.is_signed(header, message.as_bytes(), &signature)? {
+            if let Some(reloads) = &self.reloads
+                && self.has_unknown_key(token)
+            {
+                // If another token asks already, this one need not.
+                let _ = reloads.try_send(());
+            }
             return Err(InvalidToken::Signature);
         }
 
