@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::client::{attempt, get, log_in, request};
+use crate::client::{attempt, eventually, get, log_in, request};
 use test_support::example::{Example, binary};
 
 #[tokio::test]
@@ -125,4 +125,25 @@ async fn key_rotation() {
     }
     let metadata = get(&server, "/.well-known/oauth-authorization-server", "").await.json();
     assert!(metadata["grant_types_supported"].as_array().unwrap().contains(&"password".into()));
+}
+
+#[tokio::test]
+async fn jwks() {
+    let issuer = Example::start("key_rotation", &[]);
+    let set = format!("{}/.well-known/jwks.json", issuer.url());
+    let server = Example::start("jwks", &[("JWKS_URL", &set), ("ISSUER", &issuer.url())]);
+    let old = log_in(&issuer).await.text("access_token");
+    assert_eq!(get(&server, "/", &old).await.body, "Hello, alice\n");
+    // The next key is published already, and the one after it is not.
+    let bearer = format!("Bearer {old}");
+    for _ in 0..2 {
+        assert_eq!(request(&issuer, "POST", "/rotate", &[("authorization", &bearer)], "").await.status, 204);
+    }
+    let new = log_in(&issuer).await.text("access_token");
+    assert_eq!(get(&server, "/", &new).await.status, 401, "it is not known yet");
+    eventually("the new key is accepted", async || get(&server, "/", &new).await.status == 200).await;
+    assert_eq!(get(&server, "/", &old).await.status, 401, "its key is not published any more");
+    // This address answers with an error, and not with a set.
+    let error = Example::start_with("jwks", &[("JWKS_URL", &issuer.url())]).err().unwrap();
+    assert!(error.contains("401"), "{error}");
 }
