@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use test_support::{client::within, redis::Redis, slow::Slow};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
-    Reservation, Rotation, SecretHash, Slot, Successor, TokenRef, redis::RedisStores,
+    Reservation, Rotation, SecretHash, Slot, SubjectRef, Successor, TokenRef, redis::RedisStores,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -115,8 +115,8 @@ async fn families_are_stored_rotated_and_revoked() {
         store.insert(FamilyId([byte; 16]), Family::new(hash(1), "bob", HOUR, HOUR), 1_000, soon()).await.unwrap();
     }
     store.insert(ID, Family::new(hash(1), "carol", HOUR, HOUR), 1_000, soon()).await.unwrap();
-    assert_eq!(store.revoke_subject("", "bob", None).await.unwrap(), 255);
-    assert_eq!(store.revoke_subject("", "bob", None).await.unwrap(), 0);
+    assert_eq!(store.revoke_subject(SubjectRef::new("", "bob"), None).await.unwrap(), 255);
+    assert_eq!(store.revoke_subject(SubjectRef::new("", "bob"), None).await.unwrap(), 0);
     assert!(store.find(FamilyId([0; 16]), soon()).await.unwrap().is_none());
     assert!(store.find(ID, soon()).await.unwrap().is_some());
 }
@@ -325,7 +325,7 @@ async fn the_documented_rights_are_sufficient() {
     assert_eq!(families.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
     families.revoke(ID, soon()).await.unwrap();
     families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
-    assert_eq!(families.revoke_subject("", "alice", None).await.unwrap(), 1);
+    assert_eq!(families.revoke_subject(SubjectRef::new("", "alice"), None).await.unwrap(), 1);
 
     let (attempts, limit) = (stores.attempts(), AttemptLimit { failures: 2, window: HOUR });
     for (id, outcome) in [(1, AttemptOutcome::Failed), (2, AttemptOutcome::Succeeded), (3, AttemptOutcome::Released)] {

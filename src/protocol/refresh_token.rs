@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::client::Client;
 use crate::error::TokenError;
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
-use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, Successor};
+use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef, Successor};
 use crate::{scope::Scope, verifier::Identity};
 
 /// The longest claims of a login, in bytes of JSON.
@@ -78,7 +78,7 @@ impl RefreshTokens {
 
     /// Ends all families of a subject but one. It has no deadline: that of a request may be too short for many.
     pub(crate) async fn revoke_subject(&self, subject: &str, except: Option<FamilyId>) -> Result<u64, TokenError> {
-        let ended = self.store.revoke_subject(&self.server, subject, except).await;
+        let ended = self.store.revoke_subject(SubjectRef::new(&self.server, subject), except).await;
         ended.map_err(|cause| TokenError::from_cause("a store failed", cause))
     }
 
@@ -87,7 +87,7 @@ impl RefreshTokens {
         subject: &str,
         budget: &StoreBudget,
     ) -> Result<Vec<(FamilyId, Family)>, TokenError> {
-        budget.spend(|deadline| self.store.list(&self.server, subject, deadline)).await
+        budget.spend(|deadline| self.store.list(SubjectRef::new(&self.server, subject), deadline)).await
     }
 
     /// Begins the family of a login that was verified at `began`. `None` if the subject was ended meanwhile.

@@ -181,9 +181,33 @@ debug_only!(Successor {});
 /// How long a subject's end is remembered. No login takes longer to reach the store.
 pub(super) const END_KEPT: Duration = Duration::from_secs(300);
 
-/// The key of a subject in an index.
-pub(super) fn subject_key(server: &str, subject: &str) -> [u8; 16] {
-    digest("subject", &[server, subject])
+/// A subject of one server, which is another than the same subject of another server.
+///
+/// ```
+/// use tower_oauth2_password::store::SubjectRef;
+///
+/// let alice = SubjectRef::new("https://api.example api", "alice");
+/// assert_eq!((alice.server, alice.subject), ("https://api.example api", "alice"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubjectRef<'a> {
+    /// [`Family::server`].
+    pub server: &'a str,
+    /// [`Family::subject`].
+    pub subject: &'a str,
+}
+
+impl<'a> SubjectRef<'a> {
+    /// This subject of this server.
+    pub fn new(server: &'a str, subject: &'a str) -> Self {
+        Self { server, subject }
+    }
+
+    /// Its key in an index.
+    pub(super) fn key(&self) -> [u8; 16] {
+        digest("subject", &[self.server, self.subject])
+    }
 }
 
 /// The result of a rotation.
@@ -259,20 +283,10 @@ pub trait RefreshStore: Send + Sync + 'static {
 
     /// Ends all families of a subject of this server but one, and returns how many there were. Applications call it outside
     /// requests, so it has no deadline.
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64>;
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64>;
 
     /// Returns the families of a subject of this server, the newest first, and does not count as a use.
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>>;
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>>;
 }
 
 impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
@@ -292,21 +306,11 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::revoke(self, id, deadline)
     }
 
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64> {
-        S::revoke_subject(self, server, subject, except)
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
+        S::revoke_subject(self, subject, except)
     }
 
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
-        S::list(self, server, subject, deadline)
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        S::list(self, subject, deadline)
     }
 }

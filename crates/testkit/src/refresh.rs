@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::support::{Contract, HOUR, LATE, SLACK, name, over, random, soon};
 use tokio::time::sleep;
-use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
+use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, SubjectRef, Successor};
 
 pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
-pub(crate) const SERVER: &str = "https://login.example api";
+const SERVER: &str = "https://login.example api";
 /// More sessions than any check begins, but for the one that reaches it.
 const LIMIT: usize = 100;
 
@@ -24,6 +24,11 @@ pub(crate) async fn check(store: &impl RefreshStore) {
     the_end_of_a_subject_ends_logins_in_progress(store).await;
     the_oldest_sessions_go_first(store).await;
     sessions_are_listed_and_one_is_kept(store).await;
+}
+
+/// A subject of the server that the families of the checks belong to.
+pub(crate) fn here(subject: &str) -> SubjectRef<'_> {
+    SubjectRef::new(SERVER, subject)
 }
 
 /// A family in the store, and its current secret.
@@ -92,7 +97,7 @@ async fn unknown_families_are_gone(store: &impl RefreshStore) {
     let mut unknown = Known { id: FamilyId(random()), current: secret() };
     CONTRACT.answer("revoke", store.revoke(unknown.id, soon()).await);
     unknown.require_gone(store, clause).await;
-    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &name("nobody"), None).await);
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&name("nobody")), None).await);
     CONTRACT.require(ended == 0, clause, format_args!("`revoke_subject` ended {ended} of nobody's"));
 }
 
@@ -233,7 +238,7 @@ async fn a_subject_is_revoked_whole_and_alone(store: &impl RefreshStore) {
         rotate_or_break(second, store, clause).await;
     }
     for expected in [4, 0] {
-        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
         CONTRACT.require(ended == expected, clause, format_args!("of {expected} it counted {ended}"));
         for known in &mut own {
             known.require_gone(store, clause).await;
@@ -267,7 +272,7 @@ async fn a_subject_belongs_to_its_server(store: &impl RefreshStore) {
     let mut elsewhere = family(&subject);
     elsewhere.server = format!("{SERVER} other");
     let elsewhere = Known::begin(store, elsewhere).await;
-    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
     CONTRACT.require(ended == 1, clause, format_args!("{ended} sessions were ended"));
     CONTRACT.require(own.find(store).await.is_none(), clause, "its family is there");
     CONTRACT.require(elsewhere.find(store).await.is_some(), clause, "the other's family is gone");
@@ -277,7 +282,7 @@ async fn the_end_of_a_subject_ends_logins_in_progress(store: &impl RefreshStore)
     let clause = "a login that was verified before the subject was ended begins no family";
     let subject = name("subject");
     for _ in 0..2 {
-        CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
+        CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
         let mut late = Known { id: FamilyId(random()), current: secret() };
         let mut verified_before = family(&subject);
         (verified_before.current, verified_before.age) = (late.current, Duration::from_secs(20));
@@ -336,21 +341,21 @@ async fn sessions_are_listed_and_one_is_kept(store: &impl RefreshStore) {
     let [first, revoked, kept, newest] = begun.as_mut_slice() else { return };
     CONTRACT.answer("revoke", store.revoke(revoked.id, soon()).await);
     rotate_or_break(first, store, clause).await;
-    let listed = CONTRACT.answer("list", store.list(SERVER, &subject, soon()).await);
+    let listed = CONTRACT.answer("list", store.list(here(&subject), soon()).await);
     let ids: Vec<FamilyId> = listed.iter().map(|(id, _)| *id).collect();
     CONTRACT.require(ids == [newest.id, kept.id, first.id], clause, format_args!("it listed {}", ids.len()));
     let rotated = listed.last().is_some_and(|(_, family)| family.current == first.current && family.previous.is_some());
     CONTRACT.require(rotated, clause, "a rotation is not seen");
-    CONTRACT.require_late("list", &store.list(SERVER, &subject, over()).await);
+    CONTRACT.require_late("list", &store.list(here(&subject), over()).await);
 
     let clause = "`revoke_subject` keeps the family that is excepted, and counts the others";
-    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, Some(kept.id)).await);
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), Some(kept.id)).await);
     CONTRACT.require(ended == 2, clause, format_args!("of 2 it counted {ended}"));
     first.require_gone(store, clause).await;
     newest.require_gone(store, clause).await;
     rotate_or_break(kept, store, clause).await;
-    let listed = CONTRACT.answer("list", store.list(SERVER, &subject, soon()).await);
+    let listed = CONTRACT.answer("list", store.list(here(&subject), soon()).await);
     CONTRACT.require(listed.len() == 1, clause, format_args!("{} are listed", listed.len()));
-    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
+    let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
     CONTRACT.require(ended == 1, clause, "it cannot be revoked later");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    refresh::{CONTRACT, Known, SERVER, family, rotate, secret},
+    refresh::{CONTRACT, Known, family, here, rotate, secret},
     support::{Race, name, poll_and_drop, soon},
 };
 use futures_util::future::BoxFuture;
@@ -67,7 +67,7 @@ async fn a_revocation_beats_rotations<S: RefreshStore>(stores: &[Arc<S>], race: 
     let id = known.id;
     let revocation: BoxFuture<'static, Answer> = Box::pin(async move {
         if whole_subject {
-            revoking.revoke_subject(SERVER, &subject, None).await?;
+            revoking.revoke_subject(here(&subject), None).await?;
         } else {
             revoking.revoke(id, soon()).await?;
         }

@@ -1,7 +1,7 @@
 //! How long families live in a [`RefreshStore`].
 
 use crate::{
-    refresh::{CONTRACT, Known, SERVER, family, lived, rotate, secret},
+    refresh::{CONTRACT, Known, family, here, lived, rotate, secret},
     support::{HOUR, SHORT, SLACK, Span, decided, lasts, name},
 };
 use tokio::time::sleep;
@@ -51,7 +51,7 @@ async fn a_family_ends_unused(store: &impl RefreshStore) {
         })
         .await;
         known.require_gone(store, clause).await;
-        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(SERVER, &subject, None).await);
+        let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
         CONTRACT.require(ended == 0, "`revoke_subject` counts no family that was over", format_args!("{ended}"));
     }
 }

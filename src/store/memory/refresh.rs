@@ -7,7 +7,7 @@ use super::store::{Contents, MemoryStore};
 use super::{clock::nanos, table::Table};
 use crate::error::BoxError;
 use crate::store::refresh::{
-    END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Successor, subject_key,
+    END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef, Successor,
 };
 use crate::store::{StoreFuture, in_time};
 
@@ -63,7 +63,7 @@ impl Families {
             return Err("a family with this id exists".into());
         }
         let created = now.saturating_sub(nanos(family.age));
-        let subject = subject_key(&family.server, &family.subject);
+        let subject = SubjectRef::new(&family.server, &family.subject).key();
         if self.ended.alive(subject, now).is_some_and(|ended| created < *ended) {
             return Ok(false);
         }
@@ -165,24 +165,14 @@ impl RefreshStore for MemoryStore<Families> {
         })
     }
 
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64> {
-        let subject = subject_key(server, subject);
-        Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject, except, now))) })
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
+        Box::pin(async move { Ok(self.write(|families, now| families.remove_subject(subject.key(), except, now))) })
     }
 
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
-        let subject = subject_key(server, subject);
-        Box::pin(async move { in_time(deadline).map(|()| self.read(|families, now| families.list(subject, now))) })
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        Box::pin(
+            async move { in_time(deadline).map(|()| self.read(|families, now| families.list(subject.key(), now))) },
+        )
     }
 }
 
@@ -229,7 +219,7 @@ mod tests {
     #[test]
     fn the_end_of_a_subject_is_forgotten_once_no_login_can_be_in_progress() {
         let mut families = Families::default();
-        let key = subject_key("", "alice");
+        let key = SubjectRef::new("", "alice").key();
         let login = |families: &mut Families, age: Duration, now: Duration| {
             let mut family = family("alice", HOUR);
             family.age = age;

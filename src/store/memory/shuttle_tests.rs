@@ -11,7 +11,7 @@ use shuttle::thread;
 use super::*;
 use crate::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
-    Reservation, Rotation, SecretHash, Slot, Successor, TokenRef,
+    Reservation, Rotation, SecretHash, Slot, SubjectRef, Successor, TokenRef,
 };
 use crate::sync::explore;
 
@@ -64,7 +64,7 @@ fn shuttle_nothing_survives_a_revocation() {
             }),
             Box::new(move || now(revoking.revoke(id, soon())).unwrap()),
             Box::new(move || {
-                now(sweeping.revoke_subject("", "alice", None)).unwrap();
+                now(sweeping.revoke_subject(SubjectRef::new("", "alice"), None)).unwrap();
             }),
         ];
         all(jobs);

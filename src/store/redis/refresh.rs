@@ -9,9 +9,10 @@ use super::RedisStores;
 use super::connection::{hex, millis};
 use super::scripts::{END, FIND, FORGET, INDEX, INSERT, LIST, REVOKE, ROTATE};
 use crate::error::BoxError;
-use crate::store::refresh::{END_KEPT, subject_key};
+use crate::store::refresh::END_KEPT;
 use crate::store::{
-    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, SubjectRef,
+    Successor,
 };
 
 /// How many families are read or revoked at once, so that not each takes a round trip. They share the time of one script.
@@ -35,11 +36,11 @@ struct LoginRecord {
 /// [`RedisStores::refresh_tokens`](super::RedisStores::refresh_tokens) returns it.
 ///
 /// ```
-/// use tower_oauth2_password::store::{RefreshStore, redis::RedisStores};
+/// use tower_oauth2_password::store::{RefreshStore, SubjectRef, redis::RedisStores};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let store = RedisStores::open("redis://127.0.0.1:1")?.refresh_tokens(); // nothing listens there
-/// assert!(store.revoke_subject("https://api.example api", "alice", None).await.is_err());
+/// assert!(store.revoke_subject(SubjectRef::new("https://api.example api", "alice"), None).await.is_err());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -58,8 +59,8 @@ impl RedisRefreshStore {
         format!("{}:f:{id}", self.0.prefix)
     }
 
-    fn subject(&self, server: &str, subject: &str) -> String {
-        format!("{}:s:{}", self.0.prefix, hex(&subject_key(server, subject)))
+    fn index(&self, subject: SubjectRef<'_>) -> String {
+        format!("{}:s:{}", self.0.prefix, hex(&subject.key()))
     }
 
     /// Revokes all of these families but the newest, and forgets those that are over.
@@ -103,7 +104,7 @@ impl RefreshStore for RedisRefreshStore {
     fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let id = hex(&id.0);
-            let (index, key) = (self.subject(&family.server, &family.subject), self.family(&id));
+            let (index, key) = (self.index(SubjectRef::new(&family.server, &family.subject)), self.family(&id));
             let age = family.age + deadline.saturating_duration_since(Instant::now());
             let times = [family.absolute_ttl, family.idle_ttl, age, END_KEPT].map(|ttl| millis(ttl).to_string());
             let [absolute, idle, age, kept] = times.each_ref().map(String::as_bytes);
@@ -157,14 +158,9 @@ impl RefreshStore for RedisRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
         Box::pin(async move {
-            let (index, kept) = (self.subject(server, subject), millis(END_KEPT).to_string());
+            let (index, kept) = (self.index(subject), millis(END_KEPT).to_string());
             // The newest first: unused families that expired stand among the older ones until their absolute end.
             let mut ids: Vec<String> = self.0.connection.run(&END, &index, &[kept.as_bytes()], soon()).await?;
             let except = except.map(|id| hex(&id.0));
@@ -174,14 +170,9 @@ impl RefreshStore for RedisRefreshStore {
         })
     }
 
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
         Box::pin(async move {
-            let index = self.subject(server, subject);
+            let index = self.index(subject);
             let ids: Vec<String> = self.0.connection.run(&LIST, &index, &[], deadline).await?;
             let mut families = Vec::new();
             for ids in ids.chunks(AT_ONCE) {

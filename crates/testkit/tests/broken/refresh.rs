@@ -9,7 +9,8 @@ use std::{
 use tower_oauth2_password::{
     BoxError, Scope,
     store::{
-        Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, Successor,
+        Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef,
+        Successor,
     },
 };
 
@@ -274,40 +275,34 @@ impl RefreshStore for BrokenRefreshStore {
         })
     }
 
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64> {
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             match self.fault {
-                Fault::IgnoresServers => self.families.revoke_subject("", subject, except).await,
-                Fault::RevokesSubjectsInPart => Ok(if subject.contains("nobody") { 0 } else { 4 }),
-                Fault::CountsTooMany => {
-                    Ok(self.families.revoke_subject(server, subject, except).await?.saturating_mul(2))
+                Fault::IgnoresServers => {
+                    self.families.revoke_subject(SubjectRef::new("", subject.subject), except).await
                 }
-                Fault::CountsNobodys => Ok(self.families.revoke_subject(server, subject, except).await?.max(1)),
-                Fault::RevokesTheExceptionToo => self.families.revoke_subject(server, subject, None).await,
+                Fault::RevokesSubjectsInPart => Ok(if subject.subject.contains("nobody") { 0 } else { 4 }),
+                Fault::CountsTooMany => Ok(self.families.revoke_subject(subject, except).await?.saturating_mul(2)),
+                Fault::CountsNobodys => Ok(self.families.revoke_subject(subject, except).await?.max(1)),
+                Fault::RevokesTheExceptionToo => self.families.revoke_subject(subject, None).await,
                 Fault::RevokesOthersToo => {
-                    self.families.revoke_subject(server, &format!("{subject} "), except).await?;
-                    self.families.revoke_subject(server, subject, except).await
+                    self.families
+                        .revoke_subject(SubjectRef::new(subject.server, &format!("{} ", subject.subject)), except)
+                        .await?;
+                    self.families.revoke_subject(subject, except).await
                 }
-                _ => self.families.revoke_subject(server, subject, except).await,
+                _ => self.families.revoke_subject(subject, except).await,
             }
         })
     }
 
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
         Box::pin(async move {
-            let (server, deadline) =
-                (if self.has(Fault::IgnoresServers) { "" } else { server }, self.deadline(deadline));
-            let mut families = self.families.list(server, subject, deadline).await?;
+            let (mut subject, deadline) = (subject, self.deadline(deadline));
+            if self.has(Fault::IgnoresServers) {
+                subject.server = "";
+            }
+            let mut families = self.families.list(subject, deadline).await?;
             match self.fault {
                 Fault::ListsTheOldestFirst => families.reverse(),
                 Fault::ListsTheNewestOnly => families.truncate(1),
@@ -356,21 +351,11 @@ impl RefreshStore for RacingRefreshStore {
         Box::pin(async move { self.0.revoke(id, deadline).await })
     }
 
-    fn revoke_subject<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        except: Option<FamilyId>,
-    ) -> StoreFuture<'a, u64> {
-        Box::pin(async move { self.0.revoke_subject(server, subject, except).await })
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
+        Box::pin(async move { self.0.revoke_subject(subject, except).await })
     }
 
-    fn list<'a>(
-        &'a self,
-        server: &'a str,
-        subject: &'a str,
-        deadline: Instant,
-    ) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
-        Box::pin(async move { self.0.list(server, subject, deadline).await })
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        Box::pin(async move { self.0.list(subject, deadline).await })
     }
 }
