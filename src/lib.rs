@@ -4,6 +4,7 @@
 
 mod attempts;
 mod error;
+mod event;
 mod layer;
 #[cfg(any(doc, doctest))]
 pub mod manual;
@@ -20,6 +21,7 @@ mod verifier;
 pub use self::{
     attempts::{Attempt, AttemptLimits, ClientAddress, ForwardedHeader},
     error::{BoxError, InvalidConfig, TokenError},
+    event::{Event, EventKind},
     layer::{
         authorization_server::AuthorizationServer,
         bearer::{Asks, BearerLayer, BearerService},

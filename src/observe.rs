@@ -117,28 +117,33 @@ pub(crate) fn deny_list_in_sync(result: Result<(), &(dyn Error + 'static)>) {
 }
 
 /// One decision, for the audit log.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Audit<'a> {
-    pub(crate) subject: Option<&'a str>,
-    pub(crate) client_id: Option<&'a str>,
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) path: &'a str,
-    pub(crate) session: Option<&'a str>,
+pub(crate) fn audited(
+    event: &'static str,
+    subject: Option<&str>,
+    client_id: Option<&str>,
+    address: Option<IpAddr>,
+    path: &str,
+    session: Option<&str>,
+) {
+    #[cfg(feature = "tracing")]
+    guarded(|| {
+        let (subject, client_id) = (subject.map(cut), client_id.map(cut));
+        let address = address.map(tracing::field::display);
+        tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
+    });
+    #[cfg(feature = "metrics")]
+    guarded(|| metrics::counter!("oauth2_events_total", "event" => event).increment(1));
+    let _ = (event, subject, client_id, address, path, session);
 }
 
-impl Audit<'_> {
-    pub(crate) fn record(self, event: &'static str) {
-        let Self { subject, client_id, address, path, session } = self;
-        #[cfg(feature = "tracing")]
-        guarded(|| {
-            let (subject, client_id) = (subject.map(cut), client_id.map(cut));
-            let address = address.map(tracing::field::display);
-            tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
-        });
-        #[cfg(feature = "metrics")]
-        guarded(|| metrics::counter!("oauth2_events_total", "event" => event).increment(1));
-        let _ = (event, subject, client_id, address, path, session);
+/// The app's own code did not keep up with the events.
+pub(crate) fn event_dropped() {
+    #[cfg(feature = "tracing")]
+    if let Some(left_out) = due("an event was dropped", PERIOD) {
+        guarded(|| tracing::warn!(left_out, "an event was dropped: the event handler is too slow"));
     }
+    #[cfg(feature = "metrics")]
+    guarded(|| metrics::counter!("oauth2_events_dropped_total").increment(1));
 }
 
 /// Answers one request in a span of its own, which there is with `tracing` only.
@@ -243,15 +248,14 @@ pub(crate) mod tests {
     #[test]
     fn a_subscriber_that_panics_is_survived() {
         let subscriber = tracing_subscriber::fmt().with_writer(|| -> io::Stderr { panic!("no log") }).finish();
-        tracing::subscriber::with_default(subscriber, || Audit::default().record("login"));
+        tracing::subscriber::with_default(subscriber, || audited("login", None, None, None, "/token", None));
     }
 
     #[test]
     fn an_audit_line_is_short_and_has_all_its_fields() {
         let long = "\u{10FFFD}".repeat(16_384);
-        let mut audit = Audit { subject: Some("alice"), client_id: Some("web"), path: "/token", ..Audit::default() };
-        (audit.address, audit.session) = (Some(IpAddr::from([192, 0, 2, 1])), Some("s-1"));
-        let log = logged(|| audit.record("login"));
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        let log = logged(|| audited("login", Some("alice"), Some("web"), address, "/token", Some("s-1")));
         for part in [
             "tower_oauth2_password::audit",
             "event=\"login\"",
@@ -263,7 +267,7 @@ pub(crate) mod tests {
         ] {
             assert!(log.contains(part), "{part}: {log}");
         }
-        let log = logged(|| Audit { subject: Some(&long), ..audit }.record("denied"));
+        let log = logged(|| audited("denied", Some(&long), None, None, "/token", None));
         assert!(log.len() < 2_048, "{}", log.len());
     }
 
@@ -347,7 +351,8 @@ pub(crate) mod tests {
         fn metrics_have_their_documented_names() {
             let kept = Kept::default();
             ::metrics::with_local_recorder(&kept, || {
-                Audit::default().record("login");
+                audited("login", None, None, None, "/token", None);
+                event_dropped();
                 unreadable_hash("alice", "cut off");
                 answered("/token", "invalid_grant");
                 hashed(Duration::from_secs(2), Duration::from_secs(3));
@@ -358,6 +363,7 @@ pub(crate) mod tests {
                 *kept.0.lock().unwrap(),
                 [
                     "oauth2_events_total{event=login} 1",
+                    "oauth2_events_dropped_total{} 1",
                     "oauth2_unreadable_hashes_total{} 1",
                     "oauth2_answers_total{path=/token,outcome=invalid_grant} 1",
                     "oauth2_password_queue_seconds{} 2",

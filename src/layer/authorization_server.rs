@@ -9,6 +9,7 @@ use super::endpoint::{EndpointLayer, Options, Route};
 use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
 use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{InvalidConfig, TokenError};
+use crate::event::{Event, Events};
 use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
 use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
@@ -79,7 +80,7 @@ pub struct AuthorizationServer {
     verifier: Arc<dyn DynVerifier>,
     issuer: Arc<dyn DynIssuer>,
     validator: Arc<dyn TokenValidator>,
-    policy: ClientPolicy,
+    pub(super) policy: ClientPolicy,
     introspection_clients: Option<Arc<dyn DynClients>>,
     refresh_tokens: Option<RefreshTokens>,
     deny_list: Option<Arc<dyn DenyList>>,
@@ -151,6 +152,16 @@ impl AuthorizationServer {
     /// expire.
     pub fn with_deny_list(self, deny_list: impl DenyList) -> Self {
         Self { deny_list: Some(Arc::new(deny_list)), ..self }
+    }
+
+    /// Passes [`Event`]s to your own code, one after the other, for mails such as "new sign-in". No answer waits for it or fails
+    /// with it: 1,024 events may wait, and more are dropped, with a warning and a metric. An event has 30 seconds.
+    pub fn with_event_handler<F>(mut self, handler: impl Fn(Event) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.policy.events = Some(Events::new(move |event| Box::pin(handler(event))));
+        self
     }
 
     /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is

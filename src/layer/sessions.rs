@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::authorization_server::AuthorizationServer;
 use crate::error::TokenError;
+use crate::event::{Audit, EventKind};
 use crate::protocol::refresh_token::RefreshToken;
 use crate::protocol::session::{self, next_millisecond};
 use crate::secret::Secret;
@@ -126,6 +127,7 @@ impl AuthorizationServer {
                 denials.deny_subject(subject, &self.budget()).await?;
             }
         }
+        others.iter().for_each(|(_, family)| self.record_end(subject, Some(family)));
         next_millisecond().await;
         Ok(ended)
     }
@@ -159,6 +161,7 @@ impl AuthorizationServer {
         if let Some(denials) = self.denials() {
             denials.deny_subject(subject, &self.budget()).await?;
         }
+        self.record_end(subject, None);
         // The user may log in again at once.
         next_millisecond().await;
         Ok(ended)
@@ -174,6 +177,14 @@ impl AuthorizationServer {
     async fn end(&self, found: Option<(FamilyId, Family)>, budget: &StoreBudget) -> Result<bool, TokenError> {
         let (Some((id, family)), Some(tokens)) = (found, self.refresh()) else { return Ok(false) };
         session::end(&tokens, self.denials().as_ref(), (id, &family), budget).await?;
+        self.record_end(&family.subject, Some(&family));
         Ok(true)
+    }
+
+    fn record_end(&self, subject: &str, family: Option<&Family>) {
+        let (subject, session) = (Some(subject), family.map(|family| family.session.id.as_str()));
+        let client_id = family.and_then(|family| family.client_id.as_deref());
+        let events = self.policy.events.as_ref();
+        Audit { subject, session, client_id, events, ..Audit::default() }.record(EventKind::SessionEnded);
     }
 }

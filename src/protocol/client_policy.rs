@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use super::client::{Client, ClientCredentials, DynClients};
 use super::request::Request;
 use crate::error::{BoxError, TokenError};
+use crate::event::{Audit, EventKind, Events};
 use crate::store::Family;
-use crate::{attempts::AttemptLimits, observe::Audit, secret::debug_only, sync::timeout_at};
+use crate::{attempts::AttemptLimits, secret::debug_only, sync::timeout_at};
 
 /// The registered clients, and the limits on guessing their secrets.
 #[derive(Clone)]
@@ -17,13 +18,14 @@ pub(crate) struct ClientPolicy {
     pub(crate) clients: Option<Arc<dyn DynClients>>,
     pub(crate) ignored: bool,
     pub(crate) attempts: Option<AttemptLimits>,
+    pub(crate) events: Option<Events>,
     /// How long the table of clients may take.
     pub(crate) timeout: Duration,
 }
 
 impl Default for ClientPolicy {
     fn default() -> Self {
-        Self { clients: None, ignored: false, attempts: None, timeout: Duration::from_secs(5) }
+        Self { clients: None, ignored: false, attempts: None, events: None, timeout: Duration::from_secs(5) }
     }
 }
 
@@ -45,7 +47,7 @@ impl ClientPolicy {
         let authenticated = self.check(&credentials, request).await;
         authenticated.map(Some).inspect_err(|error| {
             if error.status() == 401 {
-                Audit { client_id: Some(credentials.id()), ..self.audit(request) }.record("client_denied");
+                Audit { client_id: Some(credentials.id()), ..self.audit(request) }.record(EventKind::ClientDenied);
             }
         })
     }
@@ -73,7 +75,7 @@ impl ClientPolicy {
     }
 
     /// What the audit log should know of a request that concerns a session.
-    pub(crate) fn audit_session<'a>(&self, request: &'a Request, family: &'a Family) -> Audit<'a> {
+    pub(crate) fn audit_session<'a>(&'a self, request: &'a Request, family: &'a Family) -> Audit<'a> {
         Audit {
             subject: Some(&family.subject),
             client_id: family.client_id.as_deref(),
@@ -83,8 +85,9 @@ impl ClientPolicy {
     }
 
     /// What the audit log should know of a request.
-    pub(crate) fn audit<'a>(&self, request: &'a Request) -> Audit<'a> {
-        Audit { address: self.address(&request.parts), path: request.parts.uri.path(), ..Audit::default() }
+    pub(crate) fn audit<'a>(&'a self, request: &'a Request) -> Audit<'a> {
+        let (address, path, events) = (self.address(&request.parts), request.parts.uri.path(), self.events.as_ref());
+        Audit { address, path, events, ..Audit::default() }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::{Grants, requested_scope};
+use crate::event::{Audit, EventKind};
 use crate::protocol::{client::Client, request::Request, response::TokenResponse, session};
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
-use crate::{error::TokenError, observe::Audit, scope::Scope};
+use crate::{error::TokenError, scope::Scope};
 
 impl Grants {
     pub(super) async fn password(&self, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -32,8 +33,8 @@ impl Grants {
         };
         let verified = self.verify(request, login, audit).await;
         let identity = verified.inspect_err(|error| match error.status().as_u16() {
-            429 => audit.record("blocked"),
-            503 => audit.record("overloaded"),
+            429 => audit.record(EventKind::Blocked),
+            503 => audit.record(EventKind::Overloaded),
             _ => {}
         })?;
         self.begin_session(request, &identity, client.as_ref(), scope, began, audit).await
@@ -53,7 +54,7 @@ impl Grants {
                 Ok(identity)
             }
             Verdict::Denied => {
-                audit.record("denied");
+                audit.record(EventKind::Denied);
                 if let Some(attempt) = attempt {
                     attempt.failed().await?;
                 }
@@ -94,7 +95,7 @@ impl Grants {
             }
             None => None,
         };
-        Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record("login");
+        Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record(EventKind::Login);
         Ok(TokenResponse { issued, scope, refresh_token })
     }
 }

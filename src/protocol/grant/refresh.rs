@@ -5,7 +5,7 @@ use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
 use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::Family;
 use crate::verifier::{Identity, NoVerifySubject, Verdict};
-use crate::{error::TokenError, observe, scope::Scope};
+use crate::{error::TokenError, event::EventKind, observe, scope::Scope};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -29,6 +29,7 @@ impl Grants {
 
         let identity = self.verify_subject(&family.subject).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
+            self.policy.audit_session(request, &family).record(EventKind::SessionEnded);
             self.end(tokens, &token, &family, request).await?;
             return Err(invalid("the security stamp of the user has changed"));
         }
@@ -51,7 +52,7 @@ impl Grants {
                 Rotated::Reused => return Err(self.reuse(tokens, &token, &family, request).await),
             },
         };
-        self.policy.audit_session(request, &family).record("refresh");
+        self.policy.audit_session(request, &family).record(EventKind::Refresh);
         Ok(TokenResponse { issued, scope, refresh_token: Some(refresh_token) })
     }
 
@@ -89,7 +90,7 @@ impl Grants {
         family: &Family,
         request: &Request,
     ) -> TokenError {
-        self.policy.audit_session(request, family).record("reuse");
+        self.policy.audit_session(request, family).record(EventKind::Reuse);
         self.end(tokens, token, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
     }
 

@@ -1,0 +1,168 @@
+//! What happened, for your own code: a mail about a new sign-in, or an alarm. The audit log has the same.
+
+use std::time::{Duration, SystemTime};
+use std::{net::IpAddr, sync::Arc};
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::{runtime::Handle, time::Instant};
+
+use crate::error::BoxFuture;
+use crate::observe;
+use crate::secret::debug_only;
+use crate::sync::{Mutex, lock, timeout_at, unwind_guarded_future};
+
+/// So many events may wait.
+const QUEUE: usize = 1_024;
+/// The app has this long for each.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What happened, for [`with_event_handler`](crate::AuthorizationServer::with_event_handler). It holds no password and no token.
+///
+/// ```
+/// use tower_oauth2_password::{AuthorizationServer, Event, EventKind, Jwt, Key, Login, Verdict};
+///
+/// async fn mail(event: Event) {
+///     if event.kind == EventKind::Login {
+///         println!("a new sign-in of {:?} from {:?}", event.subject, event.address); // look up the mail address, and send it
+///     }
+/// }
+///
+/// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+/// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_event_handler(mail);
+/// # Ok::<(), tower_oauth2_password::KeyError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// What it was.
+    pub kind: EventKind,
+    /// When it was.
+    pub at: SystemTime,
+    /// The user. For [`Denied`](EventKind::Denied), [`Blocked`](EventKind::Blocked) and [`Overloaded`](EventKind::Overloaded) it
+    /// is the username as it was typed, which may be a password by mistake.
+    pub subject: Option<String>,
+    /// The client, if one was named.
+    pub client_id: Option<String>,
+    /// The address that the request came from, if it is known.
+    pub address: Option<IpAddr>,
+    /// The path of the endpoint. It is empty if your own code ended the sessions.
+    pub path: String,
+    /// The session ([`AccessToken::session_id`](crate::AccessToken::session_id)).
+    pub session_id: Option<String>,
+}
+
+/// The kinds of events.
+///
+/// ```
+/// use tower_oauth2_password::EventKind;
+///
+/// assert_eq!(EventKind::SessionEnded.name(), "session_ended");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A user logged in.
+    Login,
+    /// The username or password was wrong.
+    Denied,
+    /// Too many failures: the client got a 429.
+    Blocked,
+    /// The client got a 503.
+    Overloaded,
+    /// A client is unknown, or its secret was wrong.
+    ClientDenied,
+    /// A refresh token was used.
+    Refresh,
+    /// An old refresh token was used again, and its session was ended: somebody may have stolen it.
+    Reuse,
+    /// A token was revoked by `POST /revoke`.
+    Revoked,
+    /// Your own code, or a new security stamp, ended a session, or all of a subject if it names none.
+    SessionEnded,
+}
+
+impl EventKind {
+    /// Its name in the audit log and the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Denied => "denied",
+            Self::Blocked => "blocked",
+            Self::Overloaded => "overloaded",
+            Self::ClientDenied => "client_denied",
+            Self::Refresh => "refresh",
+            Self::Reuse => "reuse",
+            Self::Revoked => "revoke",
+            Self::SessionEnded => "session_ended",
+        }
+    }
+}
+
+/// One decision, for the audit log and the app.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Audit<'a> {
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) path: &'a str,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) events: Option<&'a Events>,
+}
+
+impl Audit<'_> {
+    pub(crate) fn record(self, kind: EventKind) {
+        let Self { subject, client_id, address, path, session, events } = self;
+        observe::audited(kind.name(), subject, client_id, address, path, session);
+        if let Some(events) = events {
+            let [subject, client_id, session_id] = [subject, client_id, session].map(|text| text.map(str::to_owned));
+            events.send(Event {
+                kind,
+                at: SystemTime::now(),
+                subject,
+                client_id,
+                address,
+                path: path.to_owned(),
+                session_id,
+            });
+        }
+    }
+}
+
+type Handler = dyn Fn(Event) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// The way of events to the app: no answer waits for it.
+#[derive(Clone)]
+pub(crate) struct Events {
+    handler: Arc<Handler>,
+    queue: Arc<Mutex<Option<Sender<Event>>>>,
+}
+
+debug_only!(Events {});
+
+impl Events {
+    pub(crate) fn new(handler: impl Fn(Event) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self { handler: Arc::new(handler), queue: Arc::default() }
+    }
+
+    fn send(&self, event: Event) {
+        let mut queue = lock(&self.queue);
+        // The first event, or the runtime has ended that the last one was handled on.
+        if queue.as_ref().is_none_or(Sender::is_closed)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let (sender, events) = channel(QUEUE);
+            runtime.spawn(handle(Arc::clone(&self.handler), events));
+            *queue = Some(sender);
+        }
+        if queue.as_ref().is_none_or(|queue| queue.try_send(event).is_err()) {
+            observe::event_dropped();
+        }
+    }
+}
+
+async fn handle(handler: Arc<Handler>, mut events: Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        // A panic is reported by the panic hook, and the next event may fare better.
+        let _ = timeout_at(Instant::now() + LONGEST, unwind_guarded_future(async { handler(event).await })).await;
+    }
+}
