@@ -253,7 +253,7 @@ fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
     let auth = AuthorizationServer::new(Accounts::new()?, Tokens::new(secret))
         .with_optional_grant_type()
         .with_client_credentials_ignored()
-        .with_token_response(render_token)
+        .with_token_response(|token, _| render_token(token))
         .with_error_response(render_token_error);
     Ok(Router::new()
         .route("/token", post_service(auth.token_endpoint().into_service()))

@@ -47,7 +47,14 @@ fn issued() -> IssuedToken {
 }
 
 fn response() -> TokenResponse {
-    TokenResponse { issued: issued(), scope: Scope::empty(), refresh_token: Some(MARKER.into()) }
+    let (scope, subject, claims) = (Scope::empty(), String::new(), Default::default());
+    TokenResponse {
+        issued: issued(),
+        scope,
+        subject,
+        claims,
+        refresh_token: Some((MARKER.into(), Duration::from_secs(60))),
+    }
 }
 
 fn basic() -> ClientCredentials {
@@ -252,12 +259,14 @@ fn are_wiped<T: ZeroizeOnDrop>() {}
 #[test]
 fn every_secret_is_wiped() {
     is_wiped(&Secret::from(MARKER).0);
-    let Login { username: _, password, client_id: _, client_address: _, scope: _ } = Login::new("alice", MARKER);
+    let login = Login::new("alice", MARKER).with_parameter("captcha", MARKER);
+    let Login { username: _, password, client_id: _, client_address: _, scope: _, parameters, headers: _ } = login;
     is_wiped(&password);
+    is_wiped(&parameters[0].1);
     let IssuedToken { token, expires_in: _ } = issued();
     is_wiped(&token);
-    let TokenResponse { issued: _, scope: _, refresh_token } = response();
-    is_wiped(&refresh_token.unwrap());
+    let TokenResponse { issued: _, scope: _, subject: _, claims: _, refresh_token } = response();
+    is_wiped(&refresh_token.unwrap().0);
     let ClientCredentials { candidates } = basic();
     for (_, secret) in candidates {
         is_wiped(&secret.unwrap());

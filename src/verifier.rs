@@ -5,8 +5,9 @@
 //!    [`TokenError`](crate::TokenError) is the exception. It is sent as it is, for instance as `mfa_required`.
 //! 3. [`Verifier::verify_subject`] is asked at each refresh, so an account that was closed ends its sessions.
 
-use std::{future::ready, net::IpAddr, sync::Arc};
+use std::{future::ready, net::IpAddr, sync::Arc, time::Duration};
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::error::{BoxError, BoxFuture};
@@ -39,13 +40,38 @@ pub struct Login {
     /// The scope that was asked for, if any. Most verifiers ignore it: a scope beyond that of the [`Identity`] is refused
     /// anyway. It is here for those that grant by what was asked for.
     pub scope: Option<Scope>,
+    pub(crate) parameters: Vec<(&'static str, Secret)>,
+    pub(crate) headers: Vec<(HeaderName, String)>,
 }
 
 impl Login {
     /// A login with a username and a password, and nothing else.
     pub fn new(username: impl Into<String>, password: impl Into<Secret>) -> Self {
         let (username, password) = (username.into(), password.into());
-        Self { username, password, client_id: None, client_address: None, scope: None }
+        let (parameters, headers) = (Vec::new(), Vec::new());
+        Self { username, password, client_id: None, client_address: None, scope: None, parameters, headers }
+    }
+
+    /// Adds a form parameter, as [`with_login_parameter`](crate::AuthorizationServer::with_login_parameter) does.
+    pub fn with_parameter(mut self, name: &'static str, value: impl Into<Secret>) -> Self {
+        self.parameters.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header, as [`with_login_header`](crate::AuthorizationServer::with_login_header) does.
+    pub fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// A form parameter of your own, if it was sent and is not empty.
+    pub fn parameter(&self, name: &str) -> Option<&Secret> {
+        self.parameters.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
+    }
+
+    /// A header of your own, if it was sent.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -91,13 +117,25 @@ pub struct Identity {
     amr: Vec<String>,
     security_stamp: Option<String>,
     session_label: Option<String>,
+    session_ttl: Option<Duration>,
+    without_refresh_token: bool,
 }
 
 impl Identity {
     /// A user without scopes. `subject` becomes the `sub` of access tokens: a stable id, which no other user gets later.
     pub fn new(subject: impl Into<String>) -> Self {
         let (subject, scope, claims, amr) = (subject.into(), Scope::empty(), Map::new(), Vec::new());
-        Self { subject, scope, claims, amr, security_stamp: None, session_label: None }
+        let (session_ttl, without_refresh_token) = (None, false);
+        Self {
+            subject,
+            scope,
+            claims,
+            amr,
+            security_stamp: None,
+            session_label: None,
+            session_ttl,
+            without_refresh_token,
+        }
     }
 
     /// All scopes that this user may have. A login may ask for fewer.
@@ -122,6 +160,17 @@ impl Identity {
     /// A name for the session, such as that of the device, for a list of sessions.
     pub fn with_session_label(self, label: impl Into<String>) -> Self {
         Self { session_label: Some(label.into()), ..self }
+    }
+
+    /// How long this login can be extended, for instance if the user asked to be remembered. It replaces the lifetime of
+    /// [`RefreshTokens`](crate::RefreshTokens::with_absolute_ttl) and of the client.
+    pub fn with_session_ttl(self, ttl: Duration) -> Self {
+        Self { session_ttl: Some(ttl), ..self }
+    }
+
+    /// This login gets no refresh token.
+    pub fn without_refresh_token(self) -> Self {
+        Self { without_refresh_token: true, ..self }
     }
 
     /// A value that changes when the user's sessions must end, for instance with the password. A refresh token that was
@@ -153,6 +202,15 @@ impl Identity {
     /// The name of the session.
     pub fn session_label(&self) -> Option<&str> {
         self.session_label.as_deref()
+    }
+
+    /// How long the login can be extended, if that is not the default.
+    pub fn session_ttl(&self) -> Option<Duration> {
+        self.session_ttl
+    }
+
+    pub(crate) fn wants_refresh_token(&self) -> bool {
+        !self.without_refresh_token
     }
 
     /// See [`with_security_stamp`](Self::with_security_stamp).

@@ -162,7 +162,7 @@ async fn a_panic_of_any_function_that_users_plug_in_is_an_answer() {
                 })),
             503,
         ),
-        ("tokens", server().with_token_response(|_| panic!("tokens")), 503),
+        ("tokens", server().with_token_response(|_, _| panic!("tokens")), 503),
     ] {
         assert_eq!(post(&auth, "/token", LOGIN).await.0, status, "{what}");
     }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, request::Parts, uri::PathAndQuery};
+use http::{HeaderName, Response, request::Parts, uri::PathAndQuery};
 
 use super::endpoint::{EndpointLayer, Options, Route};
 use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
@@ -14,8 +14,14 @@ use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
 use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
 use crate::protocol::{
-    bearer::Guard, client_policy::ClientPolicy, grant::Grants, introspection::Introspection,
-    refresh_token::RefreshTokens, request::Endpoint, revocation::Revocation, session::Denials,
+    bearer::Guard,
+    client_policy::ClientPolicy,
+    grant::{Grants, LoginInputs},
+    introspection::Introspection,
+    refresh_token::RefreshTokens,
+    request::Endpoint,
+    revocation::Revocation,
+    session::Denials,
 };
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
 use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
@@ -87,6 +93,7 @@ pub struct AuthorizationServer {
     server_id: Option<Arc<str>>,
     verifier_timeout: Duration,
     optional_grant_type: bool,
+    inputs: LoginInputs,
     token_response: Arc<RenderToken>,
     options: Options,
     token_path: Arc<str>,
@@ -118,7 +125,8 @@ impl AuthorizationServer {
             server_id: None,
             verifier_timeout: Duration::from_secs(30),
             optional_grant_type: false,
-            token_response: Arc::new(TokenResponse::render),
+            inputs: LoginInputs::default(),
+            token_response: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
             options: Options {
                 body_limit: 16_384,
                 body_timeout: Duration::from_secs(10),
@@ -170,6 +178,32 @@ impl AuthorizationServer {
         Self { policy: ClientPolicy { clients: Some(Arc::new(clients)), ..self.policy }, ..self }
     }
 
+    /// Refuses requests that name no client with a 401 `invalid_client`.
+    pub fn with_client_required(mut self) -> Self {
+        self.policy.required = true;
+        self
+    }
+
+    /// Passes a form parameter of your own to the verifier: a tenant, the answer to a captcha, "remember me". Like the others it
+    /// may be sent once, and not in the query string. Like a password it is wiped. See [`Login::parameter`](crate::Login::parameter).
+    ///
+    /// # Errors
+    /// When RFC 6749 has a parameter of this name, or it is not printable ASCII.
+    pub fn with_login_parameter(mut self, name: &'static str) -> Result<Self, InvalidConfig> {
+        self.inputs.add_parameter(name)?;
+        Ok(self)
+    }
+
+    /// Passes a header to the verifier, such as `user-agent` or that of your device id. A login that sends it twice, or not as
+    /// UTF-8, gets a 400. See [`Login::header`](crate::Login::header).
+    ///
+    /// # Errors
+    /// When it is `authorization` or `cookie`.
+    pub fn with_login_header(mut self, name: HeaderName) -> Result<Self, InvalidConfig> {
+        self.inputs.add_header(name)?;
+        Ok(self)
+    }
+
     /// Ignores client credentials, as FastAPI's tutorial does. Any are accepted, and no token is bound to a client.
     pub fn with_client_credentials_ignored(self) -> Self {
         Self { policy: ClientPolicy { ignored: true, ..self.policy }, ..self }
@@ -206,11 +240,12 @@ impl AuthorizationServer {
         Self { options: Options { render: Arc::new(render), ..self.options }, ..self }
     }
 
-    /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1.
+    /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1. The
+    /// function also gets the head of the request.
     /// `cache-control: no-store` and `pragma: no-cache` are added.
     pub fn with_token_response(
         self,
-        render: impl Fn(&TokenResponse) -> Response<Bytes> + Send + Sync + 'static,
+        render: impl Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         Self { token_response: Arc::new(render), ..self }
     }
@@ -433,10 +468,20 @@ impl AuthorizationServer {
         if self.policy.attempts.is_none() {
             observe::misconfigured(UNLIMITED);
         }
-        let Self { verifier, issuer, verifier_timeout, optional_grant_type, token_response: render, .. } = self.clone();
+        let Self { verifier, issuer, verifier_timeout, optional_grant_type, inputs, token_response: render, .. } =
+            self.clone();
         let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
-        let grants =
-            Grants { verifier, issuer, policy, refresh, denials, verifier_timeout, optional_grant_type, render };
+        let grants = Grants {
+            verifier,
+            issuer,
+            policy,
+            refresh,
+            denials,
+            verifier_timeout,
+            optional_grant_type,
+            inputs,
+            render,
+        };
         self.route(&self.token_path, grants)
     }
 

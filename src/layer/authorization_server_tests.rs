@@ -42,7 +42,7 @@ const LOGIN: &str = "grant_type=password&username=alice&password=p";
 
 #[tokio::test]
 async fn a_token_is_rendered_as_configured_and_never_cached() {
-    let auth = server().with_token_response(|token| {
+    let auth = server().with_token_response(|token, _| {
         assert!(token.access_token().expose().split('.').count() == 3 && token.refresh_token().is_none());
         Response::new(Bytes::from(format!("{} s, {:?}", token.expires_in().as_secs(), token.scope().as_str())))
     });

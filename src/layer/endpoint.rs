@@ -74,14 +74,14 @@ impl Route {
         let (parts, body) = request.into_parts();
         let (endpoint, options, parameters) = (&self.endpoint, &self.options, self.endpoint.parameters());
         options.https.as_ref().map_or(Ok(()), |rule| rule.check(&parts))?;
-        check_query(parts.uri.query(), parameters.not_in_query)?;
+        check_query(parts.uri.query(), &parameters.not_in_query)?;
         if let Err(error) = check_length(&parts.headers, options.body_limit) {
             drain(&parts, Box::pin(body));
             return Err(error);
         }
         check_media_type(&parts.headers).map_err(|error| error.with_missing(parameters.required.to_vec()))?;
         let body = read(&parts, body, options.body_limit, options.body_timeout).await?;
-        let form = Form::parse(&body, parameters.known)?;
+        let form = Form::parse(&body, &parameters.known)?;
         let budget = StoreBudget::new(options.store_budget);
         endpoint.decide(&request::Request { parts, form, budget }).await
     }

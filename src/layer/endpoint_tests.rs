@@ -19,7 +19,11 @@ struct Named(&'static str);
 
 impl Endpoint for Named {
     fn parameters(&self) -> Parameters {
-        Parameters { known: &["username"], required: &["password"], not_in_query: &["password"] }
+        Parameters {
+            known: ["username"].as_slice().into(),
+            required: &["password"],
+            not_in_query: ["password"].as_slice().into(),
+        }
     }
 
     fn decide<'a>(&'a self, _: &'a EndpointRequest) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {

@@ -1,14 +1,15 @@
 //! Clients, and how they authenticate (RFC 6749, sections 2.3 and 3.2.1).
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::form::{Form, decode, is_visible_ascii};
 use crate::error::{BoxError, BoxFuture, TokenError};
+use crate::scope::Scope;
 use crate::secret::{Secret, debug_only, sha256};
 
 /// A registered client. Only the SHA-256 of its secret is kept, so the secret must be long and random.
@@ -24,18 +25,51 @@ use crate::secret::{Secret, debug_only, sha256};
 #[must_use]
 pub struct Client {
     id: String,
-    secret: Option<[u8; 32]>,
+    /// None for a public client.
+    secrets: Vec<[u8; 32]>,
+    grants: Option<&'static [&'static str]>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) session_ttl: Option<Duration>,
+    pub(crate) access_token_ttl: Option<Duration>,
 }
 
 impl Client {
     /// A client that must authenticate. Give it a random secret of at least 128 bits.
     pub fn confidential(id: impl Into<String>, secret: &str) -> Self {
-        Self { id: id.into(), secret: Some(sha256(secret.as_bytes())) }
+        Self::public(id).with_secret(secret)
     }
 
     /// A client without a secret, such as a command line tool.
     pub fn public(id: impl Into<String>) -> Self {
-        Self { id: id.into(), secret: None }
+        let (secrets, grants) = (Vec::new(), None);
+        Self { id: id.into(), secrets, grants, scope: None, session_ttl: None, access_token_ttl: None }
+    }
+
+    /// Also accepts this secret, so that secrets can be rotated.
+    pub fn with_secret(mut self, secret: &str) -> Self {
+        self.secrets.push(sha256(secret.as_bytes()));
+        self
+    }
+
+    /// Sets the only grant types that this client may use, such as `password`. Without `refresh_token` it gets no refresh tokens.
+    pub fn with_grants(self, grants: &'static [&'static str]) -> Self {
+        Self { grants: Some(grants), ..self }
+    }
+
+    /// Sets the widest scope of its tokens, whatever their users may do.
+    pub fn with_scope(self, scope: Scope) -> Self {
+        Self { scope: Some(scope), ..self }
+    }
+
+    /// Sets how long its logins can be extended. The default is the lifetime of
+    /// [`RefreshTokens`](crate::RefreshTokens::with_absolute_ttl).
+    pub fn with_session_ttl(self, ttl: Duration) -> Self {
+        Self { session_ttl: Some(ttl), ..self }
+    }
+
+    /// Sets the lifetime of its access tokens. [`Jwt`](crate::Jwt::with_ttl) issues none that live longer than the others.
+    pub fn with_access_token_ttl(self, ttl: Duration) -> Self {
+        Self { access_token_ttl: Some(ttl), ..self }
     }
 
     /// The client's id.
@@ -44,15 +78,17 @@ impl Client {
     }
 
     pub(crate) fn is_confidential(&self) -> bool {
-        self.secret.is_some()
+        !self.secrets.is_empty()
     }
 
     pub(crate) fn accepts(&self, presented: Option<&Secret>) -> bool {
-        match (self.secret, presented) {
-            (Some(expected), Some(presented)) => sha256(presented.expose().as_bytes()).ct_eq(&expected).into(),
-            (None, None) => true,
-            _ => false,
-        }
+        let Some(presented) = presented else { return !self.is_confidential() };
+        let presented = sha256(presented.expose().as_bytes());
+        self.secrets.iter().fold(Choice::from(0), |found, secret| found | secret.ct_eq(&presented)).into()
+    }
+
+    pub(crate) fn may_use(&self, grant: &str) -> bool {
+        self.grants.is_none_or(|grants| grants.contains(&grant))
     }
 }
 

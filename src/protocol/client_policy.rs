@@ -17,6 +17,8 @@ use crate::{attempts::AttemptLimits, secret::debug_only, sync::timeout_at};
 pub(crate) struct ClientPolicy {
     pub(crate) clients: Option<Arc<dyn DynClients>>,
     pub(crate) ignored: bool,
+    /// Requests without a client are refused.
+    pub(crate) required: bool,
     pub(crate) attempts: Option<AttemptLimits>,
     pub(crate) events: Option<Events>,
     /// How long the table of clients may take.
@@ -25,7 +27,14 @@ pub(crate) struct ClientPolicy {
 
 impl Default for ClientPolicy {
     fn default() -> Self {
-        Self { clients: None, ignored: false, attempts: None, events: None, timeout: Duration::from_secs(5) }
+        Self {
+            clients: None,
+            ignored: false,
+            required: false,
+            attempts: None,
+            events: None,
+            timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -42,7 +51,8 @@ impl ClientPolicy {
             return Ok(None);
         }
         let Some(credentials) = ClientCredentials::read(&request.parts.headers, &request.form)? else {
-            return Ok(None);
+            let missing = || TokenError::invalid_client().because("a client is required");
+            return if self.required { Err(missing()) } else { Ok(None) };
         };
         let authenticated = self.check(&credentials, request).await;
         authenticated.map(Some).inspect_err(|error| {
@@ -50,6 +60,13 @@ impl ClientPolicy {
                 Audit { client_id: Some(credentials.id()), ..self.audit(request) }.record(EventKind::ClientDenied);
             }
         })
+    }
+
+    /// The client, if it may use this grant.
+    pub(crate) async fn authenticate_for(&self, grant: &str, request: &Request) -> Result<Option<Client>, TokenError> {
+        let client = self.authenticate(request).await?;
+        let allowed = client.as_ref().is_none_or(|client| client.may_use(grant));
+        if allowed { Ok(client) } else { Err(TokenError::unauthorized_client()) }
     }
 
     async fn check(&self, credentials: &ClientCredentials, request: &Request) -> Result<Client, TokenError> {

@@ -98,22 +98,24 @@ impl RefreshTokens {
         scope: &Scope,
         (session, began): (Session, Instant),
         budget: &StoreBudget,
-    ) -> Result<Option<Secret>, TokenError> {
+    ) -> Result<Option<(Secret, Duration)>, TokenError> {
         let length = Value::Object(session.claims.clone()).to_string().len();
         if length > LONGEST_CLAIMS {
             let cause = format!("they have {length} bytes, and a session keeps {LONGEST_CLAIMS}");
             return Err(TokenError::from_cause("the claims of a login are too long", cause.into()));
         }
         let token = RefreshToken::new(FamilyId(random().map_err(TokenError::no_random)?))?;
-        let idle_ttl = self.idle_ttl.map_or(self.absolute_ttl, |ttl| ttl.min(self.absolute_ttl));
-        let mut family = Family::new(token.hash(), identity.subject(), self.absolute_ttl, idle_ttl);
+        let of_client = client.and_then(|client| client.session_ttl);
+        let absolute_ttl = identity.session_ttl().or(of_client).unwrap_or(self.absolute_ttl);
+        let idle_ttl = self.idle_ttl.map_or(absolute_ttl, |ttl| ttl.min(absolute_ttl));
+        let mut family = Family::new(token.hash(), identity.subject(), absolute_ttl, idle_ttl);
         family.server = self.server.to_string();
         family.client_id = client.map(|client| client.id().to_owned());
         family.scope = scope.clone();
         family.security_stamp = identity.security_stamp().map(str::to_owned);
         (family.session, family.age) = (session, began.elapsed());
         let begun = budget.spend(|deadline| self.store.insert(token.id, family, self.sessions, deadline)).await?;
-        Ok(begun.then(|| token.encode()))
+        Ok(begun.then(|| (token.encode(), idle_ttl)))
     }
 
     /// The family of a token. Another server's is as good as none.

@@ -1,5 +1,7 @@
 //! A request to an endpoint, and what an endpoint is.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
@@ -27,11 +29,11 @@ impl Request {
 /// The parameters of an endpoint.
 pub(crate) struct Parameters {
     /// All others are ignored.
-    pub(crate) known: &'static [&'static str],
+    pub(crate) known: Cow<'static, [&'static str]>,
     /// A request without a form lacks these.
     pub(crate) required: &'static [&'static str],
     /// These are forbidden in the query string.
-    pub(crate) not_in_query: &'static [&'static str],
+    pub(crate) not_in_query: Cow<'static, [&'static str]>,
 }
 
 /// What one endpoint decides.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, request::Parts};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -16,7 +16,7 @@ use crate::{scope::Scope, secret::Secret, token::IssuedToken};
 pub(crate) type RenderError = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sync;
 
 /// Renders tokens in an API's own format.
-pub(crate) type RenderToken = dyn Fn(&TokenResponse) -> Response<Bytes> + Send + Sync;
+pub(crate) type RenderToken = dyn Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync;
 
 /// Room for the names of the members and a number, beside the tokens and the scope.
 const ROOM_FOR_THE_REST: usize = 128;
@@ -42,7 +42,7 @@ struct Body<'a> {
 ///
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
 /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_token_response(
-///     |response: &TokenResponse| {
+///     |response: &TokenResponse, _request: &http::request::Parts| {
 ///         assert!(response.refresh_token().is_none());
 ///         let body = json!({ "jwt": response.access_token().expose(), "seconds": response.expires_in().as_secs() });
 ///         Response::new(body.to_string().into())
@@ -54,7 +54,9 @@ struct Body<'a> {
 pub struct TokenResponse {
     pub(crate) issued: IssuedToken,
     pub(crate) scope: Scope,
-    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) subject: String,
+    pub(crate) claims: Map<String, Value>,
+    pub(crate) refresh_token: Option<(Secret, Duration)>,
 }
 
 impl TokenResponse {
@@ -75,7 +77,22 @@ impl TokenResponse {
 
     /// The refresh token, if the server issues them.
     pub fn refresh_token(&self) -> Option<&Secret> {
-        self.refresh_token.as_ref()
+        self.refresh_token.as_ref().map(|(token, _)| token)
+    }
+
+    /// How long the refresh token lives if it is not used.
+    pub fn refresh_token_expires_in(&self) -> Option<Duration> {
+        self.refresh_token.as_ref().map(|(_, ttl)| *ttl)
+    }
+
+    /// The user.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The additional claims of the access token, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
     }
 
     pub(crate) fn render(&self) -> Response<Bytes> {
@@ -83,7 +100,7 @@ impl TokenResponse {
             access_token: self.issued.token.expose(),
             token_type: "bearer",
             expires_in: self.issued.expires_in.as_secs(),
-            refresh_token: self.refresh_token.as_ref().map(Secret::expose),
+            refresh_token: self.refresh_token().map(Secret::expose),
             scope: self.scope.as_str(),
         };
         // Enough room at once: growing would leave copies of the tokens behind.
@@ -173,7 +190,9 @@ mod tests {
         TokenResponse {
             issued: IssuedToken::new("access", Duration::from_secs(900)),
             scope: "a b".parse().unwrap(),
-            refresh_token: refresh_token.map(Secret::from),
+            subject: "alice".to_owned(),
+            claims: Map::new(),
+            refresh_token: refresh_token.map(|token| (token.into(), Duration::from_secs(60))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The revocation endpoint's decision (RFC 7009).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::Response;
@@ -16,9 +16,9 @@ use crate::token::{InvalidToken, TokenValidator};
 
 /// The parameters of introspection, too (RFC 7662, section 2.1).
 pub(super) const PARAMETERS: Parameters = Parameters {
-    known: &["token", "token_type_hint", "client_id", "client_secret"],
+    known: Cow::Borrowed(&["token", "token_type_hint", "client_id", "client_secret"]),
     required: &["token"],
-    not_in_query: &["token", "client_secret"],
+    not_in_query: Cow::Borrowed(&["token", "client_secret"]),
 };
 
 /// Everything that decides a revocation request.

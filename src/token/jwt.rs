@@ -84,11 +84,12 @@ impl Jwt {
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
         let id: [u8; 20] = random()?;
         let now = self.validator.now();
+        let ttl = request.ttl.map_or(self.ttl, |ttl| ttl.clamp(Duration::from_secs(1), self.ttl));
         let mut claims = request.claims;
         claims.retain(|name, _| !OWN_CLAIMS.contains(&name.as_str()));
         claims.insert("iss".to_owned(), self.validator.issuer().into());
         claims.insert("aud".to_owned(), self.validator.audience().into());
-        claims.insert("exp".to_owned(), now.saturating_add(self.ttl.as_secs()).into());
+        claims.insert("exp".to_owned(), now.saturating_add(ttl.as_secs()).into());
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), URL_SAFE_NO_PAD.encode(id).into());
         claims.insert("sub".to_owned(), request.subject.into());
@@ -121,7 +122,7 @@ impl Jwt {
             // It would be as long if it was tried again.
             return Err(TokenError::server_error().into());
         }
-        Ok(IssuedToken::new(token, Duration::from_secs(self.ttl.as_secs())))
+        Ok(IssuedToken::new(token, Duration::from_secs(ttl.as_secs())))
     }
 }
 

@@ -59,13 +59,16 @@ pub struct TokenRequest {
     pub auth_time: Option<u64>,
     /// The `amr` claim: how the user logged in (RFC 8176).
     pub amr: Vec<String>,
+    /// The lifetime, if the client has one of its own. A longer one than [`longest_ttl`](TokenIssuer::longest_ttl) outlives its
+    /// revocation.
+    pub ttl: Option<Duration>,
 }
 
 impl TokenRequest {
     /// A token for `subject` with nothing else in it.
     pub fn new(subject: impl Into<String>) -> Self {
         let (subject, scope, claims, amr) = (subject.into(), Scope::empty(), Map::new(), Vec::new());
-        Self { subject, client_id: None, scope, claims, session_id: None, auth_time: None, amr }
+        Self { subject, client_id: None, scope, claims, session_id: None, auth_time: None, amr, ttl: None }
     }
 }
 

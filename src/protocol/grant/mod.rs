@@ -8,17 +8,65 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Response;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, Response};
 use tokio::time::Instant;
 
+use super::form::is_visible_ascii;
 use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
 use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
-use crate::error::{BoxError, BoxFuture, TokenError};
+use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
 use crate::store::Session;
-use crate::token::{DynIssuer, IssuedToken, TokenRequest};
-use crate::verifier::{DynVerifier, Identity};
+use crate::token::{DynIssuer, TokenRequest};
+use crate::verifier::{DynVerifier, Identity, Login};
 use crate::{scope::Scope, secret::Secret, sync::timeout_at};
+
+const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
+
+/// What the verifier knows of a request beside the credentials.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LoginInputs {
+    parameters: Vec<&'static str>,
+    headers: Vec<HeaderName>,
+}
+
+impl LoginInputs {
+    pub(crate) fn add_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
+        let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
+        let taken = || {
+            InvalidConfig::new(format!(
+                "the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749"
+            ))
+        };
+        self.parameters.push(is_free.then_some(name).ok_or_else(taken)?);
+        Ok(())
+    }
+
+    pub(crate) fn add_header(&mut self, name: HeaderName) -> Result<(), InvalidConfig> {
+        let hint = "the verifier does not see `authorization` and `cookie`: they are credentials of something else";
+        let is_free = ![AUTHORIZATION, COOKIE].contains(&name);
+        self.headers.push(is_free.then_some(name).ok_or_else(|| InvalidConfig::new(hint))?);
+        Ok(())
+    }
+
+    fn read(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
+        for name in &self.parameters {
+            if let Some(value) = request.form.get(name) {
+                login = login.with_parameter(name, value.clone());
+            }
+        }
+        for name in &self.headers {
+            let mut fields = request.parts.headers.get_all(name).iter();
+            let Some(field) = fields.next() else { continue };
+            let text = std::str::from_utf8(field.as_bytes()).ok().filter(|_| fields.next().is_none());
+            let text =
+                text.ok_or_else(|| TokenError::invalid_request("A header is not UTF-8, or given more than once"))?;
+            login = login.with_header(name.clone(), text);
+        }
+        Ok(login)
+    }
+}
 
 /// Everything that decides a token request.
 #[derive(Clone)]
@@ -30,20 +78,20 @@ pub(crate) struct Grants {
     pub(crate) denials: Option<Denials>,
     pub(crate) verifier_timeout: Duration,
     pub(crate) optional_grant_type: bool,
+    pub(crate) inputs: LoginInputs,
     pub(crate) render: Arc<RenderToken>,
 }
 
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
-        Parameters {
-            known: &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"],
-            required: if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] },
-            not_in_query: &["username", "password", "client_secret", "refresh_token"],
-        }
+        let required: &[_] = if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] };
+        let with_own = |names: &[&'static str]| [names, &self.inputs.parameters].concat().into();
+        let not_in_query = with_own(&["username", "password", "client_secret", "refresh_token"]);
+        Parameters { known: with_own(KNOWN), required, not_in_query }
     }
 
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(uncached((self.render)(&self.grant(request).await?))) })
+        Box::pin(async move { Ok(uncached((self.render)(&self.grant(request).await?, &request.parts))) })
     }
 }
 
@@ -58,15 +106,17 @@ impl Grants {
         }
     }
 
+    /// A response without a refresh token.
     async fn issue(
         &self,
         identity: &Identity,
         client: Option<&Client>,
-        scope: &Scope,
+        scope: Scope,
         session: &Session,
-    ) -> Result<IssuedToken, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let mut request = TokenRequest::new(identity.subject());
         request.client_id = client.map(|client| client.id().to_owned());
+        request.ttl = client.and_then(|client| client.access_token_ttl);
         request.scope = scope.clone();
         // Those of the login, unless the verifier has newer ones.
         request.claims = session.claims.clone();
@@ -77,7 +127,9 @@ impl Grants {
         if self.refresh.is_some() || self.denials.is_some() {
             (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
         }
-        self.ask("the token issuer failed", self.issuer.issue(request)).await
+        let (subject, claims) = (request.subject.clone(), request.claims.clone());
+        let issued = self.ask("the token issuer failed", self.issuer.issue(request)).await?;
+        Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None })
     }
 
     /// Awaits the user's code for as long as the verifier may take.
@@ -85,6 +137,19 @@ impl Grants {
         let answer = timeout_at(Instant::now() + self.verifier_timeout, answer).await;
         answer.map_err(BoxError::from).flatten().map_err(|cause| TokenError::from_cause(failed, cause))
     }
+}
+
+/// What a user may do through this client.
+fn allowed(identity: &Identity, client: Option<&Client>) -> Scope {
+    match client.and_then(|client| client.scope.as_ref()) {
+        Some(most) => common(identity.scope(), most),
+        None => identity.scope().clone(),
+    }
+}
+
+fn common(one: &Scope, other: &Scope) -> Scope {
+    let tokens: Vec<&str> = one.iter().filter(|token| other.contains(token)).collect();
+    tokens.join(" ").parse().unwrap_or_default()
 }
 
 /// The scope that the request asks for, if any.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Grants, requested_scope};
+use super::{Grants, allowed, requested_scope};
 use crate::event::{Audit, EventKind};
 use crate::protocol::{client::Client, request::Request, response::TokenResponse, session};
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
@@ -19,11 +19,12 @@ impl Grants {
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
-        let client = self.policy.authenticate(request).await?;
+        let client = self.policy.authenticate_for("password", request).await?;
         let mut login = Login::new(username.expose(), password.clone());
         login.client_id = client.as_ref().map(|client| client.id().to_owned());
         login.client_address = self.policy.address(&request.parts);
         login.scope = requested_scope(request)?;
+        let login = self.inputs.read(login, request)?;
 
         let (scope, began) = (login.scope.clone(), Instant::now());
         let audit = Audit {
@@ -72,21 +73,23 @@ impl Grants {
         began: Instant,
         audit: Audit<'_>,
     ) -> Result<TokenResponse, TokenError> {
+        let allowed = allowed(identity, client);
         let scope = match requested {
-            None => identity.scope().clone(),
-            Some(requested) if requested.is_subset_of(identity.scope()) => requested,
+            None => allowed,
+            Some(requested) if requested.is_subset_of(&allowed) => requested,
             Some(_) => return Err(TokenError::invalid_scope("The scope is not allowed for this user")),
         };
         let session = session::begin(identity, began)?;
         let session_id = session.id.clone();
-        let issued = self.issue(identity, client, &scope, &session).await?;
+        let mut response = self.issue(identity, client, scope, &session).await?;
         let ended = || {
             let error = TokenError::invalid_grant("Incorrect username or password");
             error.because("the sessions of the subject were ended during the login")
         };
-        let refresh_token = match &self.refresh {
+        let refreshes = identity.wants_refresh_token() && client.is_none_or(|client| client.may_use("refresh_token"));
+        response.refresh_token = match self.refresh.as_ref().filter(|_| refreshes) {
             Some(tokens) => {
-                let begun = tokens.begin(identity, client, &scope, (session, began), &request.budget).await?;
+                let begun = tokens.begin(identity, client, &response.scope, (session, began), &request.budget).await?;
                 Some(begun.ok_or_else(ended)?)
             }
             // No store of families knows of the end.
@@ -96,6 +99,6 @@ impl Grants {
             None => None,
         };
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record(EventKind::Login);
-        Ok(TokenResponse { issued, scope, refresh_token })
+        Ok(response)
     }
 }

@@ -1,11 +1,11 @@
 //! The refresh grant (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
-use super::{Grants, requested_scope};
+use super::{Grants, allowed, common, requested_scope};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
 use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::Family;
 use crate::verifier::{Identity, NoVerifySubject, Verdict};
-use crate::{error::TokenError, event::EventKind, observe, scope::Scope};
+use crate::{error::TokenError, event::EventKind, observe};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -13,7 +13,7 @@ impl Grants {
         if !is_visible_ascii(presented.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in refresh_token"));
         }
-        let client = self.policy.authenticate(request).await?;
+        let client = self.policy.authenticate_for("refresh_token", request).await?;
         let requested = requested_scope(request)?;
 
         let token = RefreshToken::parse(presented.expose()).ok_or_else(|| invalid("it is malformed"))?;
@@ -33,14 +33,15 @@ impl Grants {
             self.end(tokens, &token, &family, request).await?;
             return Err(invalid("the security stamp of the user has changed"));
         }
+        let allowed = common(&family.scope, &allowed(&identity, client.as_ref()));
         let scope = match requested {
-            None => common(&family.scope, identity.scope()),
-            Some(asked) if asked.is_subset_of(&family.scope) && asked.is_subset_of(identity.scope()) => asked,
+            None => allowed,
+            Some(asked) if asked.is_subset_of(&allowed) => asked,
             Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
         };
         // Before the rotation, so that a failure here leaves the old token valid.
-        let issued = self.issue(&identity, client.as_ref(), &scope, &family.session).await?;
-        let refresh_token = match repeated {
+        let mut response = self.issue(&identity, client.as_ref(), scope, &family.session).await?;
+        let successor = match repeated {
             Some(_) => {
                 // It may have been revoked or used since, and there is no rotation that would fail.
                 let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
@@ -53,7 +54,8 @@ impl Grants {
             },
         };
         self.policy.audit_session(request, &family).record(EventKind::Refresh);
-        Ok(TokenResponse { issued, scope, refresh_token: Some(refresh_token) })
+        response.refresh_token = Some((successor, family.absolute_ttl.min(family.idle_ttl)));
+        Ok(response)
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Identity, TokenError> {
@@ -110,9 +112,4 @@ impl Grants {
 
 fn invalid(reason: &'static str) -> TokenError {
     TokenError::invalid_grant("The refresh token is not valid").because(reason)
-}
-
-fn common(granted: &Scope, allowed: &Scope) -> Scope {
-    let tokens: Vec<&str> = granted.iter().filter(|token| allowed.contains(token)).collect();
-    tokens.join(" ").parse().unwrap_or_default()
 }

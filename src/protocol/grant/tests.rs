@@ -29,13 +29,14 @@ fn grants() -> Grants {
         denials: None,
         verifier_timeout: Duration::from_secs(30),
         optional_grant_type: true,
-        render: Arc::new(TokenResponse::render),
+        inputs: LoginInputs::default(),
+        render: Arc::new(|response: &TokenResponse, _: &http::request::Parts| response.render()),
     }
 }
 
 async fn ask_within(grants: &Grants, body: &str, time: Duration) -> Result<TokenResponse, TokenError> {
     let (parts, ()) = http::Request::new(()).into_parts();
-    let form = Form::parse(body.as_bytes(), grants.parameters().known)?;
+    let form = Form::parse(body.as_bytes(), &grants.parameters().known)?;
     grants.grant(&Request { parts, form, budget: StoreBudget::new(time) }).await
 }
 
@@ -161,11 +162,11 @@ async fn a_refresh_token_used_twice_at_once_is_a_reuse_unless_there_is_a_grace_p
         grants.refresh = Some(refresh);
         let login = ask(&grants, "username=alice&password=p").await.unwrap();
         let token = login.refresh_token.unwrap();
-        let form = format!("grant_type=refresh_token&refresh_token={}", token.expose());
+        let form = format!("grant_type=refresh_token&refresh_token={}", token.0.expose());
         let (one, other) = tokio::join!(ask(&grants, &form), ask(&grants, &form));
         let mut successors: Vec<_> = [one, other].into_iter().flatten().filter_map(|good| good.refresh_token).collect();
         assert_eq!(successors.len(), good);
-        successors.dedup_by(|one, other| one.expose() == other.expose());
+        successors.dedup_by(|one, other| one.0.expose() == other.0.expose());
         assert_eq!(successors.len(), 1, "the same successor");
     }
 }
