@@ -1,28 +1,45 @@
-//! The manual: where to place the layers, which attacks are covered, and why the defaults are what they are.
+//! The manual, in reading order.
 //!
-//! Read [`layers`] before your first deployment, [`deployment`] before your second machine, and [`threats`] before a
-//! security review.
+//! **Begin**
+//!
+//! 1. [`layers`]: where the layers go, with axum, hyper and tonic.
+//! 2. [`from_fastapi`]: FastAPI's tutorial, part by part.
+//!
+//! **Build**
+//!
+//!
+//! **Run**
+//!
+//! 3. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 4. [`observing`]: logs, audit events and metrics.
+//!
+//! **Judge**
+//!
+//! 5. [`comparison`]: other projects, and which to choose.
+//! 6. [`defaults`]: each default, and the reason for it.
+//! 7. [`threats`]: known attacks, and the tests that show why they fail.
+//! 8. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
-#[doc = include_str!("deployment.md")]
-pub mod deployment {}
-
-#[doc = include_str!("threats.md")]
-pub mod threats {}
-
-#[doc = include_str!("rules.md")]
-pub mod rules {}
-
-#[doc = include_str!("defaults.md")]
-pub mod defaults {}
-
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("deployment.md")]
+pub mod deployment {}
 
 #[doc = include_str!("observing.md")]
 pub mod observing {}
 
 #[doc = include_str!("comparison.md")]
 pub mod comparison {}
+
+#[doc = include_str!("defaults.md")]
+pub mod defaults {}
+
+#[doc = include_str!("threats.md")]
+pub mod threats {}
+
+#[doc = include_str!("rules.md")]
+pub mod rules {}
