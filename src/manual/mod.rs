@@ -7,24 +7,28 @@
 //!
 //! **Build**
 //!
+//! 3. [`sessions`]: log out here, elsewhere, everywhere.
 //!
 //! **Run**
 //!
-//! 3. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 4. [`observing`]: logs, audit events and metrics.
+//! 4. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 5. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 5. [`comparison`]: other projects, and which to choose.
-//! 6. [`defaults`]: each default, and the reason for it.
-//! 7. [`threats`]: known attacks, and the tests that show why they fail.
-//! 8. [`rules`]: the rules of the RFCs that the crate follows.
+//! 6. [`comparison`]: other projects, and which to choose.
+//! 7. [`defaults`]: each default, and the reason for it.
+//! 8. [`threats`]: known attacks, and the tests that show why they fail.
+//! 9. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("sessions.md")]
+pub mod sessions {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
