@@ -7,25 +7,29 @@
 //!
 //! **Build**
 //!
-//! 3. [`sessions`]: log out here, elsewhere, everywhere.
+//! 3. [`accounts`]: sign-up and password change.
+//! 4. [`sessions`]: log out here, elsewhere, everywhere.
 //!
 //! **Run**
 //!
-//! 4. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 5. [`observing`]: logs, audit events and metrics.
+//! 5. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 6. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 6. [`comparison`]: other projects, and which to choose.
-//! 7. [`defaults`]: each default, and the reason for it.
-//! 8. [`threats`]: known attacks, and the tests that show why they fail.
-//! 9. [`rules`]: the rules of the RFCs that the crate follows.
+//! 7. [`comparison`]: other projects, and which to choose.
+//! 8. [`defaults`]: each default, and the reason for it.
+//! 9. [`threats`]: known attacks, and the tests that show why they fail.
+//! 10. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("accounts.md")]
+pub mod accounts {}
 
 #[doc = include_str!("sessions.md")]
 pub mod sessions {}
