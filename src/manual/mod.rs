@@ -7,26 +7,30 @@
 //!
 //! **Build**
 //!
-//! 3. [`accounts`]: sign-up and password change.
-//! 4. [`sessions`]: log out here, elsewhere, everywhere.
+//! 3. [`optional_login`]: routes that strangers may use, too.
+//! 4. [`accounts`]: sign-up and password change.
+//! 5. [`sessions`]: log out here, elsewhere, everywhere.
 //!
 //! **Run**
 //!
-//! 5. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 6. [`observing`]: logs, audit events and metrics.
+//! 6. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 7. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 7. [`comparison`]: other projects, and which to choose.
-//! 8. [`defaults`]: each default, and the reason for it.
-//! 9. [`threats`]: known attacks, and the tests that show why they fail.
-//! 10. [`rules`]: the rules of the RFCs that the crate follows.
+//! 8. [`comparison`]: other projects, and which to choose.
+//! 9. [`defaults`]: each default, and the reason for it.
+//! 10. [`threats`]: known attacks, and the tests that show why they fail.
+//! 11. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("optional_login.md")]
+pub mod optional_login {}
 
 #[doc = include_str!("accounts.md")]
 pub mod accounts {}
