@@ -4,30 +4,34 @@
 //!
 //! 1. [`layers`]: where the layers go, with axum, hyper and tonic.
 //! 2. [`from_fastapi`]: FastAPI's tutorial, part by part.
+//! 3. [`testing`]: test your app without hashing, without a login, and without waiting.
 //!
 //! **Build**
 //!
-//! 3. [`optional_login`]: routes that strangers may use, too.
-//! 4. [`accounts`]: sign-up and password change.
-//! 5. [`sessions`]: log out here, elsewhere, everywhere.
+//! 4. [`optional_login`]: routes that strangers may use, too.
+//! 5. [`accounts`]: sign-up and password change.
+//! 6. [`sessions`]: log out here, elsewhere, everywhere.
 //!
 //! **Run**
 //!
-//! 6. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 7. [`observing`]: logs, audit events and metrics.
+//! 7. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 8. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 8. [`comparison`]: other projects, and which to choose.
-//! 9. [`defaults`]: each default, and the reason for it.
-//! 10. [`threats`]: known attacks, and the tests that show why they fail.
-//! 11. [`rules`]: the rules of the RFCs that the crate follows.
+//! 9. [`comparison`]: other projects, and which to choose.
+//! 10. [`defaults`]: each default, and the reason for it.
+//! 11. [`threats`]: known attacks, and the tests that show why they fail.
+//! 12. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
 
 #[doc = include_str!("from_fastapi.md")]
 pub mod from_fastapi {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
 
 #[doc = include_str!("optional_login.md")]
 pub mod optional_login {}
