@@ -14,15 +14,16 @@
 //!
 //! **Run**
 //!
-//! 7. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 8. [`observing`]: logs, audit events and metrics.
+//! 7. [`proxies`]: behind nginx, a load balancer or a CDN.
+//! 8. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 9. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 9. [`comparison`]: other projects, and which to choose.
-//! 10. [`defaults`]: each default, and the reason for it.
-//! 11. [`threats`]: known attacks, and the tests that show why they fail.
-//! 12. [`rules`]: the rules of the RFCs that the crate follows.
+//! 10. [`comparison`]: other projects, and which to choose.
+//! 11. [`defaults`]: each default, and the reason for it.
+//! 12. [`threats`]: known attacks, and the tests that show why they fail.
+//! 13. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -41,6 +42,9 @@ pub mod accounts {}
 
 #[doc = include_str!("sessions.md")]
 pub mod sessions {}
+
+#[doc = include_str!("proxies.md")]
+pub mod proxies {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
