@@ -11,19 +11,20 @@
 //! 4. [`optional_login`]: routes that strangers may use, too.
 //! 5. [`accounts`]: sign-up and password change.
 //! 6. [`sessions`]: log out here, elsewhere, everywhere.
+//! 7. [`single_page_apps`]: where a page keeps its tokens, and what its requests look like.
 //!
 //! **Run**
 //!
-//! 7. [`proxies`]: behind nginx, a load balancer or a CDN.
-//! 8. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 9. [`observing`]: logs, audit events and metrics.
+//! 8. [`proxies`]: behind nginx, a load balancer or a CDN.
+//! 9. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 10. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 10. [`comparison`]: other projects, and which to choose.
-//! 11. [`defaults`]: each default, and the reason for it.
-//! 12. [`threats`]: known attacks, and the tests that show why they fail.
-//! 13. [`rules`]: the rules of the RFCs that the crate follows.
+//! 11. [`comparison`]: other projects, and which to choose.
+//! 12. [`defaults`]: each default, and the reason for it.
+//! 13. [`threats`]: known attacks, and the tests that show why they fail.
+//! 14. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -42,6 +43,9 @@ pub mod accounts {}
 
 #[doc = include_str!("sessions.md")]
 pub mod sessions {}
+
+#[doc = include_str!("single_page_apps.md")]
+pub mod single_page_apps {}
 
 #[doc = include_str!("proxies.md")]
 pub mod proxies {}
