@@ -12,19 +12,20 @@
 //! 5. [`accounts`]: sign-up and password change.
 //! 6. [`sessions`]: log out here, elsewhere, everywhere.
 //! 7. [`single_page_apps`]: where a page keeps its tokens, and what its requests look like.
+//! 8. [`websockets`]: WebSockets and downloads.
 //!
 //! **Run**
 //!
-//! 8. [`proxies`]: behind nginx, a load balancer or a CDN.
-//! 9. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 10. [`observing`]: logs, audit events and metrics.
+//! 9. [`proxies`]: behind nginx, a load balancer or a CDN.
+//! 10. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 11. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 11. [`comparison`]: other projects, and which to choose.
-//! 12. [`defaults`]: each default, and the reason for it.
-//! 13. [`threats`]: known attacks, and the tests that show why they fail.
-//! 14. [`rules`]: the rules of the RFCs that the crate follows.
+//! 12. [`comparison`]: other projects, and which to choose.
+//! 13. [`defaults`]: each default, and the reason for it.
+//! 14. [`threats`]: known attacks, and the tests that show why they fail.
+//! 15. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -46,6 +47,9 @@ pub mod sessions {}
 
 #[doc = include_str!("single_page_apps.md")]
 pub mod single_page_apps {}
+
+#[doc = include_str!("websockets.md")]
+pub mod websockets {}
 
 #[doc = include_str!("proxies.md")]
 pub mod proxies {}
