@@ -13,19 +13,20 @@
 //! 6. [`sessions`]: log out here, elsewhere, everywhere.
 //! 7. [`single_page_apps`]: where a page keeps its tokens, and what its requests look like.
 //! 8. [`websockets`]: WebSockets and downloads.
+//! 9. [`services`]: other services that accept your tokens.
 //!
 //! **Run**
 //!
-//! 9. [`proxies`]: behind nginx, a load balancer or a CDN.
-//! 10. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 11. [`observing`]: logs, audit events and metrics.
+//! 10. [`proxies`]: behind nginx, a load balancer or a CDN.
+//! 11. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 12. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 12. [`comparison`]: other projects, and which to choose.
-//! 13. [`defaults`]: each default, and the reason for it.
-//! 14. [`threats`]: known attacks, and the tests that show why they fail.
-//! 15. [`rules`]: the rules of the RFCs that the crate follows.
+//! 13. [`comparison`]: other projects, and which to choose.
+//! 14. [`defaults`]: each default, and the reason for it.
+//! 15. [`threats`]: known attacks, and the tests that show why they fail.
+//! 16. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -50,6 +51,9 @@ pub mod single_page_apps {}
 
 #[doc = include_str!("websockets.md")]
 pub mod websockets {}
+
+#[doc = include_str!("services.md")]
+pub mod services {}
 
 #[doc = include_str!("proxies.md")]
 pub mod proxies {}
