@@ -18,15 +18,16 @@
 //! **Run**
 //!
 //! 10. [`proxies`]: behind nginx, a load balancer or a CDN.
-//! 11. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 12. [`observing`]: logs, audit events and metrics.
+//! 11. [`production`]: a check-list for going to production.
+//! 12. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 13. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 13. [`comparison`]: other projects, and which to choose.
-//! 14. [`defaults`]: each default, and the reason for it.
-//! 15. [`threats`]: known attacks, and the tests that show why they fail.
-//! 16. [`rules`]: the rules of the RFCs that the crate follows.
+//! 14. [`comparison`]: other projects, and which to choose.
+//! 15. [`defaults`]: each default, and the reason for it.
+//! 16. [`threats`]: known attacks, and the tests that show why they fail.
+//! 17. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -57,6 +58,9 @@ pub mod services {}
 
 #[doc = include_str!("proxies.md")]
 pub mod proxies {}
+
+#[doc = include_str!("production.md")]
+pub mod production {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
