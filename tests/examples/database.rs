@@ -1,6 +1,7 @@
 //! The example `sqlite` as a process, over SQLite and over Postgres, with the same tests for both.
 
 use std::{
+    net::Ipv4Addr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use tower_oauth2_password::{Argon2Params, HashingPool};
 
 use test_support::postgres::Postgres;
 use test_support::{
-    client::{attempt, refresh, request},
+    client::{attempt, eventually, get, refresh, request, try_request},
     example::Example,
     http::Reply,
 };
@@ -66,6 +67,15 @@ impl Site {
         request(&self.server, "POST", "/users/me/password", &headers, &body).await
     }
 
+    async fn delete(&self, path: &str, token: &str) -> Reply {
+        request(&self.server, "DELETE", path, &[("authorization", &format!("Bearer {token}"))], "").await
+    }
+
+    /// An access token ends within a second.
+    async fn signed_out(&self, token: &str) {
+        eventually("it is refused", async || get(&self.server, "/users/me", token).await.status == 401).await;
+    }
+
     async fn execute(&self, sql: &str) -> u64 {
         sqlx::query(sql).execute(&self.table).await.unwrap().rows_affected()
     }
@@ -96,8 +106,15 @@ impl Site {
 async fn suite(site: &Site) {
     users_sign_up_and_log_in(site).await;
     one_of_many_gets_a_name(site).await;
+    strangers_are_greeted_too(site).await;
+    errors_are_problem_details(site).await;
+    a_page_of_the_named_origin_may_call(site).await;
+    only_the_proxy_is_believed(site).await;
     outdated_hashes_are_renewed_by_a_login(site).await;
-    a_password_change_ends_sessions(site).await;
+    a_password_change_ends_the_other_sessions(site).await;
+    another_stamp_ends_refreshes(site).await;
+    a_user_logs_out_everywhere(site).await;
+    only_administrators_close_accounts(site).await;
     guessing_the_old_password_is_held(site).await;
     disabled_users_are_out(site).await;
     a_broken_table_is_503(site).await;
@@ -145,6 +162,63 @@ async fn one_of_many_gets_a_name(site: &Site) {
     assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
 }
 
+async fn strangers_are_greeted_too(site: &Site) {
+    assert_eq!(request(&site.server, "GET", "/", &[], "").await.body, "Hello, stranger\n");
+    let token = site.log_in("carol", "down-the-hole").await.text("access_token");
+    assert_eq!(get(&site.server, "/", &token).await.body, "Welcome back\n");
+    assert_eq!(get(&site.server, "/", "bad").await.status, 401);
+}
+
+async fn errors_are_problem_details(site: &Site) {
+    let stranger = request(&site.server, "GET", "/users/me", &[], "").await;
+    assert!(stranger.header("www-authenticate").unwrap().starts_with("Bearer"), "{stranger:?}");
+    let replies = [
+        (attempt(&site.server, "carol", "wrong").await, 400),
+        (stranger, 401),
+        (get(&site.server, "/users/me", "bad").await, 401),
+        (site.sign_up("carol", "down-the-hole").await, 409),
+        (site.sign_up("mallory", "short").await, 400),
+    ];
+    for (reply, status) in replies {
+        assert_eq!((reply.status, reply.json()["status"].as_u64()), (status, Some(status.into())), "{reply:?}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
+        reply.text("title");
+    }
+}
+
+async fn a_page_of_the_named_origin_may_call(site: &Site) {
+    let origin = ("origin", "https://app.example");
+    let asked =
+        [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
+    for path in ["/token", "/users/me/password"] {
+        let preflight = request(&site.server, "OPTIONS", path, &asked, "").await;
+        assert_eq!(preflight.status, 200, "{preflight:?}");
+        assert!(preflight.header("access-control-allow-headers").unwrap().contains("authorization"), "{preflight:?}");
+    }
+    for (method, path) in [("GET", "/"), ("POST", "/token"), ("GET", "/users/me")] {
+        let reply = request(&site.server, method, path, &[origin], "").await;
+        assert_eq!(reply.header("access-control-allow-origin"), Some(origin.1), "{reply:?}");
+    }
+}
+
+/// Attempts are counted by the address that the proxy reports. Others cannot choose theirs.
+async fn only_the_proxy_is_believed(site: &Site) {
+    site.new_user("victor", "down-the-hole").await;
+    let attempt = async |peer: u8, client: &str, password: &str| {
+        let form = format!("grant_type=password&username=victor&password={password}");
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-forwarded-for", client)];
+        let peer = Ipv4Addr::new(127, 0, 0, peer);
+        try_request(site.server.address, peer, "POST", "/token", &headers, &form).await.unwrap().status
+    };
+    for number in 0..10 {
+        assert_eq!(attempt(1, "192.0.2.1", "wrong").await, 400);
+        assert_eq!(attempt(9, &format!("198.51.100.{number}"), "wrong").await, 400);
+    }
+    assert_eq!(attempt(1, "198.51.100.1, 192.0.2.1", "down-the-hole").await, 429, "who writes more to the left");
+    assert_eq!(attempt(9, "203.0.113.1", "down-the-hole").await, 429, "the header of a peer that is no proxy");
+    assert_eq!(attempt(1, "192.0.2.2", "down-the-hole").await, 200, "another client of the proxy");
+}
+
 /// A hash of "secret" that is weaker than today's.
 async fn cheap() -> String {
     let cheap = HashingPool::new().with_params(Argon2Params::new(8_192, 3, 1).unwrap());
@@ -173,14 +247,13 @@ async fn outdated_hashes_are_renewed_by_a_login(site: &Site) {
     }
 }
 
-async fn a_password_change_ends_sessions(site: &Site) {
+async fn a_password_change_ends_the_other_sessions(site: &Site) {
     site.new_user("erin", "down-the-hole").await;
     site.new_user("frank", "down-the-hole").await;
     let session = site.log_in("erin", "down-the-hole").await;
     let other = site.log_in("erin", "down-the-hole").await;
     let franks = site.log_in("frank", "down-the-hole").await;
     let token = session.text("access_token");
-    let stamp = site.column("stamp", "erin").await;
 
     assert_eq!(site.change_password("no-token", "down-the-hole", "off-with-their-heads").await.status, 401);
     assert_eq!(site.change_password(&token, "wrong", "off-with-their-heads").await.status, 403);
@@ -190,14 +263,13 @@ async fn a_password_change_ends_sessions(site: &Site) {
     assert_eq!(changed.status, 204, "{changed:?}");
 
     site.refused("erin", "down-the-hole").await;
-    let new = site.log_in("erin", "off-with-their-heads").await;
-    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
-    assert_eq!(refresh(&site.server, &franks.text("refresh_token")).await.status, 200, "another user's session ended");
-
-    // Back under the old stamp, the revoked session is still refused, and the other one is refused for its stamp.
-    site.execute(&format!("UPDATE users SET stamp = '{stamp}' WHERE username = 'erin'")).await;
+    site.log_in("erin", "off-with-their-heads").await;
     assert_eq!(refresh(&site.server, &other.text("refresh_token")).await.status, 400);
-    assert_eq!(refresh(&site.server, &new.text("refresh_token")).await.status, 400);
+    site.signed_out(&other.text("access_token")).await;
+    for kept in [&session, &franks] {
+        assert_eq!(refresh(&site.server, &kept.text("refresh_token")).await.status, 200);
+        assert_eq!(get(&site.server, "/users/me", &kept.text("access_token")).await.status, 200);
+    }
 
     let token = site.log_in("erin", "off-with-their-heads").await.text("access_token");
     let changes =
@@ -205,6 +277,43 @@ async fn a_password_change_ends_sessions(site: &Site) {
     let mut statuses: Vec<_> = join_all(changes).await.iter().map(|reply| reply.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 403], "of two changes at once, one may win");
+}
+
+async fn another_stamp_ends_refreshes(site: &Site) {
+    let session = site.log_in("frank", "down-the-hole").await;
+    assert_eq!(site.execute("UPDATE users SET stamp = 'another' WHERE username = 'frank'").await, 1);
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
+    let session = site.log_in("frank", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 200);
+}
+
+async fn a_user_logs_out_everywhere(site: &Site) {
+    site.new_user("laura", "down-the-hole").await;
+    let sessions = [site.log_in("laura", "down-the-hole").await, site.log_in("laura", "down-the-hole").await];
+    assert_eq!(site.delete("/users/me/sessions", &sessions[0].text("access_token")).await.status, 204);
+    for session in &sessions {
+        assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
+        site.signed_out(&session.text("access_token")).await;
+    }
+    let new = site.log_in("laura", "down-the-hole").await.text("access_token");
+    assert_eq!(get(&site.server, "/users/me", &new).await.body, "laura\n");
+}
+
+async fn only_administrators_close_accounts(site: &Site) {
+    site.new_user("queen", "down-the-hole").await;
+    let id = site.new_user("knave", "down-the-hole").await;
+    let knave = site.log_in("knave", "down-the-hole").await;
+    let path = format!("/users/{id}");
+    let refused = site.delete(&path, &knave.text("access_token")).await;
+    assert_eq!((refused.status, refused.text("error").as_str()), (403, "insufficient_scope"));
+    assert!(refused.header("www-authenticate").unwrap().contains("scope=\"admin\""), "{refused:?}");
+
+    site.execute("UPDATE users SET scope = 'items:read admin' WHERE username = 'queen'").await;
+    let queen = site.log_in("queen", "down-the-hole").await.text("access_token");
+    assert_eq!(site.delete(&path, &queen).await.status, 204);
+    site.refused("knave", "down-the-hole").await;
+    assert_eq!(refresh(&site.server, &knave.text("refresh_token")).await.status, 400);
+    site.signed_out(&knave.text("access_token")).await;
 }
 
 async fn guessing_the_old_password_is_held(site: &Site) {
@@ -224,7 +333,9 @@ async fn disabled_users_are_out(site: &Site) {
     site.refused("grace", "down-the-hole").await;
     assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400);
     let change = site.change_password(&session.text("access_token"), "down-the-hole", "off-with-their-heads").await;
-    assert_eq!(change.status, 403);
+    assert_eq!((change.status, change.text("error").as_str()), (403, "account_disabled"));
+    let me = get(&site.server, "/users/me", &session.text("access_token")).await;
+    assert_eq!((me.status, me.text("error").as_str()), (403, "account_disabled"));
 
     site.execute("UPDATE users SET disabled = 0 WHERE username = 'grace'").await;
     site.log_in("grace", "down-the-hole").await;

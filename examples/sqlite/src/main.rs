@@ -1,33 +1,46 @@
-//! Users in a database: sign-up, login, password change, disabled users.
+//! Users in a database: sign-up, login, password change, log out everywhere, roles, disabled users; behind a proxy, for a
+//! single-page app, with errors in the app's own format.
 //!
 //!     cargo run -p example-sqlite
 //!     curl --json '{"username":"carol","password":"down-the-hole"}' http://127.0.0.1:8000/users
 //!     curl -d 'grant_type=password&username=carol&password=down-the-hole' http://127.0.0.1:8000/token
+//!     curl -H "authorization: Bearer $ACCESS_TOKEN" http://127.0.0.1:8000/users/me
 //!     curl --json '{"old":"down-the-hole","new":"off-with-their-heads"}' -H "authorization: Bearer $ACCESS_TOKEN" \
 //!         http://127.0.0.1:8000/users/me/password
+//!     curl -X DELETE -H "authorization: Bearer $ACCESS_TOKEN" http://127.0.0.1:8000/users/me/sessions
 //!
 //! The users are in memory. `DATABASE_URL='sqlite:users.db?mode=rwc'` keeps them in a file,
-//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. This ends the logins and refreshes of a user:
+//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. The first statement makes carol an administrator at her
+//! next login, who may `DELETE /users/{id}`. The second ends her logins and refreshes, and the third the refreshes only:
 //!
+//!     UPDATE users SET scope = 'items:read admin' WHERE username = 'carol';
 //!     UPDATE users SET disabled = 1 WHERE username = 'carol';
+//!     UPDATE users SET stamp = 'another' WHERE username = 'carol';
 
-mod api;
+mod auth;
 mod database;
+mod problem;
 
 use std::{env, net::SocketAddr};
 
-use axum::extract::ConnectInfo;
 use tokio::net::TcpListener;
-use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, ClientAddress, HashingPool, Jwt, Key, PasswordVerifier,
-    RefreshTokens,
-    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
-};
+use tower_oauth2_password::{AccessToken, AuthorizationServer, BoxError};
 
-use self::{
-    api::Accounts,
-    database::{Database, canonical},
-};
+use self::{auth::User, database::Database};
+
+#[derive(Clone)]
+struct App {
+    database: Database,
+    auth: AuthorizationServer,
+}
+
+async fn index(token: Option<AccessToken>) -> &'static str {
+    if token.is_some() { "Welcome back\n" } else { "Hello, stranger\n" }
+}
+
+async fn me(user: User) -> String {
+    format!("{}\n", user.name)
+}
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -39,21 +52,8 @@ async fn main() -> Result<(), BoxError> {
     let database = Database::open(url.as_deref().unwrap_or("sqlite::memory:"))
         .await
         .map_err(|error| format!("the database of DATABASE_URL cannot be used: {error}"))?;
-
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)?;
-    let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
-
-    // One pool for sign-up and login, so that both together use no more than the machine's cores.
-    let pool = HashingPool::new();
-    let verifier = PasswordVerifier::new(database.clone()).with_pool(pool.clone());
-    let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
-    let auth = AuthorizationServer::new(verifier.clone(), jwt)
-        .with_attempt_limits(limits.with_canonical_account(canonical))
-        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
-        .with_deny_list(MemoryDenyList::new());
-    let app = api::router(Accounts { database, pool, verifier, auth });
+    let auth = auth::server(database.clone())?;
+    let app = auth::router(App { database, auth });
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
