@@ -16,6 +16,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
+use tower_http::add_extension::AddExtension;
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
     store::MemoryAttemptStore,
@@ -35,10 +36,8 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "hello");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer));
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
-
     let app = ServiceBuilder::new().layer(auth.endpoints()).layer(auth.guard()).service(service_fn(hello));
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;
@@ -49,11 +48,8 @@ async fn main() -> Result<(), BoxError> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let service = ServiceBuilder::new().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request
-        });
-        let service = TowerToHyperService::new(service.service(app.clone()));
+        // The limits count by address: each request says who its peer is.
+        let service = TowerToHyperService::new(AddExtension::new(app.clone(), peer));
         tokio::spawn(async move {
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });

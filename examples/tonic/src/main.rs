@@ -29,8 +29,7 @@ async fn main() -> Result<(), BoxError> {
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "health");
     let users = MemoryUsers::from_phc([("alice", ALICE, "")])?;
-    let peer = ClientAddress::peer(|peer: &TcpConnectInfo| peer.remote_addr());
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), peer);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(TcpConnectInfo::remote_addr));
     let auth = AuthorizationServer::new(PasswordVerifier::new(users), jwt).with_attempt_limits(limits);
     let (_reporter, health) = tonic_health::server::health_reporter();
 
