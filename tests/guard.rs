@@ -114,6 +114,17 @@ async fn an_optional_token_may_be_missing_and_must_not_be_bad() {
 }
 
 #[tokio::test]
+async fn a_test_of_an_app_says_in_one_line_who_is_logged_in() {
+    let app = Router::new().route("/", get(name));
+    // Without a guard, the request brings its token.
+    let alice = Request::get("/").extension(AccessToken::new("alice")).body(Body::empty()).unwrap();
+    assert_eq!(ask(&app, alice).await, (200, "alice".to_owned(), String::new()));
+    // With this guard, each token is the name of its user. No password is hashed.
+    let app = app.route_layer(BearerLayer::new(|name: &str| Ok(AccessToken::new(name))));
+    assert_eq!(ask(&app, request(Method::GET, "Bearer bob")).await.1, "bob");
+}
+
+#[tokio::test]
 async fn a_handler_that_needs_a_token_refuses_strangers_in_the_format_of_the_guard() {
     async fn me(token: AccessToken) -> String {
         token.subject().to_owned()
