@@ -27,13 +27,11 @@ fn variable(name: &str, default: &str) -> String {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let url = env::var("JWKS_URL").map_err(|_| "set JWKS_URL to the address of the JWK Set")?;
+    // It is needed until the process ends.
+    let url: &str = env::var("JWKS_URL").map_err(|_| "set JWKS_URL to the address of the JWK Set")?.leak();
     let (issuer, audience) = (variable("ISSUER", "http://127.0.0.1:8000"), variable("AUDIENCE", "hello"));
 
-    let fetch = move || {
-        let request = reqwest::get(url.clone());
-        async { Ok(request.await?.error_for_status()?.bytes().await?) }
-    };
+    let fetch = move || async move { Ok(reqwest::get(url).await?.error_for_status()?.bytes().await?) };
     let validator = JwtValidator::from_jwks(fetch, issuer, audience).await?;
     let app = Router::new().route("/", get(hello)).route_layer(BearerLayer::new(validator));
 
