@@ -16,7 +16,8 @@ const QUEUE: usize = 1_024;
 /// The app has this long for each.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What happened, for [`with_event_handler`](crate::AuthorizationServer::with_event_handler). It holds no password and no token.
+/// What happened, for [`with_event_handler`](crate::AuthorizationServer::with_event_handler). It holds no password and no token, and
+/// texts are cut at 128 characters.
 ///
 /// ```
 /// use tower_oauth2_password::{AuthorizationServer, Event, EventKind, Jwt, Key, Login, Verdict};
@@ -96,6 +97,11 @@ impl EventKind {
             Self::SessionEnded => "session_ended",
         }
     }
+
+    /// Without any credentials.
+    fn is_caused_by_anyone(self) -> bool {
+        matches!(self, Self::Denied | Self::Blocked | Self::Overloaded | Self::ClientDenied)
+    }
 }
 
 /// One decision, for the audit log and the app.
@@ -114,7 +120,8 @@ impl Audit<'_> {
         let Self { subject, client_id, address, path, session, events } = self;
         observe::audited(kind.name(), subject, client_id, address, path, session);
         if let Some(events) = events {
-            let [subject, client_id, session_id] = [subject, client_id, session].map(|text| text.map(str::to_owned));
+            let owned = |text: Option<&str>| text.map(|text| observe::cut(text).to_owned());
+            let [subject, client_id, session_id] = [subject, client_id, session].map(owned);
             events.send(Event {
                 kind,
                 at: SystemTime::now(),
@@ -154,7 +161,9 @@ impl Events {
             runtime.spawn(handle(Arc::clone(&self.handler), events));
             *queue = Some(sender);
         }
-        if queue.as_ref().is_none_or(|queue| queue.try_send(event).is_err()) {
+        // What strangers can cause must not push out what they did.
+        let kept_free = if event.kind.is_caused_by_anyone() { QUEUE / 2 } else { 0 };
+        if queue.as_ref().is_none_or(|queue| queue.capacity() <= kept_free || queue.try_send(event).is_err()) {
             observe::event_dropped();
         }
     }

@@ -49,8 +49,7 @@ fn due(warning: &str, period: Duration) -> Option<u64> {
 }
 
 /// The beginning of a text that a client sent.
-#[cfg(feature = "tracing")]
-fn cut(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(128).map(|(end, _)| end);
     end.and_then(|end| text.get(..end)).unwrap_or(text)
 }

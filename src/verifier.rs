@@ -11,7 +11,8 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::error::{BoxError, BoxFuture};
-use crate::{scope::Scope, secret::Secret};
+use crate::scope::Scope;
+use crate::secret::{Secret, debug_only};
 
 /// One attempt to log in.
 ///
@@ -25,7 +26,7 @@ use crate::{scope::Scope, secret::Secret};
 /// assert_eq!((login.username.as_str(), login.password.expose()), ("alice", "wonderland123"));
 /// assert!(login.client_id.is_none());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 #[must_use]
 pub struct Login {
@@ -43,6 +44,9 @@ pub struct Login {
     pub(crate) parameters: Vec<(&'static str, Secret)>,
     pub(crate) headers: Vec<(HeaderName, String)>,
 }
+
+// Without the parameters and headers: nobody knows what they hold.
+debug_only!(Login { username, password, client_id, client_address, scope });
 
 impl Login {
     /// A login with a username and a password, and nothing else.

@@ -35,12 +35,12 @@ const MISTAKES: [Mistake; 19] = [
     (
         "a_closure_with_another_argument",
         "TokenEndpointLayer::new(|_: &str| async { Ok(Verdict::Denied) }, jwt);",
-        &["(Login)", "(&str)"],
+        &["Login)", "(&str)"],
     ),
     (
         "a_closure_with_another_answer",
         "TokenEndpointLayer::new(|_: Login| async { true }, jwt);",
-        &["Result<Verdict, Box<", "bool"],
+        &["Verdict, Box<", "bool"],
     ),
     (
         "a_closure_that_is_not_async",

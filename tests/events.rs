@@ -111,3 +111,21 @@ fn events_are_handled_on_the_next_runtime_when_the_first_has_ended() {
         assert_eq!(handled.load(Ordering::Relaxed), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_strangers_cause_does_not_push_out_what_users_did() {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&logins);
+    let auth = server().with_event_handler(move |event| {
+        count.fetch_add(usize::from(event.kind == EventKind::Login), Ordering::Relaxed);
+        assert!(event.subject.unwrap().len() <= 128);
+        tokio::time::sleep(Duration::from_millis(1))
+    });
+    let long = "x".repeat(1_000);
+    for _ in 0..2_000 {
+        ask(&auth, &format!("grant_type=password&username={long}&password=wrong")).await;
+    }
+    assert_eq!(ask(&auth, LOGIN).await, 200);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(logins.load(Ordering::Relaxed), 1);
+}

@@ -98,19 +98,25 @@ async fn each_method_may_require_a_scope_of_its_own() {
 
 #[tokio::test]
 async fn an_optional_token_may_be_missing_and_must_not_be_bad() {
-    let guard = guard().with_optional_token().with_required_scope(READ);
-    let app = Router::new().route("/", get(name).layer(guard));
-    for (authorization, expected) in [
-        ("", (200, "stranger")),
-        ("Basic eDp5", (200, "stranger")),
-        ("Bearer alice.read", (200, "alice")),
-        ("Bearer alice.write", (403, "403 insufficient_scope")),
-        ("Bearer alice", (401, "401 invalid_token")),
-        ("Bearer", (400, "400 invalid_request")),
+    let guard = guard().with_optional_token().with_required_scope_for(Method::DELETE, WRITE);
+    let app = Router::new().route("/", any(name).layer(guard));
+    for (method, authorization, expected) in [
+        (Method::GET, "", (200, "stranger")),
+        (Method::GET, "Basic eDp5", (200, "stranger")),
+        (Method::GET, "Bearer alice.read", (200, "alice")),
+        (Method::GET, "Bearer alice", (401, "401 invalid_token")),
+        (Method::GET, "Bearer", (400, "400 invalid_request")),
+        (Method::GET, "alice.read", (401, "401 ")),
+        (Method::DELETE, "Bearer alice.read", (403, "403 insufficient_scope")),
+        (Method::DELETE, "", (401, "401 ")),
+        (Method::DELETE, "Bearer alice.write", (200, "alice")),
     ] {
-        let (status, body, _) = ask(&app, request(Method::GET, authorization)).await;
-        assert_eq!((status, body.as_str()), expected, "{authorization}");
+        let (status, body, _) = ask(&app, request(method.clone(), authorization)).await;
+        assert_eq!((status, body.as_str()), expected, "{method} {authorization}");
     }
+    let mut stale = request(Method::GET, "");
+    stale.extensions_mut().insert(token("mallory.write").unwrap());
+    assert_eq!(ask(&app, stale).await.1, "stranger", "the guard has not seen that token");
 }
 
 #[tokio::test]
@@ -215,6 +221,8 @@ async fn a_token_error_is_a_response() {
     assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &"2".parse().unwrap()));
     let body = reply.into_body().collect().await.unwrap().to_bytes();
     assert!(body.starts_with(b"{\"error\":\"invalid_request\""), "{body:?}");
+    let unauthorized = IntoResponse::into_response(TokenError::invalid_client());
+    assert!(!unauthorized.headers().contains_key(WWW_AUTHENTICATE), "browsers would open a dialog");
 }
 
 /// Answers by the subject of the token.
@@ -266,6 +274,7 @@ fn keys() -> BearerLayer<Asks> {
         "hangs" => pending().await,
         "panics" => panic!("a bug of the app"),
         "away" => Err("the database is away".into()),
+        "old" => Ok(Some(AccessToken::new("robot").with_expires_at(1))),
         key => Ok(token(key).ok()),
     })
 }
@@ -275,13 +284,13 @@ async fn api_keys_are_looked_up_and_then_checked_like_any_token() {
     let list = MemoryDenyList::new();
     let denial = Denial::new(Denied::Token("revoked.read"), None, "revoked", Duration::from_secs(60));
     assert!(list.deny(denial, std::time::Instant::now() + Duration::from_secs(1)).await.unwrap());
-    let guard = keys().with_required_scope(READ).with_deny_list(list).with_optional_token();
-    let app = Router::new().route("/", get(name).layer(guard));
+    let guard = keys().with_required_scope_for(Method::PUT, READ).with_deny_list(list).with_optional_token();
+    let app = Router::new().route("/", any(name).layer(guard));
     let long = format!("Bearer {}.read", "a".repeat(4_096));
     for (authorization, expected) in [
         ("", 200),
         ("Bearer robot.read", 200),
-        ("Bearer robot.write", 403),
+        ("Bearer old", 401),
         ("Bearer unknown", 401),
         ("Bearer revoked.read", 401),
         ("Bearer away", 503),
@@ -292,6 +301,11 @@ async fn api_keys_are_looked_up_and_then_checked_like_any_token() {
         assert_eq!(status(&app, Method::GET, authorization).await, expected, "{authorization}");
     }
     assert_eq!(ask(&app, request(Method::GET, "Bearer robot.read")).await.1, "robot");
+    for (authorization, expected) in [("", 401), ("Bearer robot.write", 403), ("Bearer robot.read", 200)] {
+        assert_eq!(status(&app, Method::PUT, authorization).await, expected, "{authorization}");
+    }
+    let away = app.oneshot(request(Method::GET, "Bearer away")).await.unwrap();
+    assert_eq!(away.headers()["retry-after"], "1");
 }
 
 #[tokio::test]

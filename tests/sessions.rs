@@ -9,7 +9,10 @@
 )]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -360,6 +363,31 @@ async fn a_password_change_keeps_its_own_session_and_ends_all_others() {
     log_in(&auth, "alice").await;
     assert_eq!(auth.end_other_sessions("alice", "ended long ago").await.unwrap(), 2, "there is none to keep");
     assert_eq!(guarded(&auth, &own).await, 401);
+}
+
+#[tokio::test]
+async fn a_second_try_ends_the_access_tokens_that_the_first_could_not() {
+    let list = FailsOnce(MemoryDenyList::new(), Arc::new(AtomicBool::new(true)));
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(list);
+    let (own, _) = log_in(&auth, "alice").await;
+    let (other, _) = log_in(&auth, "alice").await;
+    assert_eq!(auth.end_other_sessions("alice", &session_of(&own)).await.unwrap_err().status(), 503);
+    assert_eq!(auth.end_other_sessions("alice", &session_of(&own)).await.unwrap(), 1);
+    assert_eq!([guarded(&auth, &own).await, guarded(&auth, &other).await], [200, 401]);
+}
+
+#[derive(Clone)]
+struct FailsOnce(MemoryDenyList, Arc<AtomicBool>);
+
+impl DenyList for FailsOnce {
+    fn deny<'a>(&'a self, denial: Denial<'a>, deadline: Instant) -> StoreFuture<'a, bool> {
+        let fails = self.1.swap(false, Ordering::Relaxed);
+        if fails { Box::pin(async { Err("away".into()) }) } else { self.0.deny(denial, deadline) }
+    }
+
+    fn is_denied(&self, token: TokenRef<'_>) -> bool {
+        self.0.is_denied(token)
+    }
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ impl AuthorizationServer {
         Self { policy: ClientPolicy { clients: Some(Arc::new(clients)), ..self.policy }, ..self }
     }
 
-    /// Refuses requests that name no client with a 401 `invalid_client`.
+    /// Refuses requests to the endpoints, revocation included, that name no client, with a 401 `invalid_client`.
     pub fn with_client_required(mut self) -> Self {
         self.policy.required = true;
         self
@@ -188,7 +188,7 @@ impl AuthorizationServer {
     /// may be sent once, and not in the query string. Like a password it is wiped. See [`Login::parameter`](crate::Login::parameter).
     ///
     /// # Errors
-    /// When RFC 6749 has a parameter of this name, or it is not printable ASCII.
+    /// When the token endpoint has a parameter of this name itself, or it is not printable ASCII.
     pub fn with_login_parameter(mut self, name: &'static str) -> Result<Self, InvalidConfig> {
         self.inputs.add_parameter(name)?;
         Ok(self)

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::extract::{BearerError, HandlerScope, Scoped};
 use crate::error::TokenError;
-use crate::protocol::response::{Realm, complete_error, render_error};
+use crate::protocol::response::{complete, render_error};
 use crate::token::AccessToken;
 
 impl<S: Sync> FromRequestParts<S> for AccessToken {
@@ -41,9 +41,9 @@ impl IntoResponse for BearerError {
     }
 }
 
-/// In the format of RFC 6749, section 5.2.
+/// In the format of RFC 6749, section 5.2, and without a challenge: browsers open a dialog for one.
 impl IntoResponse for TokenError {
     fn into_response(self) -> http::Response<Body> {
-        complete_error(&self, &Realm::default(), render_error(&self)).map(Body::from)
+        complete(&self, None, render_error(&self)).map(Body::from)
     }
 }

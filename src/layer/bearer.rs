@@ -101,7 +101,8 @@ impl BearerLayer {
 impl BearerLayer<Asks> {
     /// Accepts the tokens that `find` knows, such as API keys and opaque tokens, or those that an introspection endpoint
     /// (RFC 7662) calls active. `None` is a 401 `invalid_token`. An error, a panic, or no answer within 5 seconds is a 503. A
-    /// [`TokenError`] is sent as it is. A token is at most 4 KiB long. Look for a digest of it, so that your table holds no key.
+    /// [`TokenError`] is sent as it is. A token is at most 4 KiB long, and one that has expired is refused. Look for a digest of
+    /// it, so that your table holds no key. Strangers may cause as many lookups as they like: limit them if they are dear.
     ///
     /// ```
     /// use tower_oauth2_password::{AccessToken, BearerLayer, Secret};
@@ -132,8 +133,8 @@ impl<A> BearerLayer<A> {
         self.with(|guard| guard.required.push((None, scope.into())))
     }
 
-    /// Requires this scope of requests with this method, beside what else is required. `GET` includes `HEAD`. Methods that are
-    /// not named require nothing more.
+    /// Requires this scope of requests with this method, beside what else is required. `GET` includes `HEAD`, and not the
+    /// `CONNECT` of WebSockets over HTTP/2. Methods that are not named require nothing more.
     ///
     /// ```
     /// use http::Method;
@@ -147,8 +148,9 @@ impl<A> BearerLayer<A> {
         self.with(|guard| guard.required.push((Some(method), scope.into())))
     }
 
-    /// Lets requests without a bearer token pass, for routes that show more to users who logged in. A bad token still gets a
-    /// 401. Nothing is in the extensions then, so a handler must treat a missing [`AccessToken`] as a stranger.
+    /// Lets requests without a token pass where no scope is required, for routes that show more to users with one. A bad token
+    /// is still refused. A header with credentials of another scheme counts as no token. No [`AccessToken`] is in the extensions
+    /// then.
     pub fn with_optional_token(self) -> Self {
         self.with(|guard| guard.optional = true)
     }

@@ -103,31 +103,33 @@ impl AuthorizationServer {
     }
 
     /// Ends all sessions of a subject but one, and logins in progress, for instance when the password changed. Returns how
-    /// many there were. If the subject has no session with this id, all end.
+    /// many there were. If the subject has no session with this id, all end. Logins without a refresh token are no sessions, and
+    /// keep their access token: to end those, too, call [`revoke_subject`](Self::revoke_subject). If other sessions begin or end
+    /// at the same time, or the subject has used up its share of the deny list, the kept session needs a refresh, too.
     ///
     /// # Errors
     /// 503 if a store is unavailable. Some sessions may live on, so call it again.
     pub async fn end_other_sessions(&self, subject: &str, kept_session_id: &str) -> Result<u64, TokenError> {
-        let budget = self.budget();
-        let (kept, others): (Vec<_>, Vec<_>) = self
-            .families(subject, &budget)
-            .await?
-            .into_iter()
-            .partition(|(_, family)| family.session.id == kept_session_id);
+        let families = self.families(subject, &self.budget()).await?.into_iter();
+        let (kept, others): (Vec<_>, Vec<_>) = families.partition(|(_, family)| family.session.id == kept_session_id);
         let ([(kept, _)], Some(tokens)) = (kept.as_slice(), self.refresh()) else {
             return self.revoke_subject(subject).await;
         };
-        let ended = tokens.revoke_subject(subject, Some(*kept)).await?;
-        if let Some(denials) = self.denials() {
-            for (_, family) in &others {
+        let denials = self.denials();
+        // Before the families: once they are gone, a second try would not find them.
+        for (_, family) in &others {
+            if let Some(denials) = &denials {
                 denials.deny_session(family, &self.budget()).await?;
             }
-            if ended > others.len() as u64 {
-                // Sessions that began meanwhile have access tokens that nobody knows. The kept session refreshes its own.
-                denials.deny_subject(subject, &self.budget()).await?;
-            }
         }
+        let ended = tokens.revoke_subject(subject, Some(*kept)).await?;
         others.iter().for_each(|(_, family)| self.record_end(subject, Some(family)));
+        if let Some(denials) = denials
+            && ended != others.len() as u64
+        {
+            // Sessions that began meanwhile have access tokens that nobody knows.
+            denials.deny_subject(subject, &self.budget()).await?;
+        }
         next_millisecond().await;
         Ok(ended)
     }

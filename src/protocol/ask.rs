@@ -1,6 +1,6 @@
 //! What a guard asks the app: whose token is this, or may its user still come in? The answer takes time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
@@ -42,8 +42,11 @@ impl Guard {
         let refused = Refusal::InvalidToken(InvalidToken::Refused);
         match ask {
             Ask::Token(find) => {
-                let Some(text) = guarded(|| self.text(&parts.headers))? else { return Ok(None) };
+                let Some(text) = guarded(|| self.text(&parts.method, &parts.headers))? else { return Ok(None) };
                 let token = answer(async { find(text.into()).await }).await?.ok_or(refused)?;
+                if token.expires_at().is_some_and(|end| end <= SystemTime::now()) {
+                    return Err(Refusal::InvalidToken(InvalidToken::Expired));
+                }
                 guarded(|| self.accept(token, &parts.method)).map(Some)
             }
             Ask::User(may_come_in) => {

@@ -1,12 +1,13 @@
 //! The guard's decision (RFC 6750).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 
-use super::response::{Realm, RenderError, render_error};
+use super::response::{Realm, RenderError, complete, render_error};
 use super::{grpc, session};
 use crate::store::DenyList;
 use crate::token::{AccessToken, InvalidToken, RefuseScope, TokenValidator};
@@ -50,7 +51,7 @@ impl Guard {
 
     pub(super) fn token(&self, method: &Method, headers: &HeaderMap) -> Result<Option<AccessToken>, Refusal> {
         guarded(|| {
-            let Some(text) = self.text(headers)? else { return Ok(None) };
+            let Some(text) = self.text(method, headers)? else { return Ok(None) };
             let token = self.validator.validate(text).map_err(Refusal::InvalidToken)?;
             self.accept(token, method).map(Some)
         })
@@ -58,21 +59,37 @@ impl Guard {
 
     /// Leaves the token to the handlers, and how to refuse what it does not allow.
     pub(crate) fn admit<B>(self: &Arc<Self>, request: &mut Request<B>, token: Option<AccessToken>) {
-        let guard = Arc::clone(self);
+        let (guard, extensions) = (Arc::clone(self), request.extensions_mut());
+        // Whatever a layer further out has left there, this guard has not seen it.
+        extensions.remove::<AccessToken>();
         match token {
-            Some(token) => drop(request.extensions_mut().insert(token.accepted_by(guard))),
-            None => drop(request.extensions_mut().insert(Anonymous(guard))),
+            Some(token) => drop(extensions.insert(token.accepted_by(guard))),
+            None => drop(extensions.insert(Anonymous(guard))),
         }
     }
 
-    pub(super) fn text<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn text<'a>(&self, method: &Method, headers: &'a HeaderMap) -> Result<Option<&'a str>, Refusal> {
         match read(headers) {
-            Err(Refusal::Missing) if self.optional => Ok(None),
+            Err(Refusal::Missing) if self.welcomes_strangers(method, headers) => Ok(None),
             Ok(text) if text.len() > self.validator.longest_token() => {
                 Err(Refusal::InvalidToken(InvalidToken::Malformed))
             }
             read => read.map(Some),
         }
+    }
+
+    /// Whether a request without a token may pass: only where no scope is required, or leaving the token out would be the way
+    /// past a 403. A header with credentials of another scheme is none of this guard's business.
+    fn welcomes_strangers(&self, method: &Method, headers: &HeaderMap) -> bool {
+        let has_scheme = |field: &HeaderValue| field.as_bytes().contains(&b' ');
+        self.optional && self.required(method).next().is_none() && headers.get(AUTHORIZATION).is_none_or(has_scheme)
+    }
+
+    fn required(&self, method: &Method) -> impl Iterator<Item = &RequiredScope> {
+        // Routers answer HEAD as GET.
+        let concerned = move |only: &Method| only == method || (*only == Method::GET && *method == Method::HEAD);
+        let required = self.required.iter().filter(move |(only, _)| only.as_ref().is_none_or(concerned));
+        required.map(|(_, required)| required)
     }
 
     /// Whether a valid token was not revoked, and allows the method.
@@ -81,17 +98,10 @@ impl Guard {
             Some(list) if session::is_denied(&**list, self.issuer.as_deref(), &token) => {
                 return Err(Refusal::InvalidToken(InvalidToken::Revoked));
             }
-            None if token.session_id().is_some() => observe::misconfigured(
-                "a guard has no deny list, so it accepts tokens of sessions that have ended: configure one with \
-                 `with_deny_list`, and make guards with `AuthorizationServer::guard`",
-            ),
+            None if token.session_id().is_some() => warn_once(),
             _ => {}
         }
-        // Routers answer HEAD as GET.
-        let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let concerned = |only: &Option<Method>| only.as_ref().is_none_or(|only| only == method);
-        let mut required = self.required.iter().filter(|(only, _)| concerned(only)).map(|(_, required)| required);
-        match required.find(|required| !required.is_met_by(token.scope())) {
+        match self.required(method).find(|required| !required.is_met_by(token.scope())) {
             Some(required) => Err(Refusal::InsufficientScope(required.clone())),
             None => Ok(token),
         }
@@ -108,12 +118,8 @@ impl Guard {
             Some(call) => call.refuse(&error),
             None => unwind_guarded(|| (self.render)(&error)).unwrap_or_else(|| render_error(&error)),
         };
-        let headers = response.headers_mut();
         let own = !matches!(refusal, Refusal::Other(_)) || error.status() == StatusCode::UNAUTHORIZED;
-        if let Some(Ok(challenge)) = own.then(|| HeaderValue::from_str(&refusal.challenge(&self.realm, &error))) {
-            headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
-        }
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        response = complete(&error, own.then(|| refusal.challenge(&self.realm, &error)), response);
         Box::new(response)
     }
 
@@ -126,6 +132,18 @@ impl Guard {
 impl RefuseScope for Guard {
     fn refuse_scope(&self, parts: &Parts, required: &RequiredScope) -> Box<Response<Bytes>> {
         self.refuse(&parts.method, &parts.headers, &Refusal::InsufficientScope(required.clone()))
+    }
+}
+
+/// The guard runs on each request, and the log of warnings has a lock.
+fn warn_once() {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.load(Ordering::Relaxed) {
+        WARNED.store(true, Ordering::Relaxed);
+        observe::misconfigured(
+            "a guard has no deny list, so it accepts tokens of sessions that have ended: configure one with \
+             `with_deny_list`, and make guards with `AuthorizationServer::guard`",
+        );
     }
 }
 
@@ -207,7 +225,7 @@ fn is_b64(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, TE};
+    use http::header::{CACHE_CONTROL, CONTENT_TYPE, TE, WWW_AUTHENTICATE};
 
     use super::*;
 

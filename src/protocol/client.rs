@@ -27,7 +27,7 @@ pub struct Client {
     id: String,
     /// None for a public client.
     secrets: Vec<[u8; 32]>,
-    grants: Option<&'static [&'static str]>,
+    grants: Option<Vec<String>>,
     pub(crate) scope: Option<Scope>,
     pub(crate) session_ttl: Option<Duration>,
     pub(crate) access_token_ttl: Option<Duration>,
@@ -52,8 +52,8 @@ impl Client {
     }
 
     /// Sets the only grant types that this client may use, such as `password`. Without `refresh_token` it gets no refresh tokens.
-    pub fn with_grants(self, grants: &'static [&'static str]) -> Self {
-        Self { grants: Some(grants), ..self }
+    pub fn with_grants<T: Into<String>>(self, grants: impl IntoIterator<Item = T>) -> Self {
+        Self { grants: Some(grants.into_iter().map(Into::into).collect()), ..self }
     }
 
     /// Sets the widest scope of its tokens, whatever their users may do.
@@ -88,7 +88,7 @@ impl Client {
     }
 
     pub(crate) fn may_use(&self, grant: &str) -> bool {
-        self.grants.is_none_or(|grants| grants.contains(&grant))
+        self.grants.as_ref().is_none_or(|grants| grants.iter().any(|own| own == grant))
     }
 }
 

@@ -47,7 +47,7 @@ impl ClientPolicy {
 
     /// The client that the request names, if it names one. Wrong credentials are an error.
     pub(crate) async fn authenticate(&self, request: &Request) -> Result<Option<Client>, TokenError> {
-        if self.ignored {
+        if self.ignored && !self.required {
             return Ok(None);
         }
         let Some(credentials) = ClientCredentials::read(&request.parts.headers, &request.form)? else {

@@ -41,9 +41,11 @@ pub(super) fn call<'a>(method: &Method, headers: &'a HeaderMap) -> Option<Call<'
 impl Call<'_> {
     pub(super) fn refuse(&self, error: &TokenError) -> Response<Bytes> {
         let status = match error.status() {
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => "16",
             StatusCode::FORBIDDEN => "7",
+            StatusCode::TOO_MANY_REQUESTS => "8",
             StatusCode::SERVICE_UNAVAILABLE => "14",
-            _ => "16",
+            _ => "13",
         };
         let message = error.description();
         let mut response = Response::new(Bytes::new());

@@ -145,14 +145,17 @@ pub(crate) fn render_error(error: &TokenError) -> Response<Bytes> {
 
 /// Adds the headers that an error of an endpoint must have, however it was rendered.
 pub(crate) fn complete_error(error: &TokenError, realm: &Realm, response: Response<Bytes>) -> Response<Bytes> {
+    complete(error, (error.status() == 401).then(|| realm.challenge("Basic", "token")), response)
+}
+
+/// Adds the headers that an error must have.
+pub(crate) fn complete(error: &TokenError, challenge: Option<String>, response: Response<Bytes>) -> Response<Bytes> {
     let mut response = uncached(response);
     let headers = response.headers_mut();
     if let Some(seconds) = error.retry_after_seconds() {
         headers.entry(RETRY_AFTER).or_insert_with(|| HeaderValue::from(seconds));
     }
-    if error.status() == 401
-        && let Ok(challenge) = HeaderValue::from_str(&realm.challenge("Basic", "token"))
-    {
+    if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {
         headers.entry(WWW_AUTHENTICATE).or_insert(challenge);
     }
     response

@@ -29,7 +29,8 @@ impl JwtValidator {
     /// 3. The task that fetches runs on the tokio runtime of this call. It ends within 90 s after the last clone of the
     ///    validator. If the runtime ends before, the keys stay as they are.
     ///
-    /// Fetch over HTTPS: a set that others can change lets them sign tokens. The crate has no HTTP client. With reqwest,
+    /// Fetch over HTTPS: a set that others can change lets them sign tokens. If you do not trust the other server's size, read no
+    /// more than 64 KiB. The crate has no HTTP client. With reqwest,
     /// `fetch` is `|| async { Ok(reqwest::get("https://login.example/jwks").await?.bytes().await?) }`.
     ///
     /// # Errors

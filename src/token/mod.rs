@@ -59,8 +59,7 @@ pub struct TokenRequest {
     pub auth_time: Option<u64>,
     /// The `amr` claim: how the user logged in (RFC 8176).
     pub amr: Vec<String>,
-    /// The lifetime, if the client has one of its own. A longer one than [`longest_ttl`](TokenIssuer::longest_ttl) outlives its
-    /// revocation.
+    /// The lifetime, if the client has one of its own. It is no longer than [`longest_ttl`](TokenIssuer::longest_ttl).
     pub ttl: Option<Duration>,
 }
 

@@ -19,7 +19,7 @@ use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshT
 use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenRequest};
-use crate::verifier::{DynVerifier, Identity, Login};
+use crate::verifier::{DynVerifier, Identity, Login, is_credential_text};
 use crate::{scope::Scope, secret::Secret, sync::timeout_at};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
@@ -53,6 +53,9 @@ impl LoginInputs {
     fn read(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
         for name in &self.parameters {
             if let Some(value) = request.form.get(name) {
+                if !is_credential_text(value.expose()) {
+                    return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
+                }
                 login = login.with_parameter(name, value.clone());
             }
         }
@@ -116,7 +119,8 @@ impl Grants {
     ) -> Result<TokenResponse, TokenError> {
         let mut request = TokenRequest::new(identity.subject());
         request.client_id = client.map(|client| client.id().to_owned());
-        request.ttl = client.and_then(|client| client.access_token_ttl);
+        // The deny list forgets what lives longer.
+        request.ttl = client.and_then(|client| client.access_token_ttl).map(|ttl| ttl.min(self.issuer.longest_ttl()));
         request.scope = scope.clone();
         // Those of the login, unless the verifier has newer ones.
         request.claims = session.claims.clone();

@@ -29,8 +29,8 @@ impl Grants {
 
         let identity = self.verify_subject(&family.subject).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
-            self.policy.audit_session(request, &family).record(EventKind::SessionEnded);
             self.end(tokens, &token, &family, request).await?;
+            self.policy.audit_session(request, &family).record(EventKind::SessionEnded);
             return Err(invalid("the security stamp of the user has changed"));
         }
         let allowed = common(&family.scope, &allowed(&identity, client.as_ref()));
