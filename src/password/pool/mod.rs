@@ -258,7 +258,8 @@ impl HashingPool {
         job: impl FnOnce() -> T + Send + 'static,
         address: Option<IpAddr>,
     ) -> Result<T, TokenError> {
-        self.submit(self.settings.params.work(), address.or(Some(UNKNOWN)), |_| job()).await
+        // Its time says nothing about that of hashes.
+        self.submit_timed(false, self.settings.params.work(), address.or(Some(UNKNOWN)), |_| job()).await
     }
 
     pub(super) async fn hash_for(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
@@ -303,8 +304,18 @@ impl HashingPool {
         address: Option<IpAddr>,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, TokenError> {
+        self.submit_timed(true, work, address, hash).await
+    }
+
+    async fn submit_timed<T: Send + 'static>(
+        &self,
+        timed: bool,
+        work: u64,
+        address: Option<IpAddr>,
+        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, TokenError> {
         let Threads(pool) = self.threads.get_or_init(|| Threads(Arc::new(Pool::new(self.settings))));
-        let (job, answer) = job(hash);
+        let (job, answer) = job(timed, hash);
         if let Err(retry_after) = pool.admit(job, work, address.map(canonical)) {
             pool.delay_refusal().await;
             return Err(TokenError::temporarily_unavailable(retry_after));
@@ -316,6 +327,7 @@ impl HashingPool {
 debug_only!(HashingPool { settings });
 
 fn job<T: Send + 'static>(
+    timed: bool,
     hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
 ) -> (Job, oneshot::Receiver<Result<T, TokenError>>) {
     let (caller, answer) = oneshot::channel();
@@ -335,7 +347,7 @@ fn job<T: Send + 'static>(
         // Before the answer: a caller that has it sees it counted.
         pool.hashed.fetch_add(1, Ordering::Relaxed);
         let _ = caller.send(Ok(result));
-        Some(took)
+        timed.then_some(took)
     };
     (Box::new(job), answer)
 }

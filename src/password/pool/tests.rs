@@ -157,12 +157,21 @@ async fn a_caller_that_goes_while_its_job_runs_leaves_it_running() {
 #[tokio::test]
 async fn a_job_that_waited_too_long_is_refused() {
     let pool = Pool::new(pool().settings);
-    let (job, answer) = job(|_| panic!("it must not run"));
+    let (job, answer) = job(true, |_| panic!("it must not run"));
     let (waited, late) = (PATIENCE, Some(Duration::from_secs(7)));
     pool.handle(Next { job, work: 1, waited, late }, &mut Memory::default());
     assert_eq!(retry_after(async { answer.await.unwrap() }).await, 7);
     let counts = [&pool.hashed, &pool.skipped, &pool.overloaded].map(|count| count.load(Ordering::Relaxed));
     assert_eq!(counts, [0, 0, 1]);
+}
+
+#[test]
+fn only_hashes_teach_how_long_a_hash_takes() {
+    let pool = Pool::new(pool().settings);
+    for timed in [true, false] {
+        let (job, _answer) = job(timed, |_| ());
+        assert_eq!(job(&pool, None, &mut Memory::default()).is_some(), timed);
+    }
 }
 
 #[tokio::test]
