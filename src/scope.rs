@@ -118,8 +118,7 @@ impl RequiredScope {
     /// When a token is malformed (RFC 6749, section 3.3). In a constant, this is a compile error. Parse a [`Scope`] that is not
     /// known before run time.
     pub const fn all_of(tokens: &'static str) -> Self {
-        assert!(is_scope(tokens.as_bytes()), "a character in the scope is not allowed (RFC 6749, section 3.3)");
-        Self { tokens: Cow::Borrowed(tokens), any: false }
+        Self::checked(tokens, false)
     }
 
     /// At least one of these tokens, separated by spaces.
@@ -127,8 +126,12 @@ impl RequiredScope {
     /// # Panics
     /// As [`all_of`](Self::all_of).
     pub const fn any_of(tokens: &'static str) -> Self {
+        Self::checked(tokens, true)
+    }
+
+    const fn checked(tokens: &'static str, any: bool) -> Self {
         assert!(is_scope(tokens.as_bytes()), "a character in the scope is not allowed (RFC 6749, section 3.3)");
-        Self { tokens: Cow::Borrowed(tokens), any: true }
+        Self { tokens: Cow::Borrowed(tokens), any }
     }
 
     /// The tokens, separated by spaces.

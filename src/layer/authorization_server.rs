@@ -12,7 +12,7 @@ use crate::error::{InvalidConfig, TokenError};
 use crate::event::{Event, Events};
 use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
-use crate::protocol::response::{Realm, RenderToken, TokenResponse, render_error};
+use crate::protocol::response::{Realm, TokenResponse, render_error};
 use crate::protocol::{
     bearer::Guard,
     client_policy::ClientPolicy,
@@ -24,8 +24,8 @@ use crate::protocol::{
     session::Denials,
 };
 use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
-use crate::token::{DynIssuer, TokenIssuer, TokenValidator};
-use crate::verifier::{DynVerifier, Verifier};
+use crate::token::{TokenIssuer, TokenValidator};
+use crate::verifier::Verifier;
 use crate::{observe, secret::debug_only, sync::unwind_guarded};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
@@ -83,18 +83,12 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 #[derive(Clone)]
 #[must_use]
 pub struct AuthorizationServer {
-    verifier: Arc<dyn DynVerifier>,
-    issuer: Arc<dyn DynIssuer>,
+    /// As they were given: without the server id and the deny list.
+    pub(super) grants: Grants,
     validator: Arc<dyn TokenValidator>,
-    pub(super) policy: ClientPolicy,
     introspection_clients: Option<Arc<dyn DynClients>>,
-    refresh_tokens: Option<RefreshTokens>,
     deny_list: Option<Arc<dyn DenyList>>,
     server_id: Option<Arc<str>>,
-    verifier_timeout: Duration,
-    optional_grant_type: bool,
-    inputs: LoginInputs,
-    token_response: Arc<RenderToken>,
     options: Options,
     token_path: Arc<str>,
     revocation_path: Arc<str>,
@@ -115,18 +109,21 @@ impl AuthorizationServer {
         validator: impl TokenValidator,
     ) -> Self {
         Self {
-            verifier: Arc::new(verifier),
-            issuer: Arc::new(issuer),
+            grants: Grants {
+                verifier: Arc::new(verifier),
+                issuer: Arc::new(issuer),
+                policy: ClientPolicy::default(),
+                refresh: None,
+                denials: None,
+                verifier_timeout: Duration::from_secs(30),
+                optional_grant_type: false,
+                inputs: LoginInputs::default(),
+                render: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
+            },
             validator: Arc::new(validator),
-            policy: ClientPolicy::default(),
             introspection_clients: None,
-            refresh_tokens: None,
             deny_list: None,
             server_id: None,
-            verifier_timeout: Duration::from_secs(30),
-            optional_grant_type: false,
-            inputs: LoginInputs::default(),
-            token_response: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
             options: Options {
                 body_limit: 16_384,
                 body_timeout: Duration::from_secs(10),
@@ -143,15 +140,17 @@ impl AuthorizationServer {
 
     /// Limits failed attempts at passwords and client secrets. Without it there is no protection against brute force, which
     /// RFC 6749, section 4.3.2 demands.
-    pub fn with_attempt_limits(self, limits: AttemptLimits) -> Self {
-        Self { policy: ClientPolicy { attempts: Some(limits), ..self.policy }, ..self }
+    pub fn with_attempt_limits(mut self, limits: AttemptLimits) -> Self {
+        self.grants.policy.attempts = Some(limits);
+        self
     }
 
     /// Issues refresh tokens, and serves `grant_type=refresh_token` and [`revocation`](Self::revocation_endpoint). The verifier
     /// must implement [`verify_subject`](Verifier::verify_subject), as [`PasswordVerifier`](crate::PasswordVerifier) does. Its
     /// default, which closures have, refuses every refresh.
-    pub fn with_refresh_tokens(self, tokens: RefreshTokens) -> Self {
-        Self { refresh_tokens: Some(tokens), ..self }
+    pub fn with_refresh_tokens(mut self, tokens: RefreshTokens) -> Self {
+        self.grants.refresh = Some(tokens);
+        self
     }
 
     /// Lets clients revoke access tokens, which the guard then rejects. A revoked refresh token ends the access tokens of its
@@ -168,19 +167,20 @@ impl AuthorizationServer {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.policy.events = Some(Events::new(move |event| Box::pin(handler(event))));
+        self.grants.policy.events = Some(Events::new(move |event| Box::pin(handler(event))));
         self
     }
 
     /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is
     /// registered, and each that names itself gets a 401.
-    pub fn with_clients(self, clients: impl Clients) -> Self {
-        Self { policy: ClientPolicy { clients: Some(Arc::new(clients)), ..self.policy }, ..self }
+    pub fn with_clients(mut self, clients: impl Clients) -> Self {
+        self.grants.policy.clients = Some(Arc::new(clients));
+        self
     }
 
     /// Refuses requests to the endpoints, revocation included, that name no client, with a 401 `invalid_client`.
     pub fn with_client_required(mut self) -> Self {
-        self.policy.required = true;
+        self.grants.policy.required = true;
         self
     }
 
@@ -190,7 +190,7 @@ impl AuthorizationServer {
     /// # Errors
     /// When the token endpoint has a parameter of this name itself, or it is not printable ASCII.
     pub fn with_login_parameter(mut self, name: &'static str) -> Result<Self, InvalidConfig> {
-        self.inputs.add_parameter(name)?;
+        self.grants.inputs.add_parameter(name)?;
         Ok(self)
     }
 
@@ -200,13 +200,14 @@ impl AuthorizationServer {
     /// # Errors
     /// When it is `authorization` or `cookie`.
     pub fn with_login_header(mut self, name: HeaderName) -> Result<Self, InvalidConfig> {
-        self.inputs.add_header(name)?;
+        self.grants.inputs.add_header(name)?;
         Ok(self)
     }
 
     /// Ignores client credentials, as FastAPI's tutorial does. Any are accepted, and no token is bound to a client.
-    pub fn with_client_credentials_ignored(self) -> Self {
-        Self { policy: ClientPolicy { ignored: true, ..self.policy }, ..self }
+    pub fn with_client_credentials_ignored(mut self) -> Self {
+        self.grants.policy.ignored = true;
+        self
     }
 
     /// Serves [`introspection`](Self::introspection_endpoint) to the confidential ones among `clients`: the servers that
@@ -216,8 +217,9 @@ impl AuthorizationServer {
     }
 
     /// Treats a missing or empty `grant_type` as `password`, as FastAPI does.
-    pub fn with_optional_grant_type(self) -> Self {
-        Self { optional_grant_type: true, ..self }
+    pub fn with_optional_grant_type(mut self) -> Self {
+        self.grants.optional_grant_type = true;
+        self
     }
 
     /// Renders errors of the endpoints and of the guard in your API's own format. Headers that an error must have are added:
@@ -244,10 +246,11 @@ impl AuthorizationServer {
     /// function also gets the head of the request.
     /// `cache-control: no-store` and `pragma: no-cache` are added.
     pub fn with_token_response(
-        self,
+        mut self,
         render: impl Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        Self { token_response: Arc::new(render), ..self }
+        self.grants.render = Arc::new(render);
+        self
     }
 
     /// Sets the `realm` of all challenges. The default is `token` for those of the endpoints, and `api` for the guard's.
@@ -273,13 +276,13 @@ impl AuthorizationServer {
     /// slot of the attempt limits stays reserved. Then the client gets a 503.
     pub fn with_verifier_timeout(mut self, timeout: Duration) -> Self {
         // A login must not take longer than the end of a subject is remembered.
-        self.verifier_timeout = timeout.min(Duration::from_secs(120));
+        self.grants.verifier_timeout = timeout.min(Duration::from_secs(120));
         self
     }
 
     /// Sets how long the table of clients may take, a minute at most. The default is 5 seconds. Then the client gets a 503.
     pub fn with_clients_timeout(mut self, timeout: Duration) -> Self {
-        self.policy.timeout = timeout.min(Duration::from_secs(60));
+        self.grants.policy.timeout = timeout.min(Duration::from_secs(60));
         self
     }
 
@@ -378,7 +381,7 @@ impl AuthorizationServer {
     /// ```
     #[must_use]
     pub fn client_address(&self, request: &Parts) -> Option<IpAddr> {
-        unwind_guarded(|| self.policy.address(request)).flatten()
+        unwind_guarded(|| self.grants.policy.address(request)).flatten()
     }
 
     /// Reserves a slot for one check of a password, by the request's [address](Self::client_address). The token endpoint does
@@ -406,13 +409,13 @@ impl AuthorizationServer {
     /// ([`TokenIssuer::issuer`]). On a loopback address `http` is allowed, too.
     pub fn metadata(&self) -> Result<AuthorizationServerMetadata, InvalidConfig> {
         let hint = "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer";
-        let issuer = self.issuer.issuer().ok_or_else(|| InvalidConfig::new(hint))?;
+        let issuer = self.grants.issuer.issuer().ok_or_else(|| InvalidConfig::new(hint))?;
         AuthorizationServerMetadata::new(&issuer, self.served())
     }
 
     /// The JWK Set (RFC 7517, section 5) of the token issuer, as it is at each request.
     pub fn jwks(&self) -> JsonDocument {
-        let issuer = Arc::clone(&self.issuer);
+        let issuer = Arc::clone(&self.grants.issuer);
         JsonDocument::computed(move || issuer.jwks())
     }
 
@@ -422,8 +425,8 @@ impl AuthorizationServer {
             token_path: self.token_path.to_string(),
             revocation_path: self.has_revocation().then(|| self.revocation_path.to_string()),
             introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
-            refresh_tokens: self.refresh_tokens.is_some(),
-            clients: self.policy.clients.is_some(),
+            refresh_tokens: self.grants.refresh.is_some(),
+            clients: self.grants.policy.clients.is_some(),
         }
     }
 
@@ -432,11 +435,11 @@ impl AuthorizationServer {
     }
 
     fn has_revocation(&self) -> bool {
-        self.refresh_tokens.is_some() || self.deny_list.is_some()
+        self.grants.refresh.is_some() || self.deny_list.is_some()
     }
 
     fn server_id(&self) -> Arc<str> {
-        let own = [self.issuer.issuer(), self.issuer.audience()];
+        let own = [self.grants.issuer.issuer(), self.grants.issuer.audience()];
         if self.server_id.is_none() && own == [None, None] {
             observe::misconfigured(
                 "servers that share stores cannot be told apart: implement `TokenIssuer::issuer` and `audience`, or call \
@@ -447,41 +450,30 @@ impl AuthorizationServer {
     }
 
     fn policy(&self) -> ClientPolicy {
-        let attempts = self.policy.attempts.clone().map(|limits| limits.for_server(self.server_id()));
-        ClientPolicy { attempts, ..self.policy.clone() }
+        let policy = self.grants.policy.clone();
+        let attempts = policy.attempts.map(|limits| limits.for_server(self.server_id()));
+        ClientPolicy { attempts, ..policy }
     }
 
     pub(super) fn refresh(&self) -> Option<RefreshTokens> {
-        self.refresh_tokens.clone().map(|tokens| tokens.for_server(self.server_id()))
+        self.grants.refresh.clone().map(|tokens| tokens.for_server(self.server_id()))
     }
 
     pub(super) fn denials(&self) -> Option<Denials> {
-        let (issuer, longest_ttl) = (self.issuer_name(), self.issuer.longest_ttl());
+        let (issuer, longest_ttl) = (self.issuer_name(), self.grants.issuer.longest_ttl());
         self.deny_list.clone().map(|list| Denials { list, issuer, longest_ttl })
     }
 
     fn issuer_name(&self) -> Arc<str> {
-        self.issuer.issuer().unwrap_or_default().into()
+        self.grants.issuer.issuer().unwrap_or_default().into()
     }
 
     fn token(&self) -> Route {
-        if self.policy.attempts.is_none() {
+        if self.grants.policy.attempts.is_none() {
             observe::misconfigured(UNLIMITED);
         }
-        let Self { verifier, issuer, verifier_timeout, optional_grant_type, inputs, token_response: render, .. } =
-            self.clone();
         let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
-        let grants = Grants {
-            verifier,
-            issuer,
-            policy,
-            refresh,
-            denials,
-            verifier_timeout,
-            optional_grant_type,
-            inputs,
-            render,
-        };
+        let grants = Grants { policy, refresh, denials, ..self.grants.clone() };
         self.route(&self.token_path, grants)
     }
 
@@ -512,7 +504,7 @@ fn checked(path: &str) -> Result<Arc<str>, InvalidConfig> {
     })
 }
 
-debug_only!(AuthorizationServer { token_path, refresh_tokens, policy });
+debug_only!(AuthorizationServer { token_path, grants });
 
 #[cfg(test)]
 #[path = "authorization_server_tests.rs"]

@@ -186,7 +186,7 @@ impl AuthorizationServer {
     fn record_end(&self, subject: &str, family: Option<&Family>) {
         let (subject, session) = (Some(subject), family.map(|family| family.session.id.as_str()));
         let client_id = family.and_then(|family| family.client_id.as_deref());
-        let events = self.policy.events.as_ref();
+        let events = self.grants.policy.events.as_ref();
         Audit { subject, session, client_id, events, ..Audit::default() }.record(EventKind::SessionEnded);
     }
 }

@@ -17,10 +17,11 @@ use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
 use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
 use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
+use crate::secret::{Secret, debug_only};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenRequest};
 use crate::verifier::{DynVerifier, Identity, Login, is_credential_text};
-use crate::{scope::Scope, secret::Secret, sync::timeout_at};
+use crate::{scope::Scope, sync::timeout_at};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
 
@@ -84,6 +85,8 @@ pub(crate) struct Grants {
     pub(crate) inputs: LoginInputs,
     pub(crate) render: Arc<RenderToken>,
 }
+
+debug_only!(Grants { policy, refresh });
 
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
