@@ -8,7 +8,7 @@ use http::{Response, request::Parts};
 use crate::error::TokenError;
 use crate::protocol::bearer::{Anonymous, Guard};
 use crate::protocol::response::render_error;
-use crate::token::{AccessToken, InvalidToken};
+use crate::token::{AccessToken, InvalidToken, RefuseHandler};
 use crate::{observe, scope::RequiredScope};
 
 /// Why a handler gets no token: the response of the guard in front of it, in its realm and its error format. With the feature
@@ -49,8 +49,9 @@ impl AccessToken {
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
     pub fn from_parts(parts: &Parts) -> Result<Self, BearerError> {
-        let refused = |Anonymous(guard): Anonymous| BearerError(guard.refuse_anonymous(&parts.method, &parts.headers));
-        find(parts)?.map_err(refused)
+        let anonymous = parts.extensions.get::<Anonymous>();
+        let refused = |Anonymous(guard): &Anonymous| BearerError(guard.refuse_for(parts, None));
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| anonymous.map_or_else(no_guard, refused))
     }
 
     /// The token, if there is one. With the feature `axum`, the extractor `Option<AccessToken>` does this.
@@ -58,21 +59,16 @@ impl AccessToken {
     /// # Errors
     /// 500 if there is no guard. It is never taken for a request without a token.
     pub fn from_parts_if_any(parts: &Parts) -> Result<Option<Self>, BearerError> {
-        find(parts).map(Result::ok)
+        let token = parts.extensions.get::<Self>().cloned();
+        if token.is_some() || parts.extensions.get::<Anonymous>().is_some() { Ok(token) } else { Err(no_guard()) }
     }
 }
 
-fn find(parts: &Parts) -> Result<Result<AccessToken, Anonymous>, BearerError> {
-    if let Some(token) = parts.extensions.get::<AccessToken>() {
-        return Ok(Ok(token.clone()));
-    }
-    if let Some(anonymous) = parts.extensions.get::<Anonymous>() {
-        return Ok(Err(anonymous.clone()));
-    }
+fn no_guard() -> BearerError {
     observe::misconfigured(
         "a handler asks for an `AccessToken`, and no guard is in front of it: add `.route_layer(auth.guard())` to its route",
     );
-    Err(BearerError(Box::new(render_error(&TokenError::server_error()))))
+    BearerError(Box::new(render_error(&TokenError::server_error())))
 }
 
 /// The scope that a handler requires, as a type for [`Scoped`].
@@ -121,7 +117,7 @@ impl<S: HandlerScope> Scoped<S> {
             return Ok(Self { token, scope: PhantomData });
         }
         let by_hand = Guard::new(Arc::new(|_: &str| Err(InvalidToken::Refused)));
-        Err(BearerError(token.guard().unwrap_or(&by_hand).refuse_scope(parts, &required)))
+        Err(BearerError(token.guard().unwrap_or(&by_hand).refuse_for(parts, Some(&required))))
     }
 }
 

@@ -123,7 +123,7 @@ impl AuthorizationServer {
             }
         }
         let ended = tokens.revoke_subject(subject, Some(*kept)).await?;
-        others.iter().for_each(|(_, family)| self.record_end(subject, Some(family)));
+        others.iter().for_each(|(_, family)| self.record_end(family));
         if let Some(denials) = denials
             && ended != others.len() as u64
         {
@@ -163,7 +163,8 @@ impl AuthorizationServer {
         if let Some(denials) = self.denials() {
             denials.deny_subject(subject, &self.budget()).await?;
         }
-        self.record_end(subject, None);
+        let (subject, events) = (Some(subject), self.grants.policy.events.as_ref());
+        Audit { subject, events, ..Audit::default() }.record(EventKind::SessionEnded);
         // The user may log in again at once.
         next_millisecond().await;
         Ok(ended)
@@ -179,14 +180,11 @@ impl AuthorizationServer {
     async fn end(&self, found: Option<(FamilyId, Family)>, budget: &StoreBudget) -> Result<bool, TokenError> {
         let (Some((id, family)), Some(tokens)) = (found, self.refresh()) else { return Ok(false) };
         session::end(&tokens, self.denials().as_ref(), (id, &family), budget).await?;
-        self.record_end(&family.subject, Some(&family));
+        self.record_end(&family);
         Ok(true)
     }
 
-    fn record_end(&self, subject: &str, family: Option<&Family>) {
-        let (subject, session) = (Some(subject), family.map(|family| family.session.id.as_str()));
-        let client_id = family.and_then(|family| family.client_id.as_deref());
-        let events = self.grants.policy.events.as_ref();
-        Audit { subject, session, client_id, events, ..Audit::default() }.record(EventKind::SessionEnded);
+    fn record_end(&self, family: &Family) {
+        self.grants.policy.audit_family(family).record(EventKind::SessionEnded);
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, reques
 use super::response::{Realm, RenderError, complete, render_error};
 use super::{grpc, session};
 use crate::store::DenyList;
-use crate::token::{AccessToken, InvalidToken, RefuseScope, TokenValidator};
+use crate::token::{AccessToken, InvalidToken, RefuseHandler, TokenValidator};
 use crate::{error::TokenError, observe, scope::RequiredScope, secret::debug_only, sync::unwind_guarded};
 
 /// Everything that decides about a bearer token.
@@ -122,16 +122,12 @@ impl Guard {
         response = complete(&error, own.then(|| refusal.challenge(&self.realm, &error)), response);
         Box::new(response)
     }
-
-    /// Refuses a request without a token where the handler needs one.
-    pub(crate) fn refuse_anonymous(&self, method: &Method, headers: &HeaderMap) -> Box<Response<Bytes>> {
-        self.refuse(method, headers, &Refusal::Missing)
-    }
 }
 
-impl RefuseScope for Guard {
-    fn refuse_scope(&self, parts: &Parts, required: &RequiredScope) -> Box<Response<Bytes>> {
-        self.refuse(&parts.method, &parts.headers, &Refusal::InsufficientScope(required.clone()))
+impl RefuseHandler for Guard {
+    fn refuse_for(&self, parts: &Parts, missing: Option<&RequiredScope>) -> Box<Response<Bytes>> {
+        let refusal = missing.map_or(Refusal::Missing, |scope| Refusal::InsufficientScope(scope.clone()));
+        self.refuse(&parts.method, &parts.headers, &refusal)
     }
 }
 

@@ -93,11 +93,18 @@ impl ClientPolicy {
 
     /// What the audit log should know of a request that concerns a session.
     pub(crate) fn audit_session<'a>(&'a self, request: &'a Request, family: &'a Family) -> Audit<'a> {
+        let Audit { address, path, .. } = self.audit(request);
+        Audit { address, path, ..self.audit_family(family) }
+    }
+
+    /// What the audit log should know of a session.
+    pub(crate) fn audit_family<'a>(&'a self, family: &'a Family) -> Audit<'a> {
         Audit {
             subject: Some(&family.subject),
             client_id: family.client_id.as_deref(),
             session: Some(&family.session.id),
-            ..self.audit(request)
+            events: self.events.as_ref(),
+            ..Audit::default()
         }
     }
 

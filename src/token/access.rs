@@ -26,12 +26,13 @@ use crate::scope::{RequiredScope, Scope};
 #[must_use]
 pub struct AccessToken {
     contents: Arc<Contents>,
-    accepted_by: Option<Arc<dyn RefuseScope>>,
+    accepted_by: Option<Arc<dyn RefuseHandler>>,
 }
 
-/// A guard, as the token floor knows it: it says how to refuse what a token does not allow.
-pub(crate) trait RefuseScope: fmt::Debug + Send + Sync {
-    fn refuse_scope(&self, parts: &Parts, required: &RequiredScope) -> Box<Response<Bytes>>;
+/// What a guard does for the handlers behind it.
+pub(crate) trait RefuseHandler: fmt::Debug + Send + Sync {
+    /// The refusal of a request without a token, or without this scope.
+    fn refuse_for(&self, parts: &Parts, missing: Option<&RequiredScope>) -> Box<Response<Bytes>>;
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,12 +66,12 @@ impl AccessToken {
         self
     }
 
-    pub(crate) fn accepted_by(self, guard: Arc<dyn RefuseScope>) -> Self {
+    pub(crate) fn accepted_by(self, guard: Arc<dyn RefuseHandler>) -> Self {
         Self { accepted_by: Some(guard), ..self }
     }
 
     /// The guard that accepted the token, if it came from one.
-    pub(crate) fn guard(&self) -> Option<&dyn RefuseScope> {
+    pub(crate) fn guard(&self) -> Option<&dyn RefuseHandler> {
         self.accepted_by.as_deref()
     }
 

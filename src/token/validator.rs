@@ -198,7 +198,8 @@ impl JwtValidator {
         let (Some(Ok(header)), Some(Ok(payload))) = (parts.next().map(Header::read), parts.next().map(decode)) else {
             return false;
         };
-        header.kid.is_some_and(|id| self.keys().iter().all(|key| key.id() != id))
+        let keys = read(&self.keys);
+        header.kid.is_some_and(|id| keys.iter().chain(&*self.added).all(|key| key.id() != id))
             && serde_json::from_slice(&payload).is_ok_and(is_ours)
     }
 

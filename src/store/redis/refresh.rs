@@ -66,13 +66,10 @@ impl RedisRefreshStore {
     /// Revokes all of these families but the newest, and forgets those that are over.
     async fn end_oldest(&self, index: &str, ids: &[String], kept: usize) -> Result<(), BoxError> {
         let (mut alive, mut over) = (0, Vec::new());
-        for ids in ids.chunks(AT_ONCE) {
-            for (id, family) in ids.iter().zip(join_all(ids.iter().map(|id| self.row(id, soon()))).await) {
-                let is_alive = family?.is_some();
-                alive += usize::from(is_alive);
-                if !is_alive || alive > kept {
-                    over.push(id.clone());
-                }
+        for (id, family) in ids.iter().zip(self.rows(ids, soon).await?) {
+            alive += usize::from(family.is_some());
+            if family.is_none() || alive > kept {
+                over.push(id.clone());
             }
         }
         self.end_all(index, &over, false).await.map(drop)
@@ -80,6 +77,16 @@ impl RedisRefreshStore {
 
     async fn row(&self, id: &str, deadline: Instant) -> Result<Option<Row>, BoxError> {
         self.0.connection.run(&FIND, &self.family(id), &[], deadline).await
+    }
+
+    /// Reads families, a few at once. Each has a deadline of its own.
+    async fn rows(&self, ids: &[String], deadline: impl Fn() -> Instant) -> Result<Vec<Option<Row>>, BoxError> {
+        let mut rows = Vec::new();
+        for ids in ids.chunks(AT_ONCE) {
+            let answers = join_all(ids.iter().map(|id| self.row(id, deadline()))).await;
+            rows.extend(answers.into_iter().collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(rows)
     }
 
     /// Revokes families of a subject, a few at once, takes them out of its index, and returns how many there were.
@@ -175,12 +182,9 @@ impl RefreshStore for RedisRefreshStore {
             let index = self.index(subject);
             let ids: Vec<String> = self.0.connection.run(&LIST, &index, &[], deadline).await?;
             let mut families = Vec::new();
-            for ids in ids.chunks(AT_ONCE) {
-                let rows = join_all(ids.iter().map(|id| self.row(id, deadline))).await;
-                for (id, row) in ids.iter().zip(rows) {
-                    if let Some(row) = row? {
-                        families.push((family_id(id)?, read(row)?));
-                    }
+            for (id, row) in ids.iter().zip(self.rows(&ids, || deadline).await?) {
+                if let Some(row) = row {
+                    families.push((family_id(id)?, read(row)?));
                 }
             }
             // The index is sorted by the end of the families.
