@@ -10,9 +10,8 @@ use std::{
 };
 
 use http::{HeaderName, Request, header::USER_AGENT, request::Parts};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
+use test_support::oneshot::post_form;
 use tower_oauth2_password::{
     AuthorizationServer, BoxError, Client, Identity, Jwt, Key, Login, RefreshTokens, StaticClients, TokenResponse,
     TokenValidator, Verdict, Verifier, store::MemoryRefreshStore,
@@ -64,15 +63,10 @@ fn server(users: &Users) -> AuthorizationServer {
 }
 
 async fn send(auth: &AuthorizationServer, path: &str, headers: &[(&str, &[u8])], body: &str) -> (u16, Value) {
-    let mut request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(body.to_owned()).unwrap();
-    let reply = auth.endpoints().into_service().oneshot(request).await.unwrap();
-    let status = reply.status().as_u16();
-    let body = reply.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&body).unwrap())
+    let add = |request: http::request::Builder, (name, value): &(&str, &[u8])| request.header(*name, *value);
+    let request = headers.iter().fold(Request::post(path), add);
+    let (status, _, body) = post_form(auth.endpoints().into_service(), request, body).await;
+    (status, body)
 }
 
 async fn log_in(auth: &AuthorizationServer, more: &str) -> (u16, Value) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Request, request::Parts};
-use tower::ServiceExt;
+use test_support::oneshot::post_form;
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Client, Event, EventKind, Identity, Jwt, Key, Login, RefreshTokens,
     StaticClients, Verdict,
@@ -29,9 +29,7 @@ fn server() -> AuthorizationServer {
 }
 
 async fn ask(auth: &AuthorizationServer, body: &str) -> u16 {
-    let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-    let request = request.body(body.to_owned()).unwrap();
-    auth.token_endpoint().into_service().oneshot(request).await.unwrap().status().as_u16()
+    post_form(auth.token_endpoint().into_service(), Request::post("/token"), body).await.0
 }
 
 #[tokio::test(start_paused = true)]

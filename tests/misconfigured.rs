@@ -1,12 +1,10 @@
 //! Each useless setting is logged once in a process, with its fix. That is why this test has a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use bytes::Bytes;
 use http::{Request, request::Parts};
-use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use test_support::log::Log;
-use tower::{Layer, ServiceExt, service_fn};
+use test_support::oneshot::{guarded, post_form};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, Verdict,
     store::{MemoryAttemptStore, MemoryRefreshStore},
@@ -18,16 +16,7 @@ fn server() -> AuthorizationServer {
 }
 
 async fn post(auth: &AuthorizationServer, body: &str) -> Value {
-    let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
-    let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
-    let reply = auth.token_endpoint().into_service().oneshot(request).await.unwrap();
-    serde_json::from_slice(&reply.into_body().collect().await.unwrap().to_bytes()).unwrap()
-}
-
-async fn guarded(auth: &AuthorizationServer, token: &str) -> u16 {
-    let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(http::Response::new(String::new())));
-    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
-    auth.guard().layer(inner).oneshot(request).await.unwrap().status().as_u16()
+    post_form(auth.token_endpoint().into_service(), Request::post("/token"), body).await.2
 }
 
 #[tokio::test]
@@ -41,7 +30,7 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
     for _ in 0..2 {
         post(&limited, login).await;
         let body = post(&auth, login).await;
-        assert_eq!(guarded(&auth, body["access_token"].as_str().unwrap()).await, 200);
+        assert_eq!(guarded(auth.guard(), body["access_token"].as_str().unwrap()).await, 200);
         let token = body["refresh_token"].as_str().unwrap();
         assert_eq!(
             post(&auth, &format!("grant_type=refresh_token&refresh_token={token}")).await["error"],

@@ -16,13 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, request::Parts};
-use http_body_util::{BodyExt, Full};
 use serde_json::Value;
+use test_support::oneshot;
 use tokio::sync::Notify;
-use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, Identity, IssuedToken, Jwt, Key, Login, RefreshTokens,
     Secret, TokenIssuer, TokenRequest, TokenValidator, Verdict, Verifier,
@@ -64,12 +62,8 @@ fn server(audience: &str, store: &MemoryRefreshStore, users: Users) -> Authoriza
 }
 
 async fn post(auth: &AuthorizationServer, path: &str, body: &str) -> (u16, Value) {
-    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-    let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
-    let reply = auth.endpoints().into_service().oneshot(request).await.unwrap();
-    let status = reply.status().as_u16();
-    let body = reply.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&body).unwrap())
+    let (status, _, body) = oneshot::post_form(auth.endpoints().into_service(), Request::post(path), body).await;
+    (status, body)
 }
 
 /// The access and the refresh token of a login.
@@ -89,9 +83,7 @@ async fn refresh(auth: &AuthorizationServer, token: &str) -> (u16, Value) {
 }
 
 async fn guarded(auth: &AuthorizationServer, token: &str) -> u16 {
-    let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(http::Response::new(String::new())));
-    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
-    auth.guard().layer(inner).oneshot(request).await.unwrap().status().as_u16()
+    oneshot::guarded(auth.guard(), token).await
 }
 
 #[tokio::test]

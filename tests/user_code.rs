@@ -19,12 +19,10 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use http::{HeaderMap, Request, request::Parts};
-use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use test_support::log::Log;
-use tower::{Layer, ServiceExt, service_fn};
+use test_support::oneshot::{guarded, post_form};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BearerLayer, BoxError, Client, Clients, Identity, Jwt, Key, Login, MemoryUsers,
     PasswordVerifier, RefreshTokens, StaticClients, StoredUser, TokenIssuer, TokenRequest, Verdict, Verifier,
@@ -63,17 +61,7 @@ async fn post(auth: &AuthorizationServer, path: &str, body: &str) -> (u16, Heade
 }
 
 async fn send(auth: &AuthorizationServer, request: http::request::Builder, body: &str) -> (u16, HeaderMap, Value) {
-    let request = request.header("content-type", "application/x-www-form-urlencoded");
-    let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
-    let (parts, body) = auth.endpoints().into_service().oneshot(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (parts.status.as_u16(), parts.headers, serde_json::from_slice(&body).unwrap())
-}
-
-async fn guarded(guard: BearerLayer, token: &str) -> u16 {
-    let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(http::Response::new(String::new())));
-    let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
-    guard.layer(inner).oneshot(request).await.unwrap().status().as_u16()
+    post_form(auth.endpoints().into_service(), request, body).await
 }
 
 /// Records what this thread logs.

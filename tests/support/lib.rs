@@ -4,6 +4,7 @@ pub mod client;
 pub mod example;
 pub mod http;
 pub mod log;
+pub mod oneshot;
 pub mod port;
 pub mod postgres;
 pub mod redis;
