@@ -61,6 +61,56 @@ impl AccessToken {
         Contents { subject: subject.into(), ..Contents::default() }.into()
     }
 
+    /// The user (`sub`).
+    pub fn subject(&self) -> &str {
+        &self.contents.subject
+    }
+
+    /// The client that it was issued to (`client_id`).
+    pub fn client_id(&self) -> Option<&str> {
+        self.contents.client_id.as_deref()
+    }
+
+    /// What the token allows (`scope`).
+    pub fn scope(&self) -> &Scope {
+        &self.contents.scope
+    }
+
+    /// The unique id (`jti`).
+    pub fn id(&self) -> Option<&str> {
+        self.contents.id.as_deref()
+    }
+
+    /// The session that it belongs to (`sid`), if that can be ended.
+    pub fn session_id(&self) -> Option<&str> {
+        self.contents.session_id.as_deref()
+    }
+
+    /// When it expires (`exp`).
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        time(self.contents.expires_at)
+    }
+
+    /// When it was issued (`iat`).
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        time(self.contents.issued_at)
+    }
+
+    /// The issuer (`iss`).
+    pub fn issuer(&self) -> Option<&str> {
+        self.contents.issuer.as_deref()
+    }
+
+    /// The servers that it is meant for (`aud`): this one, and perhaps others.
+    pub fn audience(&self) -> &[String] {
+        &self.contents.audience
+    }
+
+    /// An additional claim, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.contents.claims.get(name)
+    }
+
     fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {
         change(Arc::make_mut(&mut self.contents));
         self
@@ -119,56 +169,6 @@ impl AccessToken {
     /// Sets the additional claims.
     pub fn with_claims(self, claims: Map<String, Value>) -> Self {
         self.edit(|contents| contents.claims = claims)
-    }
-
-    /// The user (`sub`).
-    pub fn subject(&self) -> &str {
-        &self.contents.subject
-    }
-
-    /// The client that it was issued to (`client_id`).
-    pub fn client_id(&self) -> Option<&str> {
-        self.contents.client_id.as_deref()
-    }
-
-    /// What the token allows (`scope`).
-    pub fn scope(&self) -> &Scope {
-        &self.contents.scope
-    }
-
-    /// The unique id (`jti`).
-    pub fn id(&self) -> Option<&str> {
-        self.contents.id.as_deref()
-    }
-
-    /// The session that it belongs to (`sid`), if that can be ended.
-    pub fn session_id(&self) -> Option<&str> {
-        self.contents.session_id.as_deref()
-    }
-
-    /// When it expires (`exp`).
-    pub fn expires_at(&self) -> Option<SystemTime> {
-        time(self.contents.expires_at)
-    }
-
-    /// When it was issued (`iat`).
-    pub fn issued_at(&self) -> Option<SystemTime> {
-        time(self.contents.issued_at)
-    }
-
-    /// The issuer (`iss`).
-    pub fn issuer(&self) -> Option<&str> {
-        self.contents.issuer.as_deref()
-    }
-
-    /// The servers that it is meant for (`aud`): this one, and perhaps others.
-    pub fn audience(&self) -> &[String] {
-        &self.contents.audience
-    }
-
-    /// An additional claim, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
-    pub fn claim(&self, name: &str) -> Option<&Value> {
-        self.contents.claims.get(name)
     }
 }
 
