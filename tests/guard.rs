@@ -226,7 +226,7 @@ async fn a_token_error_is_a_response() {
 }
 
 /// Answers by the subject of the token.
-async fn may_come_in(token: AccessToken) -> Result<bool, BoxError> {
+async fn is_active(token: AccessToken) -> Result<bool, BoxError> {
     match token.subject() {
         "mallory" => Ok(false),
         "disabled" => {
@@ -242,7 +242,7 @@ async fn may_come_in(token: AccessToken) -> Result<bool, BoxError> {
 
 #[tokio::test(start_paused = true)]
 async fn the_app_is_asked_about_each_user_and_has_five_seconds() {
-    let guard = guard().with_required_scope(READ).with_check(may_come_in).with_required_scope_for(Method::PUT, WRITE);
+    let guard = guard().with_required_scope(READ).with_check(is_active).with_required_scope_for(Method::PUT, WRITE);
     let app = Router::new().route("/", any(name).layer(guard));
     for (subject, expected) in [
         ("alice", (200, "alice")),

@@ -102,7 +102,7 @@ impl BearerLayer<Asks> {
     /// Accepts the tokens that `find` knows, such as API keys and opaque tokens, or those that an introspection endpoint
     /// (RFC 7662) calls active. `None` is a 401 `invalid_token`. An error, a panic, or no answer within 5 seconds is a 503. A
     /// [`TokenError`] is sent as it is. A token is at most 4 KiB long, and one that has expired is refused. Look for a digest of
-    /// it, so that your table holds no key. Strangers may cause as many lookups as they like: limit them if they are dear.
+    /// it, so that your table holds no key. Strangers may cause as many lookups as they like: limit them if they are expensive.
     ///
     /// ```
     /// use tower_oauth2_password::{AccessToken, BearerLayer, Secret};

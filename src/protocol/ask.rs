@@ -1,4 +1,4 @@
-//! What a guard asks the app: whose token is this, or may its user still come in? The answer takes time.
+//! What a guard asks the app: whose token is this, or is its user still active? The answer takes time.
 
 use std::time::{Duration, SystemTime};
 
@@ -49,10 +49,10 @@ impl Guard {
                 }
                 guarded(|| self.accept(token, &parts.method)).map(Some)
             }
-            Ask::User(may_come_in) => {
+            Ask::User(is_active) => {
                 let Some(token) = self.token(&parts.method, &parts.headers)? else { return Ok(None) };
-                let welcome = answer(async { may_come_in(token.clone()).await }).await?;
-                if welcome { Ok(Some(token)) } else { Err(refused) }
+                let active = answer(async { is_active(token.clone()).await }).await?;
+                if active { Ok(Some(token)) } else { Err(refused) }
             }
         }
     }

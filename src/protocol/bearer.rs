@@ -79,7 +79,7 @@ impl Guard {
     }
 
     /// Whether a request without a token may pass: only where no scope is required, or leaving the token out would be the way
-    /// past a 403. A header with credentials of another scheme is none of this guard's business.
+    /// past a 403. A header with credentials of another scheme holds no token.
     fn welcomes_strangers(&self, method: &Method, headers: &HeaderMap) -> bool {
         let has_scheme = |field: &HeaderValue| field.as_bytes().contains(&b' ');
         self.optional && self.required(method).next().is_none() && headers.get(AUTHORIZATION).is_none_or(has_scheme)

@@ -302,7 +302,7 @@ pub enum InvalidToken {
     /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The app knows no such token, or its user may not come in.
+    /// The app knows no such token, or its user is not active.
     #[error("the app refused the token")]
     Refused,
 }

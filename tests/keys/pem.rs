@@ -146,13 +146,13 @@ fn well_formed_files_with_impossible_keys_are_refused() {
 
 #[test]
 fn errors_say_how_to_fix_the_key() {
-    for (error, mend) in [
+    for (error, fix) in [
         (KeyError::Unreadable, "openssl pkcs8 -topk8"),
         (KeyError::Encrypted, "openssl pkey"),
         (KeyError::NotPrivate, "needs the private key"),
         (KeyError::NotPublic, "-pubout"),
         (KeyError::TooShort { bytes: 128 }, "128 bytes"),
     ] {
-        assert!(error.to_string().contains(mend), "{error}");
+        assert!(error.to_string().contains(fix), "{error}");
     }
 }

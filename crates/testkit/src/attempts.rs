@@ -82,7 +82,7 @@ impl<'a, S: AttemptStore> Key<'a, S> {
     }
 
     /// Reserves a slot and settles it as failed.
-    async fn fail_anew(&self, clause: &str) {
+    async fn fail_again(&self, clause: &str) {
         let id = self.reserve_or_break(clause).await;
         self.fail(id).await;
     }
@@ -139,7 +139,7 @@ async fn a_limit_of_none_lets_nobody_in(store: &impl AttemptStore) {
 async fn a_released_place_is_free(store: &impl AttemptStore) {
     let clause = "`Released` gives the place back and leaves the failures as they are";
     let key = Key::new(store, THREE);
-    key.fail_anew(clause).await;
+    key.fail_again(clause).await;
     let one = key.reserve_or_break(clause).await;
     key.reserve_or_break(clause).await;
     key.settle(one, AttemptOutcome::Released).await;
@@ -152,7 +152,7 @@ async fn a_released_place_is_free(store: &impl AttemptStore) {
 async fn a_success_clears(store: &impl AttemptStore) {
     let clause = "`Succeeded` gives its place back and forgets the failures, but no other check under way";
     let key = Key::new(store, THREE);
-    key.fail_anew(clause).await;
+    key.fail_again(clause).await;
     key.reserve_or_break(clause).await;
     let good = key.reserve_or_break(clause).await;
     key.settle(good, AttemptOutcome::Succeeded).await;
@@ -163,7 +163,7 @@ async fn unknown_ids_free_no_place(store: &impl AttemptStore) {
     let clause = "`Released` with an unknown id is ignored";
     let key = Key::new(store, THREE);
     key.settle(random_id(), AttemptOutcome::Released).await;
-    key.fail_anew(clause).await;
+    key.fail_again(clause).await;
     key.reserve_or_break(clause).await;
     key.settle(random_id(), AttemptOutcome::Released).await;
     key.expect_free(1, clause).await;
@@ -184,7 +184,7 @@ async fn keys_are_independent(store: &impl AttemptStore) {
     let clause = "keys are independent";
     let one = Key::new(store, THREE);
     for _ in 0..3 {
-        one.fail_anew(clause).await;
+        one.fail_again(clause).await;
     }
     for place in [0, 15] {
         let mut other = Key::new(store, THREE);
@@ -284,7 +284,7 @@ async fn failures_lapse_one_by_one(store: &impl AttemptStore) {
 async fn an_abandoned_place_is_free(store: &impl AttemptStore) {
     let clause = "an abandoned place is given back, after 30 seconds at most";
     let key = Key::new(store, AttemptLimit { failures: 2, window: HOUR });
-    key.fail_anew(clause).await;
+    key.fail_again(clause).await;
     let place = key.reserve_or_break(clause).await;
     store.abandon(key.slot(random_id()));
     key.expect(Reservation::Busy, "abandoning an unknown id gives no place back").await;

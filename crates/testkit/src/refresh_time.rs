@@ -11,7 +11,7 @@ pub(crate) async fn check(store: &impl RefreshStore) {
     what_is_left_is_told(store).await;
     a_family_ends_unused(store).await;
     a_family_ends_although_it_is_used(store).await;
-    use_starts_the_idle_lifetime_anew(store).await;
+    a_use_restarts_the_idle_lifetime(store).await;
 }
 
 async fn what_is_left_is_told(store: &impl RefreshStore) {
@@ -63,8 +63,8 @@ async fn a_family_ends_although_it_is_used(store: &impl RefreshStore) {
     known.require_gone(store, clause).await;
 }
 
-async fn use_starts_the_idle_lifetime_anew(store: &impl RefreshStore) {
-    let clause = "a rotation starts the idle lifetime anew";
+async fn a_use_restarts_the_idle_lifetime(store: &impl RefreshStore) {
+    let clause = "a rotation restarts the idle lifetime";
     let idle = SHORT * 2;
     decided(clause, async || {
         let (mut used, mut known) = Span::of(Known::begin(store, lived(&name("subject"), HOUR, idle))).await;

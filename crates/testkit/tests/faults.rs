@@ -93,7 +93,7 @@ fn faults_of_refresh_stores_are_caught() {
         (NeverEndsUnused, "for its idle lifetime and no longer"),
         (LookingIsUse, "looking or a mismatch is no use"),
         (UseExtendsTheLifetime, "no use makes a family live longer"),
-        (UseLeavesTheIdleLifetime, "a rotation starts the idle lifetime anew"),
+        (UseLeavesTheIdleLifetime, "a rotation restarts the idle lifetime"),
     ];
     each_is_caught(&faults, |fault| verdict(async || testkit::refresh_store(refresh::broken(fault)).await));
 }
