@@ -88,7 +88,7 @@ pub struct Family {
     pub security_stamp: Option<String>,
     /// What the login established.
     pub session: Session,
-    /// The time since the login was verified. [`insert`](RefreshStore::insert) is given it, too.
+    /// The time since the login was verified, to about a millisecond. [`insert`](RefreshStore::insert) is given it, too.
     pub age: Duration,
     /// The time since the last use. The store sets it.
     pub unused_for: Duration,

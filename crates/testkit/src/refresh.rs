@@ -123,7 +123,9 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
         require_same(&given, &found, clause);
         CONTRACT.require(found.current == given.current, clause, "another current secret");
         CONTRACT.require(found.previous.is_none(), clause, "a predecessor before any rotation");
-        CONTRACT.require(found.age >= given.age, clause, format_args!("the age is {:?}", found.age));
+        // A store that counts whole milliseconds may lose one at each end.
+        let age = given.age - Duration::from_millis(2);
+        CONTRACT.require(found.age >= age, clause, format_args!("the age is {:?}", found.age));
         let again = known.find(store).await;
         CONTRACT.require(again.is_some(), "`find` does not use a family up", "it is gone");
     }
