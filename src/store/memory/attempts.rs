@@ -1,26 +1,19 @@
 //! Failed attempts in memory.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::store::{Contents, MemoryStore};
-use super::{clock::nanos, table::Table};
+use super::table::{Key, SWEEP, Table, nanos};
 use crate::error::BoxError;
 use crate::store::StoreFuture;
 use crate::store::attempts::{AttemptOutcome, AttemptStore, LEASE, Reservation, ReservationId, Slot};
-
-type Key = [u8; 16];
 
 /// The failed attempts of one process.
 ///
 /// An entry is due when it expires or, at its limit, when it falls below it. In a full table the weakest entry goes: the one
 /// with the fewest slots taken, and among those the one that is due first. Entries at their limit are not among them.
-#[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
 #[derive(Default)]
-pub struct FailedAttempts {
-    due: Table<Key, Entry>,
-    weakest: BTreeSet<(u32, u64, Key)>,
-}
+pub struct FailedAttempts(Table<Entry, u32>);
 
 #[derive(Default)]
 struct Entry {
@@ -51,7 +44,7 @@ impl Contents for FailedAttempts {
     const CAPACITY: usize = 200_000;
 
     fn len(&self) -> usize {
-        self.due.len()
+        self.0.len()
     }
 }
 
@@ -104,46 +97,37 @@ impl FailedAttempts {
 
     /// Changes an entry, new or not, and keeps it unless it is empty then.
     fn change<T>(&mut self, key: Key, now: u64, change: impl FnOnce(&mut Entry) -> T) -> T {
-        let mut entry = self.remove(key).unwrap_or_default();
+        let mut entry = self.0.remove(key).unwrap_or_default();
         entry.failures.retain(|&until| until > now);
         entry.reserved.retain(|&(_, until)| until > now);
         let answer = change(&mut entry);
         entry.reserved.shrink_to_fit();
         if entry.taken() > 0 {
-            let due = entry.due();
-            if !entry.is_at_limit() {
-                self.weakest.insert((entry.taken(), due, key));
-            }
-            self.due.insert(key, due, entry);
+            let rank = (!entry.is_at_limit()).then(|| entry.taken());
+            self.0.insert(key, entry.due(), rank, entry);
         }
         answer
     }
 
-    fn remove(&mut self, key: Key) -> Option<Entry> {
-        let (due, entry) = self.due.get(key)?;
-        self.weakest.remove(&(entry.taken(), due, key));
-        self.due.remove(key)
+    /// Brings the entry that is due first up to date. False if none is due.
+    fn sweep(&mut self, now: u64) -> bool {
+        self.0.first_expired(now).map(|due| self.change(due, now, |_| ())).is_some()
     }
 
     /// Makes room for one entry, if `key` has none.
     fn make_room(&mut self, key: Key, capacity: usize, now: u64) -> Result<(), BoxError> {
-        if self.due.get(key).is_some() {
+        if self.0.get(key).is_some() {
             return Ok(());
         }
-        // More than one entry comes, so that expired ones cannot pile up.
-        for _ in 0..4 {
-            if let Some(due) = self.due.first_expired(now) {
-                self.change(due, now, |_| ());
-            }
+        for _ in 0..SWEEP {
+            self.sweep(now);
         }
-        while self.due.len() >= capacity {
-            if let Some(due) = self.due.first_expired(now) {
-                self.change(due, now, |_| ());
-            } else if let Some(&(_, _, weakest)) = self.weakest.first() {
-                self.remove(weakest);
-            } else {
-                return Err("the attempt store is full of keys at their limit: raise it with `with_capacity`".into());
+        while self.0.len() >= capacity {
+            if self.sweep(now) {
+                continue;
             }
+            let full = "the attempt store is full of keys at their limit: raise it with `with_capacity`";
+            self.0.remove(self.0.first_ranked().ok_or(full)?);
         }
         Ok(())
     }
@@ -182,7 +166,7 @@ mod tests {
     }
 
     fn contains(attempts: &FailedAttempts, n: u32) -> bool {
-        attempts.due.get(slot(n, 0, LIMIT).key.0).is_some()
+        attempts.0.get(slot(n, 0, LIMIT).key.0).is_some()
     }
 
     fn fail(attempts: &mut FailedAttempts, n: u32, times: usize, capacity: usize, now: u64) -> Result<(), BoxError> {
@@ -210,10 +194,9 @@ mod tests {
     }
 
     fn check(attempts: &FailedAttempts) {
-        assert!(attempts.due.is_consistent());
-        for &(taken, due, key) in &attempts.weakest {
-            let (own, entry) = attempts.due.get(key).unwrap();
-            assert_eq!((taken, due, entry.is_at_limit()), (entry.taken(), own, false));
+        assert!(attempts.0.is_consistent());
+        for key in attempts.0.ranked(0..=u32::MAX, 0) {
+            assert!(!attempts.0.get(key).unwrap().1.is_at_limit());
         }
     }
 

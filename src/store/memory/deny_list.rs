@@ -1,10 +1,9 @@
 //! Revoked access tokens in memory.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::store::{Contents, MemoryStore};
-use super::{clock::nanos, table::Table};
+use super::table::{Key, Table, nanos};
 use crate::secret::digest;
 use crate::store::deny_list::{Denial, Denied, DenyList, SHARE, TokenRef};
 use crate::store::{StoreFuture, in_time};
@@ -13,9 +12,9 @@ use crate::store::{StoreFuture, in_time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
     /// The digest of what is denied: a token, a session or a subject.
-    pub(in crate::store) key: [u8; 16],
+    pub(in crate::store) key: Key,
     /// The digest of an issuer and its subject.
-    pub(in crate::store) subject: [u8; 16],
+    pub(in crate::store) subject: Key,
     /// Set if the subject is denied.
     pub(in crate::store) before: Option<SystemTime>,
 }
@@ -32,88 +31,64 @@ impl Entry {
     }
 }
 
-fn subject_digest(issuer: Option<&str>, subject: &str) -> [u8; 16] {
+fn subject_digest(issuer: Option<&str>, subject: &str) -> Key {
     digest("subject", &[issuer.unwrap_or_default(), subject])
 }
 
-/// The revoked tokens of one process.
-#[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
+/// The revoked tokens of one process: [`Entry::before`] by [`Entry::key`]. Tokens and sessions rank by their subject.
 #[derive(Default)]
-pub struct DeniedTokens {
-    entries: Table<[u8; 16], Entry>,
-    /// How many tokens and sessions of each subject there are.
-    shares: HashMap<[u8; 16], usize>,
-}
+pub struct DeniedTokens(Table<Option<SystemTime>, Key>);
 
 impl Contents for DeniedTokens {
     const CAPACITY: usize = 200_000;
 
     fn len(&self) -> usize {
-        self.entries.len()
+        self.0.len()
     }
 }
 
 impl DeniedTokens {
     /// False if the share is used up, and `None` if there is no room.
-    fn insert(&mut self, mut entry: Entry, mut expires: u64, limits: [usize; 2], now: u64) -> Option<bool> {
-        let [capacity, share] = limits;
-        self.entries.sweep(now, |_, old| release(&mut self.shares, old));
-        if let Some((known, old)) = self.entries.get(entry.key) {
-            (entry.before, expires) = (entry.before.max(old.before), expires.max(known));
-        } else if self.entries.len() >= capacity {
+    fn insert(&mut self, entry: Entry, ttl: Duration, limits: (usize, Option<usize>), now: u64) -> Option<bool> {
+        let ((capacity, share), mut before) = (limits, entry.before);
+        let mut expires = now.saturating_add(nanos(ttl));
+        self.0.sweep(now);
+        if let Some((known, old)) = self.0.get(entry.key) {
+            (before, expires) = (before.max(*old), expires.max(known));
+        } else if self.0.len() >= capacity {
             return None;
-        } else if entry.before.is_none() {
-            if self.has_used_up(entry.subject, share, now) {
-                return Some(false);
-            }
-            *self.shares.entry(entry.subject).or_default() += 1;
+        } else if share.is_some_and(|share| self.exceeds(entry, share, now)) {
+            return Some(false);
         }
-        self.entries.insert(entry.key, expires, entry);
+        self.0.insert(entry.key, expires, before.is_none().then_some(entry.subject), before);
         Some(true)
     }
 
-    /// Whether the subject has used up its share, when all that expired is gone.
-    fn has_used_up(&mut self, subject: [u8; 16], share: usize, now: u64) -> bool {
-        let is_full = |shares: &HashMap<_, usize>| shares.get(&subject).is_some_and(|used| *used >= share);
-        while is_full(&self.shares) && self.entries.first_expired(now).is_some() {
-            self.entries.sweep(now, |_, old| release(&mut self.shares, old));
-        }
-        is_full(&self.shares)
+    /// Whether this entry would be one more than the share of its subject.
+    fn exceeds(&self, entry: Entry, share: usize, now: u64) -> bool {
+        let is_new = entry.before.is_none() && self.0.get(entry.key).is_none();
+        is_new && self.0.ranked(entry.subject..=entry.subject, now).take(share).count() == share
     }
 
     fn is_denied(&self, token: TokenRef<'_>, now: u64) -> bool {
-        let entry = |key| self.entries.alive(key, now);
-        let named = |kind, id: Option<&str>| id.is_some_and(|id| entry(digest(kind, &[id])).is_some());
-        let before = || entry(subject_digest(token.issuer, token.subject))?.before;
+        let named = |kind, id: Option<&str>| id.is_some_and(|id| self.0.alive(digest(kind, &[id]), now).is_some());
+        let before = || *self.0.alive(subject_digest(token.issuer, token.subject), now)?;
         named("token", token.id)
             || named("session", token.session_id)
             || before().is_some_and(|end| token.is_from_before(end))
     }
 }
 
-fn release(shares: &mut HashMap<[u8; 16], usize>, old: Entry) {
-    if old.before.is_none()
-        && let Some(used) = shares.get_mut(&old.subject)
-    {
-        *used = used.saturating_sub(1);
-        if *used == 0 {
-            shares.remove(&old.subject);
-        }
-    }
-}
-
 impl MemoryStore<DeniedTokens> {
-    /// Remembers an entry, of which a subject may have this many.
-    pub(in crate::store) fn insert(&self, entry: Entry, ttl: Duration, share: usize) -> Option<bool> {
-        let limits = [self.capacity, share];
-        self.write(|denied, now| denied.insert(entry, now.saturating_add(nanos(ttl)), limits, now))
+    /// Remembers an entry. `share` is how many tokens and sessions a subject may have.
+    pub(in crate::store) fn insert(&self, entry: Entry, ttl: Duration, share: Option<usize>) -> Option<bool> {
+        self.write(|denied, now| denied.insert(entry, ttl, (self.capacity, share), now))
     }
 
     /// Whether this entry would be one more than the share of its subject.
     #[cfg(feature = "redis")]
     pub(in crate::store) fn is_full_for(&self, entry: Entry) -> bool {
-        let is_new = |denied: &DeniedTokens| entry.before.is_none() && denied.entries.get(entry.key).is_none();
-        self.write(|denied, now| is_new(denied) && denied.has_used_up(entry.subject, SHARE, now))
+        self.read(|denied, now| denied.exceeds(entry, SHARE, now))
     }
 }
 
@@ -121,7 +96,7 @@ impl DenyList for MemoryStore<DeniedTokens> {
     fn deny<'a>(&'a self, denial: Denial<'a>, deadline: Instant) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             in_time(deadline)?;
-            let inserted = self.insert(Entry::of(&denial), denial.ttl, SHARE);
+            let inserted = self.insert(Entry::of(&denial), denial.ttl, Some(SHARE));
             inserted.ok_or_else(|| "the deny list is full: raise it with `with_capacity`".into())
         })
     }
@@ -150,7 +125,7 @@ mod tests {
     }
 
     fn insert(list: &MemoryDenyList, id: &str, ttl: Duration) -> Option<bool> {
-        list.insert(Entry::of(&Denial::new(Denied::Token(id), None, id, ttl)), ttl, SHARE)
+        list.insert(Entry::of(&Denial::new(Denied::Token(id), None, id, ttl)), ttl, Some(SHARE))
     }
 
     fn denies(list: &MemoryDenyList, id: &str) -> bool {
@@ -200,11 +175,11 @@ mod tests {
     fn an_expired_token_gives_its_share_back() {
         let (list, now) = with_clock();
         let entry = |id| Entry::of(&Denial::new(Denied::Token(id), None, "alice", MINUTE));
-        let insert = |id| list.insert(entry(id), MINUTE, 2);
+        let insert = |id| list.insert(entry(id), MINUTE, Some(2));
         assert_eq!(["a", "b", "c", "a"].map(insert), [Some(true), Some(true), Some(false), Some(true)]);
         now.store(60, Ordering::Relaxed);
         assert_eq!(["c", "d", "e"].map(insert), [Some(true), Some(true), Some(false)]);
-        assert_eq!(list.read(|denied, _| denied.shares.len()), 1);
+        assert!(list.len() == 2 && list.read(|denied, _| denied.0.is_consistent()));
     }
 
     #[tokio::test]

@@ -1,33 +1,26 @@
 //! Refresh token families in memory.
 
-use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::store::{Contents, MemoryStore};
-use super::{clock::nanos, table::Table};
-use crate::error::BoxError;
+use super::table::{Key, Table, nanos};
 use crate::store::refresh::{
     END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef, Successor,
 };
-use crate::store::{StoreFuture, in_time};
-
-/// A digest of a server and one of its subjects.
-type Subject = [u8; 16];
+use crate::{error::BoxError, store::StoreFuture};
 
 /// The families of one process.
-#[expect(missing_debug_implementations, reason = "`MemoryStore` prints no contents")]
 #[derive(Default)]
 pub struct Families {
-    table: Table<FamilyId, Record>,
-    /// The oldest first.
-    by_subject: HashMap<Subject, BTreeSet<(u64, FamilyId)>>,
+    /// Ranked by the digest of the server and the subject, and by age: the oldest first.
+    table: Table<Record, (Key, u64)>,
     /// When all sessions of a subject were ended, for as long as a login may take.
-    ended: Table<Subject, u64>,
+    ended: Table<u64>,
 }
 
 struct Record {
     family: Family,
-    subject: Subject,
+    subject: Key,
     created: u64,
     ends: u64,
     rotated_at: u64,
@@ -57,9 +50,9 @@ impl Families {
         capacity: usize,
         now: u64,
     ) -> Result<bool, BoxError> {
-        self.ended.sweep(now, |_, _| ());
-        self.table.sweep(now, |id, record| forget(&mut self.by_subject, id, &record));
-        if self.table.alive(id, now).is_some() {
+        self.ended.sweep(now);
+        self.table.sweep(now);
+        if self.table.alive(id.0, now).is_some() {
             return Err("a family with this id exists".into());
         }
         let created = now.saturating_sub(nanos(family.age));
@@ -67,29 +60,31 @@ impl Families {
         if self.ended.alive(subject, now).is_some_and(|ended| created < *ended) {
             return Ok(false);
         }
-        self.remove(id);
-        let own = self.by_subject.get(&subject).cloned().unwrap_or_default();
-        if own.len() >= limit {
-            let (alive, over): (Vec<_>, Vec<_>) =
-                own.into_iter().partition(|(_, id)| self.table.alive(*id, now).is_some());
-            let oldest = alive.len().saturating_sub(limit.saturating_sub(1));
-            over.iter().chain(alive.iter().take(oldest)).for_each(|(_, id)| self.remove(*id));
-        }
+        let own: Vec<_> = self.of(subject, now).collect();
+        let over = (own.len() + 1).saturating_sub(limit);
+        own.into_iter().take(over).for_each(|oldest| drop(self.table.remove(oldest)));
         while self.table.len() >= capacity
-            && let Some(soonest) = self.table.first()
+            && let Some(soonest) = self.table.first_expired(u64::MAX)
         {
-            self.remove(soonest);
+            self.table.remove(soonest);
         }
         family.previous = None;
-        self.by_subject.entry(subject).or_default().insert((created, id));
         let ends = now.saturating_add(nanos(family.absolute_ttl));
-        let record = Record { subject, created, ends, rotated_at: now, family };
-        self.table.insert(id, record.expiry(), record);
+        self.keep(id, Record { subject, created, ends, rotated_at: now, family });
         Ok(true)
     }
 
+    fn keep(&mut self, id: FamilyId, record: Record) {
+        self.table.insert(id.0, record.expiry(), Some((record.subject, record.created)), record);
+    }
+
+    /// The families of a subject, the oldest first.
+    fn of(&self, subject: Key, now: u64) -> impl DoubleEndedIterator<Item = Key> {
+        self.table.ranked((subject, 0)..=(subject, u64::MAX), now)
+    }
+
     fn find(&self, id: FamilyId, now: u64) -> Option<Family> {
-        let record = self.table.alive(id, now)?;
+        let record = self.table.alive(id.0, now)?;
         let mut family = record.family.clone();
         let since = |time: u64| Duration::from_nanos(now.saturating_sub(time));
         family.absolute_ttl = Duration::from_nanos(record.ends.saturating_sub(now));
@@ -98,50 +93,28 @@ impl Families {
     }
 
     fn rotate(&mut self, id: FamilyId, presented: SecretHash, successor: Successor, now: u64) -> Rotation {
-        if self.table.alive(id, now).is_none() {
-            self.remove(id);
-            return Rotation::Gone;
-        }
-        let Some(record) = self.table.get_mut(id) else { return Rotation::Gone };
-        if record.family.current != presented {
+        if self.table.alive(id.0, now).is_some_and(|record| record.family.current != presented) {
             return Rotation::Mismatch;
         }
+        let Some(mut record) = self.table.remove(id.0).filter(|record| record.expiry() > now) else {
+            return Rotation::Gone;
+        };
         record.family.current = successor.secret;
         record.family.previous = Some(Previous::new(presented, successor.sealed));
         record.rotated_at = now;
-        let expiry = record.expiry();
-        self.table.set_expiry(id, expiry);
+        self.keep(id, record);
         Rotation::Rotated
     }
 
-    fn remove(&mut self, id: FamilyId) {
-        if let Some(record) = self.table.remove(id) {
-            forget(&mut self.by_subject, id, &record);
-        }
-    }
-
     /// Ends all families of a subject but one, and returns how many were alive.
-    fn remove_subject(&mut self, subject: Subject, except: Option<FamilyId>, now: u64) -> u64 {
-        self.ended.insert(subject, now.saturating_add(nanos(END_KEPT)), now);
-        let mut families = self.by_subject.get(&subject).cloned().unwrap_or_default();
-        families.retain(|(_, id)| Some(*id) != except);
-        let alive = families.iter().filter(|(_, id)| self.table.alive(*id, now).is_some()).count();
-        families.into_iter().for_each(|(_, id)| self.remove(id));
-        alive as u64
+    fn remove_subject(&mut self, subject: Key, except: Option<FamilyId>, now: u64) -> u64 {
+        self.ended.insert(subject, now.saturating_add(nanos(END_KEPT)), None, now);
+        let own: Vec<_> = self.of(subject, now).filter(|id| except != Some(FamilyId(*id))).collect();
+        own.into_iter().filter_map(|id| self.table.remove(id)).count() as u64
     }
 
-    fn list(&self, subject: Subject, now: u64) -> Vec<(FamilyId, Family)> {
-        let families = self.by_subject.get(&subject).into_iter().flatten().rev();
-        families.filter_map(|(_, id)| Some((*id, self.find(*id, now)?))).collect()
-    }
-}
-
-fn forget(by_subject: &mut HashMap<Subject, BTreeSet<(u64, FamilyId)>>, id: FamilyId, record: &Record) {
-    if let Some(families) = by_subject.get_mut(&record.subject) {
-        families.remove(&(record.created, id));
-        if families.is_empty() {
-            by_subject.remove(&record.subject);
-        }
+    fn list(&self, subject: Key, now: u64) -> Vec<(FamilyId, Family)> {
+        self.of(subject, now).rev().map(FamilyId).filter_map(|id| Some((id, self.find(id, now)?))).collect()
     }
 }
 
@@ -151,7 +124,7 @@ impl RefreshStore for MemoryStore<Families> {
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
-        Box::pin(async move { in_time(deadline).map(|()| self.read(|families, now| families.find(id, now))) })
+        self.answer(deadline, move |families, now| Ok(families.find(id, now)))
     }
 
     fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
@@ -160,7 +133,7 @@ impl RefreshStore for MemoryStore<Families> {
 
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
         self.answer(deadline, move |families, _| {
-            families.remove(id);
+            families.table.remove(id.0);
             Ok(())
         })
     }
@@ -170,9 +143,7 @@ impl RefreshStore for MemoryStore<Families> {
     }
 
     fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
-        Box::pin(
-            async move { in_time(deadline).map(|()| self.read(|families, now| families.list(subject.key(), now))) },
-        )
+        self.answer(deadline, move |families, now| Ok(families.list(subject.key(), now)))
     }
 }
 
@@ -191,7 +162,6 @@ mod tests {
     fn insert(families: &mut Families, id: u8, family: Family, capacity: usize, now: Duration) {
         assert!(families.insert(FamilyId([id; 16]), family, 100, capacity, nanos(now)).unwrap());
         assert!(families.table.is_consistent());
-        assert_eq!(families.by_subject.values().map(BTreeSet::len).sum::<usize>(), families.table.len());
     }
 
     #[test]
@@ -213,7 +183,7 @@ mod tests {
         for n in 100..140_u8 {
             insert(&mut families, n, family("later", HOUR), 1_000, HOUR);
         }
-        assert_eq!((families.len(), families.by_subject.len()), (40, 1));
+        assert_eq!(families.len(), 40);
     }
 
     #[test]

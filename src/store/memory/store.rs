@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, sync::Arc};
 
-use super::clock::Clock;
+use super::table::nanos;
 use crate::error::BoxError;
 use crate::store::{StoreFuture, in_time};
 use crate::sync::{RwLock, read, write};
@@ -23,7 +23,8 @@ use crate::sync::{RwLock, read, write};
 pub struct MemoryStore<T> {
     shared: Arc<Locked<T>>,
     pub(super) capacity: usize,
-    clock: Clock,
+    /// The time since some fixed moment. It only moves forward, whatever happens to the wall clock.
+    clock: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -44,7 +45,10 @@ pub trait Contents: Default {
 impl<T: Contents> MemoryStore<T> {
     /// A store of the default capacity.
     pub fn new() -> Self {
-        Self { shared: Arc::default(), capacity: T::CAPACITY, clock: Clock::default() }
+        let start = Instant::now();
+        // Logins that were verified before the store existed have a time, too.
+        let clock = Arc::new(move || Duration::from_secs(3_600) + start.elapsed());
+        Self { shared: Arc::default(), capacity: T::CAPACITY, clock }
     }
 
     /// Sets how many entries there may be at most. 0 counts as 1.
@@ -55,7 +59,7 @@ impl<T: Contents> MemoryStore<T> {
     /// Takes the time from `clock`, which returns the time since some fixed moment, for tests. The default is the operating
     /// system's monotonic clock.
     pub fn with_clock(self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self { clock: Clock::new(clock), ..self }
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// The number of entries. Expired ones count until they are removed.
@@ -69,12 +73,12 @@ impl<T: Contents> MemoryStore<T> {
     }
 
     pub(super) fn read<R>(&self, ask: impl FnOnce(&T, u64) -> R) -> R {
-        ask(&read(&self.shared.contents), self.clock.now())
+        ask(&read(&self.shared.contents), nanos((self.clock)()))
     }
 
     pub(super) fn write<R>(&self, change: impl FnOnce(&mut T, u64) -> R) -> R {
         let mut contents = write(&self.shared.contents);
-        let answer = change(&mut contents, self.clock.now());
+        let answer = change(&mut contents, nanos((self.clock)()));
         self.shared.len.store(contents.len(), Ordering::Release);
         answer
     }
@@ -99,7 +103,7 @@ impl<T: Contents> Default for MemoryStore<T> {
 
 impl<T> Clone for MemoryStore<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), capacity: self.capacity, clock: self.clock.clone() }
+        Self { shared: Arc::clone(&self.shared), capacity: self.capacity, clock: Arc::clone(&self.clock) }
     }
 }
 

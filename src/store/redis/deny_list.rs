@@ -65,7 +65,7 @@ impl LocalCopy {
         if let Some(entry) = read(member, until) {
             let left = Duration::from_millis(until.saturating_sub(now).min(MAX_MS));
             // What Redis holds is held here, too, whatever its subject's share.
-            self.entries.insert(entry, left, usize::MAX);
+            self.entries.insert(entry, left, None);
         }
     }
 
