@@ -26,20 +26,12 @@ use crate::store::{AttemptOutcome, AttemptStore, Reservation, STORE_BUDGET, Slot
 #[derive(Clone, Debug)]
 pub struct RedisAttemptStore(pub(super) RedisStores);
 
-impl RedisAttemptStore {
-    fn key(&self, slot: Slot) -> String {
-        format!("{}:a:{}", self.0.prefix, hex(&slot.key.0))
-    }
-}
-
 impl AttemptStore for RedisAttemptStore {
     fn reserve(&self, slot: Slot, deadline: Instant) -> StoreFuture<'_, Reservation> {
         Box::pin(async move {
-            let [id, failures] = [slot.id, slot.limit.failures.into()].map(|number: u64| number.to_string());
-            let [window, lease] = times(slot);
-            let arguments = [&id, &failures, &window, &lease].map(String::as_bytes);
-            let (code, wait): (u8, u64) =
-                self.0.connection.run(&RESERVE, &self.key(slot), &arguments, deadline).await?;
+            let arguments = (slot.id, slot.limit.failures, millis(slot.limit.window), millis(LEASE));
+            let key = self.0.key('a', &hex(slot.key.0));
+            let (code, wait): (u8, u64) = self.0.connection.run(&RESERVE, &key, arguments, deadline).await?;
             Ok(match code {
                 0 => Reservation::Reserved,
                 1 => Reservation::Busy,
@@ -50,15 +42,13 @@ impl AttemptStore for RedisAttemptStore {
 
     fn settle(&self, slot: Slot, outcome: AttemptOutcome, deadline: Instant) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            let outcome: &[u8] = match outcome {
-                AttemptOutcome::Failed => b"failed",
-                AttemptOutcome::Succeeded => b"succeeded",
-                AttemptOutcome::Released => b"released",
+            let outcome = match outcome {
+                AttemptOutcome::Failed => "failed",
+                AttemptOutcome::Succeeded => "succeeded",
+                AttemptOutcome::Released => "released",
             };
-            let id = slot.id.to_string();
-            let [window, lease] = times(slot);
-            let arguments = [id.as_bytes(), outcome, window.as_bytes(), lease.as_bytes()];
-            self.0.connection.run::<u8>(&SETTLE, &self.key(slot), &arguments, deadline).await.map(drop)
+            let arguments = (slot.id, outcome, millis(slot.limit.window), millis(LEASE));
+            self.0.connection.run(&SETTLE, &self.0.key('a', &hex(slot.key.0)), arguments, deadline).await
         })
     }
 
@@ -68,8 +58,4 @@ impl AttemptStore for RedisAttemptStore {
         // Without a runtime, the lease ends the reservation.
         spawn(async move { drop(store.settle(slot, AttemptOutcome::Released, deadline).await) });
     }
-}
-
-fn times(slot: Slot) -> [String; 2] {
-    [slot.limit.window, LEASE].map(|time| millis(time).to_string())
 }

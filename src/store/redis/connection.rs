@@ -1,10 +1,9 @@
 //! The connection that the stores share. Every call ends by its deadline.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, ToRedisArgs, aio::MultiplexedConnection};
 use tokio::time::timeout_at;
 
 use super::scripts::{self, Decision};
@@ -32,12 +31,8 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(MAX_MS).min(MAX_MS)
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+pub(super) fn hex(id: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 #[derive(Clone)]
@@ -45,16 +40,22 @@ struct Link {
     connection: MultiplexedConnection,
     /// The server's clock at `learned`.
     server_ms: u64,
+    /// No two links have the same.
     learned: Instant,
     trusted_until: Instant,
-    number: u64,
+}
+
+impl Link {
+    fn new(connection: MultiplexedConnection, time: Time) -> Self {
+        let learned = Instant::now();
+        Self { connection, server_ms: server_ms(time), learned, trusted_until: learned + OFFSET_AGE }
+    }
 }
 
 #[derive(Default)]
 struct State {
     link: Option<Link>,
     closed_until: Option<Instant>,
-    links: u64,
 }
 
 pub(super) struct Connection {
@@ -78,7 +79,7 @@ impl Connection {
         &self,
         decision: &Decision,
         key: &str,
-        arguments: &[&[u8]],
+        arguments: impl ToRedisArgs,
         deadline: Instant,
     ) -> Result<T, BoxError> {
         let mut again = decision.repeatable;
@@ -88,13 +89,10 @@ impl Connection {
             let time = time_to(deadline);
             let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
             let mut call = decision.script.key(key);
-            call.arg(by_its_clock).arg(millis(time) + SLACK_MS);
-            for argument in arguments {
-                call.arg(*argument);
-            }
+            call.arg(by_its_clock).arg(millis(time) + SLACK_MS).arg(&arguments);
             let Ok(answer) = timeout_at(deadline.into(), call.invoke_async(&mut link.connection)).await else {
                 if self.was_fair(time) {
-                    self.drop_link(link.number, true);
+                    self.drop_link(&link, true);
                 }
                 return Err("Redis did not answer before the deadline".into());
             };
@@ -104,9 +102,9 @@ impl Connection {
                 // A full Redis or list is no fault of the connection.
                 Some("OOM" | "FULL") => {}
                 // The caller was late, or the offset to the server's clock is wrong.
-                Some("LATE") => self.distrust_clock(link.number),
+                Some("LATE") => self.distrust_clock(&link),
                 // Any other error may be, for instance a demoted primary.
-                _ => self.drop_link(link.number, false),
+                _ => self.drop_link(&link, false),
             }
             if !error.is_connection_dropped() || !std::mem::take(&mut again) {
                 return Err(error.into());
@@ -132,29 +130,15 @@ impl Connection {
         let early = deadline - Duration::from_millis(5).min(time / 10);
         let old = self.state().link.clone();
         let made = timeout_at(early.into(), self.connect(old.map(|link| link.connection))).await;
+        // An error is an answer, however little time there was.
+        let is_fair = made.is_ok() || self.was_fair(time);
+        let made = made.map_err(|_| NO_CONNECTION.into()).and_then(|made| made.map_err(BoxError::from));
         let mut state = self.state();
-        match made {
-            Ok(Ok((connection, server_ms))) => {
-                state.links += 1;
-                let learned = Instant::now();
-                let trusted_until = learned + OFFSET_AGE;
-                let link = Link { connection, server_ms, learned, trusted_until, number: state.links };
-                state.link = Some(link.clone());
-                state.closed_until = None;
-                Ok(link)
-            }
-            failed => {
-                // An error is an answer, however little time there was.
-                if failed.is_ok() || self.was_fair(time) {
-                    state.link = None;
-                    state.closed_until = Some(Instant::now() + BREAKER);
-                }
-                Err(match failed {
-                    Ok(Err(error)) => error.into(),
-                    _ => NO_CONNECTION.into(),
-                })
-            }
+        if is_fair {
+            state.closed_until = made.is_err().then(|| Instant::now() + BREAKER);
+            state.link = made.as_ref().ok().cloned();
         }
+        made
     }
 
     /// The connection, if it can be used as it is.
@@ -169,12 +153,12 @@ impl Connection {
         Ok(None)
     }
 
-    async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<(MultiplexedConnection, u64), RedisError> {
+    async fn connect(&self, old: Option<MultiplexedConnection>) -> Result<Link, RedisError> {
         if let Some(mut connection) = old {
             match redis::cmd("TIME").query_async(&mut connection).await {
                 // Redis closed it while it was idle.
                 Err(error) if error.is_connection_dropped() => {}
-                time => return time.map(|time| (connection, server_ms(time))),
+                time => return time.map(|time| Link::new(connection, time)),
             }
         }
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
@@ -182,22 +166,19 @@ impl Connection {
         let mut pipe = redis::pipe();
         scripts::load_all(&mut pipe);
         let (time,) = pipe.cmd("TIME").query_async(&mut connection).await?;
-        Ok((connection, server_ms(time)))
+        Ok(Link::new(connection, time))
     }
 
-    fn distrust_clock(&self, number: u64) {
-        if let Some(link) = self.state().link.as_mut().filter(|link| link.number == number) {
+    fn distrust_clock(&self, link: &Link) {
+        if let Some(link) = self.state().link.as_mut().filter(|own| own.learned == link.learned) {
             link.trusted_until = Instant::now();
         }
     }
 
-    fn drop_link(&self, number: u64, open_breaker: bool) {
+    fn drop_link(&self, link: &Link, open_breaker: bool) {
         let mut state = self.state();
-        if state.link.as_ref().is_some_and(|link| link.number == number) {
-            state.link = None;
-            if open_breaker {
-                state.closed_until = Some(Instant::now() + BREAKER);
-            }
+        if state.link.take_if(|own| own.learned == link.learned).is_some() && open_breaker {
+            state.closed_until = Some(Instant::now() + BREAKER);
         }
     }
 
@@ -211,11 +192,13 @@ fn time_to(deadline: Instant) -> Duration {
 }
 
 /// The answer to `TIME`: seconds and microseconds.
-pub(super) fn server_ms((seconds, micros): (u64, u64)) -> u64 {
+pub(super) type Time = (u64, u64);
+
+pub(super) fn server_ms((seconds, micros): Time) -> u64 {
     seconds * 1000 + micros / 1000
 }
 
-/// Runs `future` in the background. False if there is no runtime.
+/// Runs `future` in the background, if there is a runtime.
 pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(future);

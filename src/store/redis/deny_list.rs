@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connection, MAX_MS, millis, server_ms, spawn};
+use super::connection::{Connection, MAX_MS, Time, millis, server_ms, spawn};
 use super::scripts::DENY;
 use crate::store::deny_list::Denial;
 use crate::store::memory::{Entry, MemoryDenyList};
@@ -17,7 +17,7 @@ use crate::sync::{Mutex, OnDrop, lock};
 use crate::{error::BoxError, observe, secret::random};
 
 /// The capacity of the list. When it is full, `deny` fails.
-const MAX_ENTRIES: &[u8] = b"1000000";
+const MAX_ENTRIES: u64 = 1_000_000;
 /// The shortest and the longest wait before connecting again: not all processes should read the list at the same moment.
 const RECONNECT_MS: [u64; 2] = [100, 500];
 /// After so long without a message, the subscription is checked.
@@ -133,10 +133,8 @@ impl DenyList for RedisDenyList {
                     ([entry.subject.as_slice(), &ttl.to_be_bytes()].concat(), millis(end) + ttl, "at")
                 }
             };
-            let until = until.to_string();
-            let arguments = [member.as_slice(), until.as_bytes(), MAX_ENTRIES, kind.as_bytes()];
-            let connection = &self.local.connection;
-            let (until, now) = connection.run::<(u64, u64)>(&DENY, &self.local.key, &arguments, deadline).await?;
+            let (local, arguments) = (&self.local, (&member, until, MAX_ENTRIES, kind));
+            let (until, now) = local.connection.run(&DENY, &local.key, arguments, deadline).await?;
             self.local.insert(&member, until, now);
             Ok(true)
         })
@@ -194,9 +192,6 @@ async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Res
         }
     }
 }
-
-/// The answer to `TIME`: seconds and microseconds.
-type Time = (u64, u64);
 
 /// Reads the list in pages, the entry that expires last first: meanwhile, entries leave only at the other end.
 async fn catch_up(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {

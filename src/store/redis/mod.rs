@@ -70,6 +70,11 @@ impl RedisStores {
         Self { prefix: prefix.into(), ..self }
     }
 
+    /// The key of one kind of state.
+    fn key(&self, kind: char, id: &str) -> String {
+        format!("{}:{kind}:{id}", self.prefix)
+    }
+
     /// Refresh token families.
     pub fn refresh_tokens(&self) -> RedisRefreshStore {
         RedisRefreshStore(self.clone())

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::RedisStores;
@@ -19,7 +20,9 @@ use crate::store::{
 const AT_ONCE: usize = 32;
 
 /// The answer of `find.lua`: current, previous, sealed, login, absolute and idle ttl, age, time since the last use.
-type Row = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>, u64, u64, u64, u64);
+type Row = ([u8; 32], Option<[u8; 32]>, Option<Vec<u8>>, Vec<u8>, u64, u64, u64, u64);
+
+const NO_ARGUMENTS: &[&str; 0] = &[];
 
 /// What never changes of a family, as JSON.
 #[derive(Serialize, Deserialize)]
@@ -51,22 +54,13 @@ pub struct RedisRefreshStore(pub(super) RedisStores);
 impl RedisRefreshStore {
     /// Revokes a family, and keeps it out if it is yet to be inserted. False if there was none.
     async fn end(&self, id: &str) -> Result<bool, BoxError> {
-        let kept = millis(END_KEPT).to_string();
-        Ok(self.0.connection.run::<u8>(&REVOKE, &self.family(id), &[kept.as_bytes()], soon()).await? == 1)
-    }
-
-    fn family(&self, id: &str) -> String {
-        format!("{}:f:{id}", self.0.prefix)
-    }
-
-    fn index(&self, subject: SubjectRef<'_>) -> String {
-        format!("{}:s:{}", self.0.prefix, hex(&subject.key()))
+        self.0.connection.run(&REVOKE, &self.0.key('f', id), millis(END_KEPT), soon()).await
     }
 
     /// Revokes all of these families but the newest, and forgets those that are over.
     async fn end_oldest(&self, index: &str, ids: &[String], kept: usize) -> Result<(), BoxError> {
         let (mut alive, mut over) = (0, Vec::new());
-        for (id, family) in ids.iter().zip(self.rows(ids, soon).await?) {
+        for (id, family) in ids.iter().zip(self.rows(ids, None).await?) {
             alive += usize::from(family.is_some());
             if family.is_none() || alive > kept {
                 over.push(id.clone());
@@ -75,18 +69,15 @@ impl RedisRefreshStore {
         self.end_all(index, &over, false).await.map(drop)
     }
 
-    async fn row(&self, id: &str, deadline: Instant) -> Result<Option<Row>, BoxError> {
-        self.0.connection.run(&FIND, &self.family(id), &[], deadline).await
+    async fn row(&self, id: &str, deadline: Option<Instant>) -> Result<Option<Row>, BoxError> {
+        let deadline = deadline.unwrap_or_else(soon);
+        self.0.connection.run(&FIND, &self.0.key('f', id), NO_ARGUMENTS, deadline).await
     }
 
-    /// Reads families, a few at once. Each has a deadline of its own.
-    async fn rows(&self, ids: &[String], deadline: impl Fn() -> Instant) -> Result<Vec<Option<Row>>, BoxError> {
-        let mut rows = Vec::new();
-        for ids in ids.chunks(AT_ONCE) {
-            let answers = join_all(ids.iter().map(|id| self.row(id, deadline()))).await;
-            rows.extend(answers.into_iter().collect::<Result<Vec<_>, _>>()?);
-        }
-        Ok(rows)
+    /// Reads families, a few at once. Without a deadline, each has its own.
+    async fn rows(&self, ids: &[String], deadline: Option<Instant>) -> Result<Vec<Option<Row>>, BoxError> {
+        let rows: Vec<_> = ids.iter().map(|id| self.row(id, deadline)).collect();
+        stream::iter(rows).buffered(AT_ONCE).try_collect().await
     }
 
     /// Revokes families of a subject, a few at once, takes them out of its index, and returns how many there were.
@@ -97,9 +88,9 @@ impl RedisRefreshStore {
             count += answers.iter().filter(|answer| matches!(answer, Ok(true))).count() as u64;
             let is_over = |answer: &Result<bool, _>| answer.as_ref().is_ok_and(|ended| *ended || !keep_unknown);
             let over = ids.iter().zip(&answers).filter(|(_, answer)| is_over(answer));
-            let over: Vec<&[u8]> = over.map(|(id, _)| id.as_bytes()).collect();
+            let over: Vec<_> = over.map(|(id, _)| id).collect();
             if !over.is_empty() {
-                self.0.connection.run::<u64>(&FORGET, index, &over, soon()).await?;
+                self.0.connection.run::<()>(&FORGET, index, &over, soon()).await?;
             }
             answers.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
@@ -110,12 +101,11 @@ impl RedisRefreshStore {
 impl RefreshStore for RedisRefreshStore {
     fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
-            let id = hex(&id.0);
-            let (index, key) = (self.index(SubjectRef::new(&family.server, &family.subject)), self.family(&id));
+            let (id, limit, connection) = (hex(id.0), limit.max(1), &self.0.connection);
+            let subject = SubjectRef::new(&family.server, &family.subject).key();
+            let (index, key) = (self.0.key('s', &hex(subject)), self.0.key('f', &id));
             let age = family.age + deadline.saturating_duration_since(Instant::now());
-            let times = [family.absolute_ttl, family.idle_ttl, age, END_KEPT].map(|ttl| millis(ttl).to_string());
-            let [absolute, idle, age, kept] = times.each_ref().map(String::as_bytes);
-            let (limit, most) = (limit.max(1), limit.max(1).to_string());
+            let [absolute, idle, age, kept] = [family.absolute_ttl, family.idle_ttl, age, END_KEPT].map(millis);
             let login = serde_json::to_vec(&LoginRecord {
                 server: family.server,
                 subject: family.subject,
@@ -125,15 +115,12 @@ impl RefreshStore for RedisRefreshStore {
                 session: family.session,
             })?;
             // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
-            let (index_arguments, fields) = (
-                [id.as_bytes(), absolute, age, kept, most.as_bytes()],
-                [absolute, idle, age, &family.current.0, &login],
-            );
-            let connection = &self.0.connection;
-            let indexed = connection.run::<Vec<String>>(&INDEX, &index, &index_arguments, deadline);
-            let (indexed, inserted) = join(indexed, connection.run::<u8>(&INSERT, &key, &fields, deadline)).await;
+            let indexed = connection.run(&INDEX, &index, (&id, absolute, age, kept, limit), deadline);
+            let fields = (absolute, idle, age, &family.current.0, login);
+            let inserted = connection.run(&INSERT, &key, fields, deadline);
+            let (indexed, inserted): (Result<Vec<String>, _>, Result<bool, _>) = join(indexed, inserted).await;
             let (indexed, inserted) = (indexed?, inserted?);
-            let Some((_, others)) = indexed.split_first().filter(|_| inserted == 1) else {
+            let Some((_, others)) = indexed.split_first().filter(|_| inserted) else {
                 // The subject was ended meanwhile.
                 self.end(&id).await?;
                 return Ok(false);
@@ -144,13 +131,13 @@ impl RefreshStore for RedisRefreshStore {
     }
 
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
-        Box::pin(async move { self.row(&hex(&id.0), deadline).await?.map(read).transpose() })
+        Box::pin(async move { self.row(&hex(id.0), Some(deadline)).await?.map(read).transpose() })
     }
 
     fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let arguments: [&[u8]; 3] = [&old.0, &new.secret.0, &new.sealed];
-            let code: u8 = self.0.connection.run(&ROTATE, &self.family(&hex(&id.0)), &arguments, deadline).await?;
+            let (key, arguments) = (self.0.key('f', &hex(id.0)), (&old.0, &new.secret.0, new.sealed));
+            let code: u8 = self.0.connection.run(&ROTATE, &key, arguments, deadline).await?;
             Ok(match code {
                 2 => Rotation::Rotated,
                 1 => Rotation::Mismatch,
@@ -160,17 +147,17 @@ impl RefreshStore for RedisRefreshStore {
     }
 
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            self.0.connection.run::<u8>(&REVOKE, &self.family(&hex(&id.0)), &[], deadline).await.map(drop)
-        })
+        Box::pin(
+            async move { self.0.connection.run(&REVOKE, &self.0.key('f', &hex(id.0)), NO_ARGUMENTS, deadline).await },
+        )
     }
 
     fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
         Box::pin(async move {
-            let (index, kept) = (self.index(subject), millis(END_KEPT).to_string());
+            let index = self.0.key('s', &hex(subject.key()));
             // The newest first: unused families that expired stand among the older ones until their absolute end.
-            let mut ids: Vec<String> = self.0.connection.run(&END, &index, &[kept.as_bytes()], soon()).await?;
-            let except = except.map(|id| hex(&id.0));
+            let mut ids: Vec<String> = self.0.connection.run(&END, &index, millis(END_KEPT), soon()).await?;
+            let except = except.map(|id| hex(id.0));
             ids.retain(|id| Some(id) != except.as_ref());
             // A login in progress may be about to insert the family of an entry.
             self.end_all(&index, &ids, true).await
@@ -179,10 +166,10 @@ impl RefreshStore for RedisRefreshStore {
 
     fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
         Box::pin(async move {
-            let index = self.index(subject);
-            let ids: Vec<String> = self.0.connection.run(&LIST, &index, &[], deadline).await?;
+            let index = self.0.key('s', &hex(subject.key()));
+            let ids: Vec<String> = self.0.connection.run(&LIST, &index, NO_ARGUMENTS, deadline).await?;
             let mut families = Vec::new();
-            for (id, row) in ids.iter().zip(self.rows(&ids, || deadline).await?) {
+            for (id, row) in ids.iter().zip(self.rows(&ids, Some(deadline)).await?) {
                 if let Some(row) = row {
                     families.push((family_id(id)?, read(row)?));
                 }
@@ -207,15 +194,10 @@ fn read(row: Row) -> Result<Family, BoxError> {
     let (current, previous, sealed, login, absolute, idle, age, unused_for) = row;
     let [absolute, idle, age, unused_for] = [absolute, idle, age, unused_for].map(Duration::from_millis);
     let login: LoginRecord = serde_json::from_slice(&login)?;
-    let mut family = Family::new(secret(current)?, login.subject, absolute, idle);
+    let mut family = Family::new(SecretHash(current), login.subject, absolute, idle);
     (family.server, family.client_id, family.scope) = (login.server, login.client_id, login.scope.parse()?);
     (family.security_stamp, family.session) = (login.security_stamp, login.session);
     (family.age, family.unused_for) = (age, unused_for);
-    let previous = previous.map(secret).transpose()?;
-    family.previous = previous.map(|hash| Previous::new(hash, sealed.unwrap_or_default()));
+    family.previous = previous.map(|hash| Previous::new(SecretHash(hash), sealed.unwrap_or_default()));
     Ok(family)
-}
-
-fn secret(bytes: Vec<u8>) -> Result<SecretHash, BoxError> {
-    bytes.try_into().map(SecretHash).map_err(|_| "the hash of a secret in Redis must have 32 bytes".into())
 }
