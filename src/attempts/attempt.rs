@@ -42,12 +42,8 @@ pub struct Attempt {
     store: Arc<dyn AttemptStore>,
     queues: Arc<Queues>,
     budget: StoreBudget,
-    reserved: Vec<Reserved>,
-}
-
-struct Reserved {
-    slot: Slot,
-    cleared_by_success: bool,
+    /// The slots, and what a success means for each.
+    reserved: Vec<(Slot, AttemptOutcome)>,
 }
 
 impl Attempt {
@@ -60,16 +56,16 @@ impl Attempt {
         Self::new(Arc::new(MemoryAttemptStore::new()), Arc::default(), budget)
     }
 
-    /// Asks the store for a slot.
+    /// Asks the store for a slot, which a success clears or not.
     pub(super) async fn reserve(
         &mut self,
         key: AttemptKey,
         limit: AttemptLimit,
-        cleared_by_success: bool,
+        clears: bool,
     ) -> Result<Reservation, TokenError> {
         let slot = Slot { key, id: u64::from_ne_bytes(random().map_err(TokenError::no_random)?), limit };
         // Before the store is asked: if the request is cancelled meanwhile, the slot is abandoned all the same.
-        self.reserved.push(Reserved { slot, cleared_by_success });
+        self.reserved.push((slot, if clears { AttemptOutcome::Succeeded } else { AttemptOutcome::Released }));
         let answer = self.budget.spend(|deadline| self.store.reserve(slot, deadline)).await?;
         if answer != Reservation::Reserved {
             self.reserved.pop();
@@ -77,26 +73,30 @@ impl Attempt {
         Ok(answer)
     }
 
+    /// Reserves a slot. False if all are reserved, and an error while failures alone fill the limit.
+    async fn try_reserve(&mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<bool, TokenError> {
+        match self.reserve(key, limit, clears).await? {
+            Reservation::Blocked { retry_after } => Err(TokenError::too_many_attempts(retry_after)),
+            answer => Ok(answer == Reservation::Reserved),
+        }
+    }
+
     /// Reserves a slot, and waits for one if all are reserved.
     pub(super) async fn wait(&mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<(), TokenError> {
         let queues = Arc::clone(&self.queues);
-        if queues.is_empty(key)
-            && let Some(decided) = decided(self.reserve(key, limit, clears).await?)
-        {
-            return decided;
+        if queues.is_empty(key) && self.try_reserve(key, limit, clears).await? {
+            return Ok(());
         }
         let end = Instant::now() + LONGEST_WAIT;
         let place = queues.join(key, limit.failures).ok_or_else(no_slot)?;
         let _turn = place.first(end).await.map_err(unserved)?;
-        loop {
-            if let Some(decided) = decided(self.reserve(key, limit, clears).await?) {
-                return decided;
-            }
+        while !self.try_reserve(key, limit, clears).await? {
             if Instant::now() >= end {
                 return Err(no_slot());
             }
             place.freed(end).await.map_err(unserved)?;
         }
+        Ok(())
     }
 
     /// The credentials were wrong. The failure counts.
@@ -112,26 +112,16 @@ impl Attempt {
     /// # Errors
     /// 503 if the store is unavailable.
     pub async fn succeeded(self) -> Result<(), TokenError> {
-        let outcome = |clear| if clear { AttemptOutcome::Succeeded } else { AttemptOutcome::Released };
-        self.settle(|reserved| outcome(reserved.cleared_by_success)).await
+        self.settle(|on_success| on_success).await
     }
 
-    async fn settle(mut self, outcome: impl Fn(&Reserved) -> AttemptOutcome) -> Result<(), TokenError> {
+    async fn settle(mut self, outcome: impl Fn(AttemptOutcome) -> AttemptOutcome) -> Result<(), TokenError> {
         // From here on nothing is given back, even if the store fails or the client leaves: the lease ends it.
-        for reserved in mem::take(&mut self.reserved).into_iter().rev() {
-            let slot = reserved.slot;
-            self.budget.spend(|deadline| self.store.settle(slot, outcome(&reserved), deadline)).await?;
+        for (slot, on_success) in mem::take(&mut self.reserved).into_iter().rev() {
+            self.budget.spend(|deadline| self.store.settle(slot, outcome(on_success), deadline)).await?;
             self.queues.freed(slot.key);
         }
         Ok(())
-    }
-}
-
-fn decided(answer: Reservation) -> Option<Result<(), TokenError>> {
-    match answer {
-        Reservation::Reserved => Some(Ok(())),
-        Reservation::Blocked { retry_after } => Some(Err(TokenError::too_many_attempts(retry_after))),
-        Reservation::Busy => None,
     }
 }
 
@@ -139,7 +129,7 @@ fn no_slot() -> TokenError {
     TokenError::temporarily_unavailable(LONGEST_WAIT)
 }
 
-fn unserved(reason: NoResult) -> TokenError {
+pub(super) fn unserved(reason: NoResult) -> TokenError {
     match reason {
         NoResult::TimedOut => no_slot(),
         NoResult::NoTimer => TokenError::from_cause("an attempt cannot wait", BoxError::from(reason)),
@@ -150,9 +140,9 @@ debug_only!(Attempt {});
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        for reserved in &self.reserved {
-            unwind_guarded(|| self.store.abandon(reserved.slot));
-            self.queues.freed(reserved.slot.key);
+        for &(slot, _) in &self.reserved {
+            unwind_guarded(|| self.store.abandon(slot));
+            self.queues.freed(slot.key);
         }
     }
 }

@@ -7,7 +7,8 @@ use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::address::canonical;
-use super::{attempt::Attempt, client_address::ClientAddress, queue::Queues};
+use super::attempt::{Attempt, unserved};
+use super::{client_address::ClientAddress, queue::Queues};
 use crate::secret::{debug_only, hmac};
 use crate::store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, StoreBudget};
 use crate::{error::TokenError, observe, sync::sleep};
@@ -56,7 +57,7 @@ pub struct AttemptLimits {
     client_address: ClientAddress,
     key: Arc<Zeroizing<Vec<u8>>>,
     server: Arc<str>,
-    canonical_account: Option<Arc<CanonicalAccount>>,
+    canonical_account: Arc<CanonicalAccount>,
     account_and_address: AttemptLimit,
     address: Option<AttemptLimit>,
     account_slowdown: Option<(AttemptLimit, Duration)>,
@@ -87,7 +88,7 @@ impl AttemptLimits {
             client_address: client_address.into(),
             key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
             server: Arc::default(),
-            canonical_account: None,
+            canonical_account: Arc::new(str::to_owned),
             account_and_address: AttemptLimit { failures: 10, window: minute },
             address: None,
             account_slowdown: None,
@@ -135,7 +136,7 @@ impl AttemptLimits {
     ///     .with_canonical_account(|username| username.to_lowercase());
     /// ```
     pub fn with_canonical_account(self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        Self { canonical_account: Some(Arc::new(canonical)), ..self }
+        Self { canonical_account: Arc::new(canonical), ..self }
     }
 
     /// The same account at another server is another account.
@@ -171,8 +172,7 @@ impl AttemptLimits {
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
         let address = address.map(canonical);
-        let folded = self.canonical_account.as_ref().map(|canonical| canonical(account));
-        let account = folded.as_deref().unwrap_or(account);
+        let account = &(self.canonical_account)(account);
         let mut attempt = self.attempt(budget);
         if let (Some(limit), Some(_)) = (self.address, address) {
             attempt.wait(self.key("address", "", address), limit, false).await?;
@@ -182,7 +182,7 @@ impl AttemptLimits {
         if let Some((limit, delay)) = self.account_slowdown
             && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
         {
-            sleep(delay).await.map_err(|error| TokenError::from_cause("an attempt cannot wait", error.into()))?;
+            sleep(delay).await.map_err(unserved)?;
         }
         Ok(attempt)
     }
