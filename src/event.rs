@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::{runtime::Handle, time::Instant};
 
 use crate::error::BoxFuture;
-use crate::observe;
+use crate::observe::{self, log, measure};
 use crate::secret::debug_only;
 use crate::sync::{Mutex, lock, timeout_at, unwind_guarded_future};
 
@@ -104,6 +104,18 @@ impl EventKind {
     }
 }
 
+impl Event {
+    /// Writes it to the audit log, and counts it.
+    fn observe(&self) {
+        log!({
+            let Self { subject, client_id, path, session_id: session, .. } = self;
+            let (event, address) = (self.kind.name(), self.address.map(tracing::field::display));
+            tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
+        });
+        measure!(metrics::counter!("oauth2_events_total", "event" => self.kind.name()).increment(1));
+    }
+}
+
 /// One decision, for the audit log and the app.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Audit<'a> {
@@ -117,20 +129,13 @@ pub(crate) struct Audit<'a> {
 
 impl Audit<'_> {
     pub(crate) fn record(self, kind: EventKind) {
-        let Self { subject, client_id, address, path, session, events } = self;
-        observe::audited(kind.name(), subject, client_id, address, path, session);
-        if let Some(events) = events {
-            let owned = |text: Option<&str>| text.map(|text| observe::cut(text).to_owned());
-            let [subject, client_id, session_id] = [subject, client_id, session].map(owned);
-            events.send(Event {
-                kind,
-                at: SystemTime::now(),
-                subject,
-                client_id,
-                address,
-                path: path.to_owned(),
-                session_id,
-            });
+        let owned = |text: Option<&str>| text.map(|text| observe::cut(text).to_owned());
+        let [subject, client_id, session_id] = [self.subject, self.client_id, self.session].map(owned);
+        let (address, path) = (self.address, self.path.to_owned());
+        let event = Event { kind, at: SystemTime::now(), subject, client_id, address, path, session_id };
+        event.observe();
+        if let Some(events) = self.events {
+            events.send(event);
         }
     }
 }

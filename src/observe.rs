@@ -4,48 +4,60 @@
 //! 2. The same warning is logged once in ten seconds, with the number of those that were left out.
 //! 3. A subscriber or recorder that panics ends neither a request nor a thread.
 
-use std::{error::Error, net::IpAddr, time::Duration};
+#![cfg_attr(not(all(feature = "tracing", feature = "metrics")), allow(dead_code, unused_variables))]
 
-#[cfg(feature = "tracing")]
 use std::sync::{Mutex, PoisonError};
-#[cfg(feature = "tracing")]
-use std::{collections::BTreeMap, time::Instant};
+use std::time::{Duration, Instant};
+use std::{collections::BTreeMap, error::Error, mem};
 
-/// Calls a subscriber or a recorder.
-#[cfg(any(feature = "tracing", feature = "metrics"))]
-fn guarded(record: impl FnOnce()) {
+/// Calls the subscriber, if the crate is built with `tracing`.
+macro_rules! log {
+    ($call:expr) => {
+        #[cfg(feature = "tracing")]
+        crate::observe::guarded(|| $call)
+    };
+}
+pub(crate) use log;
+
+/// Calls the recorder, if the crate is built with `metrics`.
+macro_rules! measure {
+    ($call:expr) => {
+        #[cfg(feature = "metrics")]
+        crate::observe::guarded(|| $call)
+    };
+}
+pub(crate) use measure;
+
+pub(crate) fn guarded(record: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(record));
 }
 
-#[cfg(feature = "tracing")]
 const PERIOD: Duration = Duration::from_secs(10);
-#[cfg(feature = "tracing")]
 const OF_A_USER: &str = "hash of ";
 
 /// How many equal warnings were left out, if it is time for one again.
-#[cfg(feature = "tracing")]
 fn due(warning: &str, period: Duration) -> Option<u64> {
     /// When each warning was logged last, and how many were left out since.
-    static LOGGED: Mutex<BTreeMap<String, (Instant, u64)>> = Mutex::new(BTreeMap::new());
+    static LOGGED: Mutex<BTreeMap<String, (Option<Instant>, u64)>> = Mutex::new(BTreeMap::new());
     const MOST: usize = 1_000;
 
     let (mut logged, now) = (LOGGED.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+    let is_recent = |last: Option<Instant>, period| last.is_some_and(|last| now.duration_since(last) < period);
     // The others are as many as there are places in the code that warn.
     let is_of_a_user = |warning: &str| warning.starts_with(OF_A_USER);
     if is_of_a_user(warning) && !logged.contains_key(warning) && logged.len() >= MOST {
-        logged.retain(|known, (last, _)| !is_of_a_user(known) || now.duration_since(*last) < PERIOD);
-    }
-    let full = is_of_a_user(warning) && logged.len() >= MOST;
-    match logged.get_mut(warning) {
-        Some((last, left_out)) if now.duration_since(*last) < period => *left_out += 1,
-        Some(known) => return Some(std::mem::replace(known, (now, 0)).1),
-        None if full => {}
-        None => {
-            logged.insert(warning.to_owned(), (now, 0));
-            return Some(0);
+        logged.retain(|known, (last, _)| !is_of_a_user(known) || is_recent(*last, PERIOD));
+        if logged.len() >= MOST {
+            return None;
         }
     }
-    None
+    let (last, left_out) = logged.entry(warning.to_owned()).or_default();
+    if is_recent(*last, period) {
+        *left_out += 1;
+        return None;
+    }
+    *last = Some(now);
+    Some(mem::take(left_out))
 }
 
 /// The beginning of a text that a client sent.
@@ -56,15 +68,12 @@ pub(crate) fn cut(text: &str) -> &str {
 
 /// Something behind an endpoint failed: a store, the verifier, the token issuer.
 pub(crate) fn failed(what: &str, cause: &(dyn Error + 'static)) {
-    #[cfg(feature = "tracing")]
-    if let Some(left_out) = due(what, PERIOD) {
-        guarded(|| tracing::warn!(cause = causes(cause), left_out, "{what}"));
-    }
-    let _ = (what, cause);
+    log!(if let Some(left_out) = due(what, PERIOD) {
+        tracing::warn!(cause = causes(cause), left_out, "{what}");
+    });
 }
 
 /// An error and all its sources, in one line.
-#[cfg(feature = "tracing")]
 fn causes(error: &(dyn Error + 'static)) -> String {
     let sources = std::iter::successors(Some(error), |&error| error.source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -72,118 +81,76 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 
 /// Something is missing or useless. Logged once.
 pub(crate) fn misconfigured(how_to_fix: &str) {
-    #[cfg(feature = "tracing")]
-    if due(how_to_fix, Duration::MAX).is_some() {
-        guarded(|| tracing::warn!("{how_to_fix}"));
-    }
-    let _ = how_to_fix;
+    log!(if due(how_to_fix, Duration::MAX).is_some() {
+        tracing::warn!("{how_to_fix}");
+    });
 }
 
 /// A guard refused a request.
 pub(crate) fn bearer_refused(reason: &dyn std::fmt::Display) {
-    #[cfg(feature = "tracing")]
-    guarded(|| tracing::debug!(%reason, "a bearer token was refused"));
-    let _ = reason;
+    log!(tracing::debug!(%reason, "a bearer token was refused"));
 }
 
 /// An endpoint refused a request.
 pub(crate) fn refused(path: &str, error: &dyn Error, reason: &str) {
-    #[cfg(feature = "tracing")]
-    guarded(|| tracing::debug!(path, %error, reason, "a request was refused"));
-    let _ = (path, error, reason);
+    log!(tracing::debug!(path, %error, reason, "a request was refused"));
 }
 
 /// The hash of a user's password cannot be read, so no password is correct.
 pub(crate) fn unreadable_hash(subject: &str, reason: &'static str) {
-    #[cfg(feature = "tracing")]
-    if let Some(left_out) = due(&format!("{OF_A_USER}{}", cut(subject)), PERIOD) {
-        guarded(|| tracing::warn!(subject = cut(subject), reason, left_out, "a stored password hash cannot be read"));
-    }
-    #[cfg(feature = "metrics")]
-    guarded(|| metrics::counter!("oauth2_unreadable_hashes_total").increment(1));
-    let _ = (subject, reason);
+    let subject = cut(subject);
+    log!(if let Some(left_out) = due(&format!("{OF_A_USER}{subject}"), PERIOD) {
+        tracing::warn!(subject, reason, left_out, "a stored password hash cannot be read");
+    });
+    measure!(metrics::counter!("oauth2_unreadable_hashes_total").increment(1));
 }
 
 /// The local copy of a shared deny list follows it again, or does not.
 #[cfg(feature = "redis")]
 pub(crate) fn deny_list_in_sync(result: Result<(), &(dyn Error + 'static)>) {
-    #[cfg(feature = "tracing")]
-    guarded(|| match result {
+    log!(match result {
         Ok(()) => tracing::info!("the deny list is in sync"),
         Err(cause) => tracing::warn!(cause = causes(cause), "the deny list is not in sync: revoked tokens may pass"),
     });
-    let _ = result;
-}
-
-/// One decision, for the audit log.
-pub(crate) fn audited(
-    event: &'static str,
-    subject: Option<&str>,
-    client_id: Option<&str>,
-    address: Option<IpAddr>,
-    path: &str,
-    session: Option<&str>,
-) {
-    #[cfg(feature = "tracing")]
-    guarded(|| {
-        let (subject, client_id) = (subject.map(cut), client_id.map(cut));
-        let address = address.map(tracing::field::display);
-        tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
-    });
-    #[cfg(feature = "metrics")]
-    guarded(|| metrics::counter!("oauth2_events_total", "event" => event).increment(1));
-    let _ = (event, subject, client_id, address, path, session);
 }
 
 /// The app's own code did not keep up with the events.
 pub(crate) fn event_dropped() {
-    #[cfg(feature = "tracing")]
-    if let Some(left_out) = due("an event was dropped", PERIOD) {
-        guarded(|| tracing::warn!(left_out, "an event was dropped: the event handler is too slow"));
-    }
-    #[cfg(feature = "metrics")]
-    guarded(|| metrics::counter!("oauth2_events_dropped_total").increment(1));
+    log!(if let Some(left_out) = due("an event was dropped", PERIOD) {
+        tracing::warn!(left_out, "an event was dropped: the event handler is too slow");
+    });
+    measure!(metrics::counter!("oauth2_events_dropped_total").increment(1));
 }
 
 /// Answers one request in a span of its own, which there is with `tracing` only.
 pub(crate) fn in_span<F: Future>(path: &str, answer: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "tracing")]
     let answer = tracing::Instrument::instrument(answer, tracing::info_span!("oauth2_endpoint", path));
-    let _ = path;
     answer
 }
 
 /// One answer of an endpoint: `ok`, or the code of the error.
 pub(crate) fn answered(path: &str, outcome: &str) {
-    #[cfg(feature = "metrics")]
-    guarded(|| {
+    measure!({
         let labels = [("path", path.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!("oauth2_answers_total", &labels).increment(1);
     });
-    let _ = (path, outcome);
 }
 
 /// One password was hashed, after this time in the queue.
 pub(crate) fn hashed(waited: Duration, took: Duration) {
-    #[cfg(feature = "metrics")]
-    guarded(|| {
-        metrics::histogram!("oauth2_password_queue_seconds").record(waited);
-        metrics::histogram!("oauth2_password_hash_seconds").record(took);
-    });
-    let _ = (waited, took);
+    measure!(metrics::histogram!("oauth2_password_queue_seconds").record(waited));
+    measure!(metrics::histogram!("oauth2_password_hash_seconds").record(took));
 }
 
 /// This many passwords wait to be hashed.
 pub(crate) fn queued(passwords: usize) {
-    #[cfg(feature = "metrics")]
-    guarded(|| metrics::gauge!("oauth2_password_queue_length").set(passwords as f64));
-    let _ = passwords;
+    measure!(metrics::gauge!("oauth2_password_queue_length").set(passwords as f64));
 }
 
 /// One password was not hashed, for want of capacity.
 pub(crate) fn overloaded() {
-    #[cfg(feature = "metrics")]
-    guarded(|| metrics::counter!("oauth2_password_overloaded_total").increment(1));
+    measure!(metrics::counter!("oauth2_password_overloaded_total").increment(1));
 }
 
 #[cfg(all(test, feature = "tracing"))]
@@ -194,6 +161,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
+    use crate::event::{Audit, EventKind};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -247,14 +215,16 @@ pub(crate) mod tests {
     #[test]
     fn a_subscriber_that_panics_is_survived() {
         let subscriber = tracing_subscriber::fmt().with_writer(|| -> io::Stderr { panic!("no log") }).finish();
-        tracing::subscriber::with_default(subscriber, || audited("login", None, None, None, "/token", None));
+        tracing::subscriber::with_default(subscriber, || Audit::default().record(EventKind::Login));
     }
 
     #[test]
     fn an_audit_line_is_short_and_has_all_its_fields() {
         let long = "\u{10FFFD}".repeat(16_384);
-        let address = Some(IpAddr::from([192, 0, 2, 1]));
-        let log = logged(|| audited("login", Some("alice"), Some("web"), address, "/token", Some("s-1")));
+        let address = Some([192, 0, 2, 1].into());
+        let (subject, client_id, session) = (Some("alice"), Some("web"), Some("s-1"));
+        let audit = Audit { subject, client_id, address, path: "/token", session, events: None };
+        let log = logged(|| audit.record(EventKind::Login));
         for part in [
             "tower_oauth2_password::audit",
             "event=\"login\"",
@@ -266,7 +236,7 @@ pub(crate) mod tests {
         ] {
             assert!(log.contains(part), "{part}: {log}");
         }
-        let log = logged(|| audited("denied", Some(&long), None, None, "/token", None));
+        let log = logged(|| Audit { subject: Some(&long), ..Audit::default() }.record(EventKind::Denied));
         assert!(log.len() < 2_048, "{}", log.len());
     }
 
@@ -280,6 +250,7 @@ pub(crate) mod tests {
         };
 
         use super::super::*;
+        use crate::event::{Audit, EventKind};
 
         type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -350,7 +321,7 @@ pub(crate) mod tests {
         fn metrics_have_their_documented_names() {
             let kept = Kept::default();
             ::metrics::with_local_recorder(&kept, || {
-                audited("login", None, None, None, "/token", None);
+                Audit::default().record(EventKind::Login);
                 event_dropped();
                 unreadable_hash("alice", "cut off");
                 answered("/token", "invalid_grant");
