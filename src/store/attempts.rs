@@ -162,9 +162,7 @@ pub trait AttemptStore: Send + Sync + 'static {
 
     /// Frees a slot whose request was cancelled. It is called from `drop` and must not wait. The default does nothing: the
     /// reservation ends after 30 seconds.
-    fn abandon(&self, slot: Slot) {
-        let _ = slot;
-    }
+    fn abandon(&self, _slot: Slot) {}
 }
 
 impl<S: AttemptStore + ?Sized> AttemptStore for Arc<S> {
