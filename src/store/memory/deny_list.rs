@@ -35,7 +35,7 @@ fn subject_digest(issuer: Option<&str>, subject: &str) -> Key {
     digest("subject", &[issuer.unwrap_or_default(), subject])
 }
 
-/// The revoked tokens of one process: [`Entry::before`] by [`Entry::key`]. Tokens and sessions rank by their subject.
+/// The revoked tokens of one process: `before` of each entry by its `key`. Tokens and sessions rank by their subject.
 #[derive(Default)]
 pub struct DeniedTokens(Table<Option<SystemTime>, Key>);
 
