@@ -1,7 +1,8 @@
 //! The public half of a key as a JSON Web Key (RFC 7517), and its thumbprint (RFC 7638).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::Value;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A public key, its parts in base64url.
@@ -22,9 +23,9 @@ impl PublicKey {
         Self(vec![("e", integer(e)), ("kty", "RSA".into()), ("n", integer(n))])
     }
 
-    pub(super) fn jwk(&self, id: &str, algorithm: &str) -> Value {
-        let members = self.0.iter().map(|(name, value)| (*name, value.as_str()));
-        members.chain([("kid", id), ("use", "sig"), ("alg", algorithm)]).collect()
+    pub(super) fn jwk(&self, id: &str, algorithm: Algorithm) -> Value {
+        let members = self.0.iter().map(|(name, value)| (*name, json!(value)));
+        members.chain([("kid", json!(id)), ("use", json!("sig")), ("alg", json!(algorithm))]).collect()
     }
 
     /// SHA-256 of the required members, sorted by name, without whitespace.
@@ -74,6 +75,6 @@ mod tests {
         let x = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         let ed25519 = PublicKey::ed25519(&x);
         assert_eq!(ed25519.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", "RFC 8037, appendix A.3");
-        assert_eq!(ed25519.jwk("k", "EdDSA")["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        assert_eq!(ed25519.jwk("k", Algorithm::EdDSA)["x"], "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
     }
 }

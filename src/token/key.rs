@@ -44,11 +44,11 @@ impl Key {
     /// assert!(Key::hs256("too short").unwrap_err().to_string().contains("9 bytes"));
     /// ```
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let (secret, provider) = (secret.as_ref(), provider()?);
+        let secret = secret.as_ref();
         if secret.len() < 32 {
             return Err(KeyError::TooShort { bytes: secret.len() });
         }
-        Self::checked(EncodingKey::from_secret(secret), VerificationKey::hmac(secret, provider)?)
+        Self::checked(EncodingKey::from_secret(secret), VerificationKey::hmac(secret))
     }
 
     /// Ed25519, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
@@ -68,12 +68,10 @@ impl Key {
     /// # Ok::<(), KeyError>(())
     /// ```
     pub fn eddsa_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Private)?;
-        let signing = EncodingKey::from_ed_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let x = (provider.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &EllipticCurve::Ed25519)
+        let signing = pem::read(pem, Half::Private, EncodingKey::from_ed_pem)?;
+        let x = (provider()?.key_utils.ed_pub_components_from_private_key)(signing.as_bytes(), &EllipticCurve::Ed25519)
             .map_err(|_| KeyError::Unreadable)?;
-        Self::checked(signing, VerificationKey::ed25519(&x, provider)?)
+        Self::checked(signing, VerificationKey::ed25519(&x)?)
     }
 
     /// ECDSA with P-256 and SHA-256, from a private key in PKCS#8 PEM (`BEGIN PRIVATE KEY`).
@@ -81,12 +79,10 @@ impl Key {
     /// # Errors
     /// When the PEM holds no such key, or no crypto backend is enabled.
     pub fn es256_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Private)?;
-        let signing = EncodingKey::from_ec_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let (_, x, y) = (provider.key_utils.ec_pub_components_from_private_key)(signing.as_bytes(), Algorithm::ES256)
-            .map_err(|_| KeyError::Unreadable)?;
-        Self::checked(signing, VerificationKey::p256(&x, &y, provider)?)
+        let signing = pem::read(pem, Half::Private, EncodingKey::from_ec_pem)?;
+        let parts = (provider()?.key_utils.ec_pub_components_from_private_key)(signing.as_bytes(), Algorithm::ES256);
+        let (_, x, y) = parts.map_err(|_| KeyError::Unreadable)?;
+        Self::checked(signing, VerificationKey::p256(&x, &y)?)
     }
 
     /// RSA PKCS#1 v1.5 with SHA-256, from a private key in PEM (`BEGIN PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`) of 2,048
@@ -96,13 +92,11 @@ impl Key {
     /// # Errors
     /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
     pub fn rs256_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Private)?;
-        let signing = EncodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Unreadable)?;
+        let signing = pem::read(pem, Half::Private, EncodingKey::from_rsa_pem)?;
         pem::check_modulus(signing.as_bytes(), Half::Private)?;
-        let (n, e) = (provider.key_utils.rsa_pub_components_from_private_key)(signing.as_bytes())
-            .map_err(|_| KeyError::Unreadable)?;
-        Self::checked(signing, VerificationKey::rsa(&n, &e, provider)?)
+        let parts = (provider()?.key_utils.rsa_pub_components_from_private_key)(signing.as_bytes());
+        let (n, e) = parts.map_err(|_| KeyError::Unreadable)?;
+        Self::checked(signing, VerificationKey::rsa(&n, &e)?)
     }
 
     /// Sets the `kid` by which tokens name this key.
@@ -126,13 +120,14 @@ impl Key {
 
     fn checked(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {
         let key = Self { signing: Arc::new(signing), verifying };
+        provider()?;
         let signature = key.sign(b"probe").ok_or(KeyError::Unreadable)?;
         if key.verifying.verify(b"probe", &signature) { Ok(key) } else { Err(KeyError::Unreadable) }
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         // One for each token: threads cannot share jsonwebtoken's boxed signers, and a login costs far more.
-        let signer = (self.verifying.provider().signer_factory)(&self.verifying.algorithm(), &self.signing).ok()?;
+        let signer = (provider().ok()?.signer_factory)(&self.verifying.algorithm(), &self.signing).ok()?;
         signature::Signer::try_sign(&*signer, message).ok()
     }
 }

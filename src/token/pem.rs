@@ -1,6 +1,6 @@
-//! Checks on a key before the crypto backend reads it: the label of the PEM block, the length of an RSA modulus.
+//! Reads keys in PEM, and checks what the crypto backend does not: the label of the block, the length of an RSA modulus.
 
-use super::key_error::KeyError;
+use super::{backend::provider, key_error::KeyError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
@@ -8,19 +8,26 @@ pub(super) enum Half {
     Public,
 }
 
+/// How jsonwebtoken reads a PEM block.
+pub(super) type Parse<K> = fn(&[u8]) -> jsonwebtoken::errors::Result<K>;
+
+/// The key in a PEM block, if it is the wanted half of one.
+pub(super) fn read<K>(pem: &[u8], wanted: Half, parse: Parse<K>) -> Result<K, KeyError> {
+    provider()?;
+    check(pem, wanted)?;
+    parse(pem).map_err(|_| KeyError::Unreadable)
+}
+
 /// Rejects a block that is not the wanted half of a key, and says why.
-pub(super) fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
+fn check(pem: &[u8], wanted: Half) -> Result<(), KeyError> {
     let text = String::from_utf8_lossy(pem);
     let label = text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")).map(|(label, _)| label);
-    match (label, wanted) {
-        (Some("PRIVATE KEY" | "RSA PRIVATE KEY"), _) if text.contains("\nProc-Type: 4,ENCRYPTED") => {
-            Err(KeyError::Encrypted)
-        }
-        (Some("ENCRYPTED PRIVATE KEY"), _) => Err(KeyError::Encrypted),
-        (Some("PRIVATE KEY" | "RSA PRIVATE KEY"), Half::Private)
-        | (Some("PUBLIC KEY" | "RSA PUBLIC KEY"), Half::Public) => Ok(()),
-        (Some("PUBLIC KEY" | "RSA PUBLIC KEY"), Half::Private) => Err(KeyError::NotPrivate),
-        (Some("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"), Half::Public) => Err(KeyError::NotPublic),
+    match (label.unwrap_or_default(), wanted) {
+        ("PRIVATE KEY" | "RSA PRIVATE KEY", _) if text.contains("\nProc-Type: 4,ENCRYPTED") => Err(KeyError::Encrypted),
+        ("ENCRYPTED PRIVATE KEY", _) => Err(KeyError::Encrypted),
+        ("PRIVATE KEY" | "RSA PRIVATE KEY", Half::Private) | ("PUBLIC KEY" | "RSA PUBLIC KEY", Half::Public) => Ok(()),
+        ("PUBLIC KEY" | "RSA PUBLIC KEY", Half::Private) => Err(KeyError::NotPrivate),
+        ("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY", Half::Public) => Err(KeyError::NotPublic),
         _ => Err(KeyError::Unreadable),
     }
 }

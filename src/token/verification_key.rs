@@ -6,11 +6,11 @@ use std::sync::Arc;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, crypto::CryptoProvider};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto::JwtVerifier};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::pem::{self, Half};
+use super::pem::{self, Half, Parse};
 use super::{backend::provider, jwk, jwk::PublicKey, key_error::KeyError};
 use crate::secret::{debug_only, hmac};
 
@@ -34,17 +34,20 @@ use crate::secret::{debug_only, hmac};
 #[must_use]
 pub struct VerificationKey(Arc<Material>);
 
-#[derive(Clone)]
 struct Material {
     algorithm: Algorithm,
     id: String,
     /// The encoded header of all tokens that are signed with this key.
     header: String,
-    material: DecodingKey,
-    public: Option<PublicKey>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
     /// The keyed state, so that no token has to derive it again.
-    hmac: Option<Hmac<Sha256>>,
-    provider: &'static CryptoProvider,
+    Hmac(Hmac<Sha256>),
+    /// As the crypto backend takes it, and as others do.
+    Public(DecodingKey, PublicKey),
 }
 
 debug_only!(Material { algorithm, id });
@@ -55,15 +58,7 @@ impl VerificationKey {
     /// # Errors
     /// When the PEM holds no such key, or no crypto backend is enabled.
     pub fn eddsa_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Public)?;
-        let key = DecodingKey::from_ed_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let x = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-        // The backends rely on the length.
-        if x.len() != 32 {
-            return Err(KeyError::Unreadable);
-        }
-        Self::ed25519(x, provider)
+        Self::ed25519(&public_part(pem, DecodingKey::from_ed_pem)?)
     }
 
     /// ECDSA with P-256 and SHA-256, from a public key in PEM (`BEGIN PUBLIC KEY`).
@@ -71,15 +66,10 @@ impl VerificationKey {
     /// # Errors
     /// When the PEM holds no such key, or no crypto backend is enabled.
     pub fn es256_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Public)?;
-        let key = DecodingKey::from_ec_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let point = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-        let Some((4, coordinates)) = point.split_first() else { return Err(KeyError::Unreadable) };
-        let Some((x, y)) = coordinates.split_first_chunk::<32>().filter(|(_, y)| y.len() == 32) else {
-            return Err(KeyError::Unreadable);
-        };
-        Self::p256(x, y, provider)
+        let point = public_part(pem, DecodingKey::from_ec_pem)?;
+        let coordinates = point.strip_prefix(&[4]).and_then(|both| both.split_at_checked(32));
+        let (x, y) = coordinates.ok_or(KeyError::Unreadable)?;
+        Self::p256(x, y)
     }
 
     /// RSA PKCS#1 v1.5 with SHA-256, from a public key in PEM (`BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`) of 2,048 to
@@ -88,13 +78,11 @@ impl VerificationKey {
     /// # Errors
     /// When the PEM holds no such key, its length is not supported, or no crypto backend is enabled.
     pub fn rs256_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        let provider = provider()?;
-        pem::check(pem, Half::Public)?;
-        let key = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Unreadable)?;
-        let der = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-        pem::check_modulus(der, Half::Public)?;
-        let (n, e) = (provider.key_utils.rsa_pub_components_from_public_key)(der).map_err(|_| KeyError::Unreadable)?;
-        Self::rsa(&n, &e, provider)
+        let der = public_part(pem, DecodingKey::from_rsa_pem)?;
+        pem::check_modulus(&der, Half::Public)?;
+        let parts = (provider()?.key_utils.rsa_pub_components_from_public_key)(&der);
+        let (n, e) = parts.map_err(|_| KeyError::Unreadable)?;
+        Self::rsa(&n, &e)
     }
 
     /// A public key as a JSON Web Key (RFC 7517): Ed25519 (RFC 8037), P-256, or RSA of 2,048 to 4,096 bits (RFC 7518,
@@ -116,18 +104,19 @@ impl VerificationKey {
     /// # Ok::<(), KeyError>(())
     /// ```
     pub fn from_jwk(jwk: &Value) -> Result<Self, KeyError> {
-        Self::of_jwk(jwk, provider()?).ok_or(KeyError::UnusableJwk)
+        provider()?;
+        Self::of_jwk(jwk).ok_or(KeyError::UnusableJwk)
     }
 
-    fn of_jwk(jwk: &Value, provider: &'static CryptoProvider) -> Option<Self> {
-        let coordinate = |name| jwk::bytes(jwk, name).filter(|bytes| bytes.len() == 32);
+    fn of_jwk(jwk: &Value) -> Option<Self> {
+        let coordinate = |name| jwk::bytes(jwk, name);
         let key = match (jwk["kty"].as_str()?, jwk["crv"].as_str()) {
-            ("OKP", Some("Ed25519")) => Self::ed25519(&coordinate("x")?, provider),
-            ("EC", Some("P-256")) => Self::p256(&coordinate("x")?, &coordinate("y")?, provider),
+            ("OKP", Some("Ed25519")) => Self::ed25519(&coordinate("x")?),
+            ("EC", Some("P-256")) => Self::p256(&coordinate("x")?, &coordinate("y")?),
             ("RSA", _) => {
                 // With an exponent of 1, anything is a signature. Not every backend takes more than 4 bytes.
                 let (n, e) = (jwk::odd(jwk, "n")?, jwk::odd(jwk, "e").filter(|e| *e != [1] && e.len() <= 4)?);
-                pem::check_bits(&n).and_then(|()| Self::rsa(&n, &e, provider))
+                pem::check_bits(&n).and_then(|()| Self::rsa(&n, &e))
             }
             _ => return None,
         };
@@ -137,11 +126,8 @@ impl VerificationKey {
     }
 
     /// Sets the `kid` by which tokens name this key.
-    pub fn with_id(mut self, id: impl Into<String>) -> Self {
-        let key = Arc::make_mut(&mut self.0);
-        key.id = id.into();
-        key.header = header(key.algorithm, &key.id);
-        self
+    pub fn with_id(self, id: impl Into<String>) -> Self {
+        Self::new(self.0.algorithm, id.into(), self.0.kind.clone())
     }
 
     /// The `kid`. The default is the key's thumbprint (RFC 7638), or a short digest for HMAC.
@@ -149,61 +135,49 @@ impl VerificationKey {
         &self.0.id
     }
 
-    pub(super) fn hmac(secret: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
+    fn new(algorithm: Algorithm, id: String, kind: Kind) -> Self {
+        let header = json!({ "typ": "at+jwt", "alg": algorithm, "kid": id }).to_string();
+        Self(Arc::new(Material { algorithm, id, header: URL_SAFE_NO_PAD.encode(header), kind }))
+    }
+
+    pub(super) fn hmac(secret: &[u8]) -> Self {
         let hmac = hmac(secret);
         let mut id = URL_SAFE_NO_PAD.encode(hmac.clone().chain_update("kid").finalize().into_bytes());
         id.truncate(11);
-        let (algorithm, header) = (Algorithm::HS256, header(Algorithm::HS256, &id));
-        let material = DecodingKey::from_secret(secret);
-        Self::usable(Material { algorithm, id, header, material, public: None, hmac: Some(hmac), provider })
+        Self::new(Algorithm::HS256, id, Kind::Hmac(hmac))
     }
 
-    pub(super) fn ed25519(x: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
-        Self::asymmetric(Algorithm::EdDSA, DecodingKey::from_ed_der(x), PublicKey::ed25519(x), provider)
+    pub(super) fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
+        check_coordinates(&[x])?;
+        Self::public(Algorithm::EdDSA, DecodingKey::from_ed_der(x), PublicKey::ed25519(x))
     }
 
-    pub(super) fn p256(x: &[u8], y: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
-        let material = DecodingKey::from_ec_components(&URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y))
-            .map_err(|_| KeyError::Unreadable)?;
+    pub(super) fn p256(x: &[u8], y: &[u8]) -> Result<Self, KeyError> {
+        check_coordinates(&[x, y])?;
+        let point = [&[4], x, y].concat();
         // Otherwise a point of another curve would be found out at each signature. `rust_crypto` alone finds out below.
         #[cfg(feature = "aws_lc_rs")]
-        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4], x, y].concat()).map_err(|_| KeyError::Unreadable)?;
-        Self::asymmetric(Algorithm::ES256, material, PublicKey::p256(x, y), provider)
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).map_err(|_| KeyError::Unreadable)?;
+        Self::public(Algorithm::ES256, DecodingKey::from_ec_der(&point), PublicKey::p256(x, y))
     }
 
-    pub(super) fn rsa(n: &[u8], e: &[u8], provider: &'static CryptoProvider) -> Result<Self, KeyError> {
-        let material = DecodingKey::from_rsa_raw_components(n, e);
-        Self::asymmetric(Algorithm::RS256, material, PublicKey::rsa(n, e), provider)
+    pub(super) fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyError> {
+        Self::public(Algorithm::RS256, DecodingKey::from_rsa_raw_components(n, e), PublicKey::rsa(n, e))
     }
 
-    fn asymmetric(
-        algorithm: Algorithm,
-        material: DecodingKey,
-        public: PublicKey,
-        provider: &'static CryptoProvider,
-    ) -> Result<Self, KeyError> {
-        let id = public.thumbprint();
-        let header = header(algorithm, &id);
-        Self::usable(Material { algorithm, id, header, material, public: Some(public), hmac: None, provider })
-    }
-
-    fn usable(key: Material) -> Result<Self, KeyError> {
-        (key.provider.verifier_factory)(&key.algorithm, &key.material).map_err(|_| KeyError::Unreadable)?;
-        Ok(Self(Arc::new(key)))
+    fn public(algorithm: Algorithm, key: DecodingKey, public: PublicKey) -> Result<Self, KeyError> {
+        verifier(algorithm, &key)?;
+        Ok(Self::new(algorithm, public.thumbprint(), Kind::Public(key, public)))
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {
         self.0.algorithm
     }
 
-    /// The algorithm's name in a token's header.
-    pub(super) fn algorithm_name(&self) -> &'static str {
-        name(self.0.algorithm)
-    }
-
     /// Whether `alg` names the algorithm. EdDSA with this curve has two names (RFC 9864, section 2.2).
     pub(super) fn is_for(&self, alg: &str) -> bool {
-        alg == self.algorithm_name() || (alg == "Ed25519" && self.0.algorithm == Algorithm::EdDSA)
+        let alg = if alg == "Ed25519" { "EdDSA" } else { alg };
+        alg.parse().is_ok_and(|alg: Algorithm| alg == self.0.algorithm)
     }
 
     /// The encoded header of all tokens that are signed with this key.
@@ -213,31 +187,30 @@ impl VerificationKey {
 
     /// The public key. HMAC has none.
     pub(super) fn jwk(&self) -> Option<Value> {
-        self.0.public.as_ref().map(|public| public.jwk(&self.0.id, self.algorithm_name()))
-    }
-
-    pub(super) fn provider(&self) -> &'static CryptoProvider {
-        self.0.provider
+        let Kind::Public(_, public) = &self.0.kind else { return None };
+        Some(public.jwk(&self.0.id, self.0.algorithm))
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        if let Some(hmac) = &self.0.hmac {
-            return hmac.clone().chain_update(message).verify_slice(signature).is_ok();
+        match &self.0.kind {
+            Kind::Hmac(hmac) => hmac.clone().chain_update(message).verify_slice(signature).is_ok(),
+            Kind::Public(key, _) => verifier(self.0.algorithm, key)
+                .is_ok_and(|verifier| signature::Verifier::verify(&*verifier, message, signature).is_ok()),
         }
-        (self.0.provider.verifier_factory)(&self.0.algorithm, &self.0.material)
-            .is_ok_and(|verifier| signature::Verifier::verify(&*verifier, message, signature).is_ok())
     }
 }
 
-fn name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::EdDSA => "EdDSA",
-        Algorithm::ES256 => "ES256",
-        Algorithm::RS256 => "RS256",
-        _ => "HS256",
-    }
+/// The public key in a PEM block, without the frame that names its kind.
+fn public_part(pem: &[u8], parse: Parse<DecodingKey>) -> Result<Vec<u8>, KeyError> {
+    let key = pem::read(pem, Half::Public, parse)?;
+    key.try_get_as_bytes().map(<[u8]>::to_vec).map_err(|_| KeyError::Unreadable)
 }
 
-fn header(algorithm: Algorithm, id: &str) -> String {
-    URL_SAFE_NO_PAD.encode(json!({ "typ": "at+jwt", "alg": name(algorithm), "kid": id }).to_string())
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, KeyError> {
+    (provider()?.verifier_factory)(&algorithm, key).map_err(|_| KeyError::Unreadable)
+}
+
+/// The backends rely on the length.
+fn check_coordinates(all: &[&[u8]]) -> Result<(), KeyError> {
+    if all.iter().all(|one| one.len() == 32) { Ok(()) } else { Err(KeyError::Unreadable) }
 }
