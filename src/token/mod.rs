@@ -124,7 +124,9 @@ pub trait TokenIssuer: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it cannot. The client gets a 503, and the cause is logged. A [`TokenError`](crate::TokenError) is sent as it is.
-    fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send;
+    fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<IssuedToken, BoxError>> + Send
+    where
+        Self: Sized;
 
     /// The `iss` of the tokens, if they have one. The metadata of the authorization server needs it (RFC 8414).
     fn issuer(&self) -> Option<String> {
@@ -171,33 +173,13 @@ impl<I: TokenIssuer> TokenIssuer for Arc<I> {
 }
 
 /// `TokenIssuer` with its future boxed, so that an endpoint can hold any of them.
-pub(crate) trait DynIssuer: Send + Sync {
-    fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>>;
-    fn issuer(&self) -> Option<String>;
-    fn audience(&self) -> Option<String>;
-    fn longest_ttl(&self) -> Duration;
-    fn jwks(&self) -> Value;
+pub(crate) trait DynIssuer: TokenIssuer {
+    fn issue_boxed(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>>;
 }
 
 impl<I: TokenIssuer> DynIssuer for I {
-    fn issue(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>> {
-        Box::pin(TokenIssuer::issue(self, request))
-    }
-
-    fn issuer(&self) -> Option<String> {
-        TokenIssuer::issuer(self)
-    }
-
-    fn audience(&self) -> Option<String> {
-        TokenIssuer::audience(self)
-    }
-
-    fn longest_ttl(&self) -> Duration {
-        TokenIssuer::longest_ttl(self)
-    }
-
-    fn jwks(&self) -> Value {
-        TokenIssuer::jwks(self)
+    fn issue_boxed(&self, request: TokenRequest) -> BoxFuture<'_, Result<IssuedToken, BoxError>> {
+        Box::pin(self.issue(request))
     }
 }
 

@@ -135,7 +135,7 @@ impl Grants {
             (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
         }
         let (subject, claims) = (request.subject.clone(), request.claims.clone());
-        let issued = self.ask("the token issuer failed", self.issuer.issue(request)).await?;
+        let issued = self.ask("the token issuer failed", self.issuer.issue_boxed(request)).await?;
         Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None })
     }
 
