@@ -83,23 +83,20 @@ impl Jwt {
 
     fn sign(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
         let id: [u8; 20] = random()?;
-        let now = self.validator.now();
+        let now = (self.validator.clock)();
         let ttl = request.ttl.map_or(self.ttl, |ttl| ttl.clamp(Duration::from_secs(1), self.ttl));
         let mut claims = request.claims;
         claims.retain(|name, _| !OWN_CLAIMS.contains(&name.as_str()));
-        claims.insert("iss".to_owned(), self.validator.issuer().into());
-        claims.insert("aud".to_owned(), self.validator.audience().into());
+        claims.insert("iss".to_owned(), (*self.validator.issuer).into());
+        claims.insert("aud".to_owned(), (*self.validator.audience).into());
         claims.insert("exp".to_owned(), now.saturating_add(ttl.as_secs()).into());
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), URL_SAFE_NO_PAD.encode(id).into());
         claims.insert("sub".to_owned(), request.subject.into());
         // RFC 6749, section 3.3 has no empty scope.
         let scope = (!request.scope.is_empty()).then(|| request.scope.to_string());
-        for (name, value) in [("client_id", request.client_id), ("scope", scope), ("sid", request.session_id)] {
-            if let Some(value) = value {
-                claims.insert(name.to_owned(), value.into());
-            }
-        }
+        let optional = [("client_id", request.client_id), ("scope", scope), ("sid", request.session_id)];
+        claims.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
         if let Some(time) = request.auth_time {
             claims.entry("auth_time").or_insert_with(|| time.into());
         }
@@ -107,12 +104,10 @@ impl Jwt {
             claims.entry("amr").or_insert_with(|| request.amr.into());
         }
 
-        let mut token = self.signing.header().to_owned();
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(Value::Object(claims).to_string(), &mut token);
-        let signature = self.signing.sign(token.as_bytes()).ok_or("the key did not sign")?;
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string());
+        let message = format!("{}.{claims}", self.signing.header());
+        let signature = self.signing.sign(message.as_bytes()).ok_or("the key did not sign")?;
+        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
         let (length, longest) = (token.len(), self.validator.longest_token());
         if length > longest {
             let cause = format!(
@@ -134,11 +129,11 @@ impl TokenIssuer for Jwt {
     }
 
     fn issuer(&self) -> Option<String> {
-        Some(self.validator.issuer().to_owned())
+        Some(self.validator.issuer.to_string())
     }
 
     fn audience(&self) -> Option<String> {
-        Some(self.validator.audience().to_owned())
+        Some(self.validator.audience.to_string())
     }
 
     fn longest_ttl(&self) -> Duration {

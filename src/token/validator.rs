@@ -18,8 +18,6 @@ pub(crate) const LONGEST_TOKEN: usize = 4_096;
 /// A revoked token is denied for this much longer than it lives, so that no guard's leeway revives it.
 pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
-type UnixTime = dyn Fn() -> u64 + Send + Sync;
-
 /// Validates access tokens that are JWTs (RFC 9068), for servers that accept the tokens of another. Cheap to clone.
 ///
 /// 1. A token of more than 4 KiB ([`with_longest_token`](Self::with_longest_token)) is rejected before it is parsed.
@@ -50,11 +48,11 @@ pub struct JwtValidator {
     added: Arc<Vec<VerificationKey>>,
     /// Asks the task that fetches a JWK Set, if there is one. It ends when all of these are dropped.
     pub(super) reloads: Option<Sender<()>>,
-    issuer: Arc<str>,
-    audience: Arc<str>,
+    pub(super) issuer: Arc<str>,
+    pub(super) audience: Arc<str>,
     leeway: Duration,
     longest_token: usize,
-    clock: Arc<UnixTime>,
+    pub(super) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl JwtValidator {
@@ -103,18 +101,6 @@ impl JwtValidator {
     pub(super) fn keys(&self) -> Vec<VerificationKey> {
         read(&self.keys).iter().chain(&*self.added).cloned().collect()
     }
-
-    pub(super) fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    pub(super) fn audience(&self) -> &str {
-        &self.audience
-    }
-
-    pub(super) fn now(&self) -> u64 {
-        (self.clock)()
-    }
 }
 
 debug_only!(JwtValidator { issuer, audience, keys, added });
@@ -134,12 +120,10 @@ impl Header {
         // As text: in members that it ignores, serde_json accepts bytes that are not UTF-8.
         let text = String::from_utf8(decode(text)?).map_err(|_| InvalidToken::Malformed)?;
         // serde also accepts an array of the members' values.
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err(InvalidToken::Malformed);
-        }
+        let is_object = text.trim_ascii_start().starts_with('{');
         let header: Self = serde_json::from_str(&text).map_err(|_| InvalidToken::Malformed)?;
-        let typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
-        if typed && !header.crit { Ok(header) } else { Err(InvalidToken::Malformed) }
+        let is_typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
+        if is_object && is_typed && !header.crit { Ok(header) } else { Err(InvalidToken::Malformed) }
     }
 }
 
@@ -150,7 +134,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D:
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
-    aud: Audience,
+    aud: Value,
     exp: f64,
     nbf: Option<f64>,
     iat: f64,
@@ -164,25 +148,16 @@ struct Claims {
     others: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
 impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let token = self.check(token, false)?;
+        let hide = |why| if why == InvalidToken::UnknownKey { InvalidToken::Signature } else { why };
+        let token = self.check(token, false).map_err(hide)?;
         let is_meant = token.audience().iter().any(|audience| **audience == *self.audience);
         if is_meant { Ok(token) } else { Err(InvalidToken::NotForThisServer) }
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        match self.check(token, true) {
-            Err(InvalidToken::Signature) if self.has_unknown_key(token) => Err(InvalidToken::UnknownKey),
-            checked => checked,
-        }
+        self.check(token, true)
     }
 
     fn longest_token(&self) -> usize {
@@ -191,30 +166,32 @@ impl TokenValidator for JwtValidator {
 }
 
 impl JwtValidator {
-    /// Whether a token that no key verifies claims to be signed by our issuer, with a key that is not known here.
-    fn has_unknown_key(&self, token: &str) -> bool {
-        let is_ours = |claims: Value| claims.get("iss").is_some_and(|issuer| *issuer == *self.issuer);
-        let mut parts = token.split('.');
-        let (Some(Ok(header)), Some(Ok(payload))) = (parts.next().map(Header::read), parts.next().map(decode)) else {
-            return false;
-        };
-        let keys = read(&self.keys);
-        header.kid.is_some_and(|id| keys.iter().chain(&*self.added).all(|key| key.id() != id))
-            && serde_json::from_slice(&payload).is_ok_and(is_ours)
-    }
-
-    fn is_signed(&self, header: &str, message: &[u8], signature: &Vec<u8>) -> Result<bool, InvalidToken> {
+    /// The payload of a token that a known key signed.
+    fn signed_payload(&self, token: &str) -> Result<Vec<u8>, InvalidToken> {
+        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
+        let [payload, signature] = [decode(payload)?, decode(signature)?];
         let replaceable = read(&self.keys);
         let keys = || replaceable.iter().chain(&*self.added);
-        let signed_by = |key: &VerificationKey| key.verify(message, signature);
+        let signed_by = |key: &VerificationKey| key.verify(message.as_bytes(), &signature);
         // A header that this crate wrote need not be parsed. Several keys may share one: ids need not differ.
         let mut with_this_header = keys().filter(|key| key.header() == header).peekable();
-        if with_this_header.peek().is_some() {
-            return Ok(with_this_header.any(signed_by));
-        }
-        let Header { kid, alg, .. } = Header::read(header)?;
-        let fits = |key: &&VerificationKey| kid.as_deref().is_none_or(|id| id == key.id()) && key.is_for(&alg);
-        Ok(keys().filter(fits).any(signed_by))
+        let is_signed = if with_this_header.peek().is_some() {
+            with_this_header.any(signed_by)
+        } else {
+            let Header { kid, alg, .. } = Header::read(header)?;
+            let mut named = keys().filter(|key| kid.as_deref().is_none_or(|id| id == key.id())).peekable();
+            let is_ours = |claims: Value| claims.get("iss").is_some_and(|issuer| *issuer == *self.issuer);
+            if named.peek().is_none() && serde_json::from_slice(&payload).is_ok_and(is_ours) {
+                if let Some(reloads) = &self.reloads {
+                    // If another token asks already, this one need not.
+                    let _ = reloads.try_send(());
+                }
+                return Err(InvalidToken::UnknownKey);
+            }
+            named.filter(|key| key.is_for(&alg)).any(signed_by)
+        };
+        if is_signed { Ok(payload) } else { Err(InvalidToken::Signature) }
     }
 
     /// Everything but the audience. What may be valid later, or for a guard with another leeway, can be revoked.
@@ -222,29 +199,17 @@ impl JwtValidator {
         if token.len() > self.longest_token {
             return Err(InvalidToken::Malformed);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(InvalidToken::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(InvalidToken::Malformed)?;
-        let [payload, signature] = [decode(payload)?, decode(signature)?];
-        if !self.is_signed(header, message.as_bytes(), &signature)? {
-            if let Some(reloads) = &self.reloads
-                && self.has_unknown_key(token)
-            {
-                // If another token asks already, this one need not.
-                let _ = reloads.try_send(());
-            }
-            return Err(InvalidToken::Signature);
-        }
-
+        let payload = self.signed_payload(token)?;
         let claims: Claims = serde_json::from_slice(&payload).map_err(|_| InvalidToken::Malformed)?;
         let audience = match claims.aud {
-            Audience::One(audience) => vec![audience],
-            Audience::Several(audiences) => audiences,
+            Value::String(one) => vec![one],
+            several => serde_json::from_value(several).map_err(|_| InvalidToken::Malformed)?,
         };
         if *claims.iss != *self.issuer {
             return Err(InvalidToken::NotForThisServer);
         }
         let leeway = if to_revoke { LONGEST_LEEWAY } else { self.leeway };
-        let (now, leeway) = (self.now() as f64, leeway.as_secs_f64());
+        let (now, leeway) = ((self.clock)() as f64, leeway.as_secs_f64());
         if claims.exp + leeway <= now {
             return Err(InvalidToken::Expired);
         }
