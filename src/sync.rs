@@ -32,12 +32,7 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until another thread notifies.
-pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Like [`wait`], but no longer than `most`. True if it took so long.
+/// Waits until another thread notifies, but no longer than `max`. True if it took so long.
 pub(crate) fn wait_for<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, max: Duration) -> (MutexGuard<'a, T>, bool) {
     let (guard, over) = changed.wait_timeout(guard, max).unwrap_or_else(PoisonError::into_inner);
     (guard, over.timed_out())

@@ -11,15 +11,11 @@ pub(super) struct Memory {
     blocks: Vec<Block>,
     #[cfg(feature = "simd")]
     simd: argon2_simd::Memory,
-    is_used: bool,
+    /// Whether the last hash has left something in it.
+    pub(super) is_used: bool,
 }
 
 impl Memory {
-    /// Whether the last hash has left something in it.
-    pub(super) fn is_used(&self) -> bool {
-        self.is_used
-    }
-
     /// Overwrites what the last hash left. With it, an attacker could test passwords faster than with the stored hash.
     pub(super) fn wipe(&mut self) {
         if std::mem::take(&mut self.is_used) {

@@ -61,10 +61,6 @@ impl Argon2Params {
     pub(super) fn work(self) -> u64 {
         u64::from(self.m_cost) * u64::from(self.t_cost)
     }
-
-    pub(super) fn blocks(self) -> usize {
-        self.m_cost as usize
-    }
 }
 
 #[cfg(test)]

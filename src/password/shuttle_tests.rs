@@ -22,7 +22,7 @@ fn shuttle_every_job_is_answered() {
         let callers: Vec<_> = (0..3_u64)
             .map(|number| {
                 let pool = pool.clone();
-                thread::spawn(move || block_on(pool.submit(number, None, move |_| number)).unwrap())
+                thread::spawn(move || block_on(pool.submit(Some(number), None, move |_| number)).unwrap())
             })
             .collect();
         let answers: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
@@ -38,13 +38,13 @@ fn shuttle_a_caller_that_leaves_stops_no_other() {
         let pool = pool(1);
         let leaving = pool.clone();
         let leaving = thread::spawn(move || {
-            let mut job = Box::pin(leaving.submit(5, None, |_| ()));
+            let mut job = Box::pin(leaving.submit(Some(5), None, |_| ()));
             let _ = job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         });
-        block_on(pool.submit(7, None, |_| ())).unwrap();
+        block_on(pool.submit(Some(7), None, |_| ())).unwrap();
         leaving.join().unwrap();
         // The thread is the only one and takes jobs in order: after this one it has seen all.
-        block_on(pool.submit(1, None, |_| ())).unwrap();
+        block_on(pool.submit(Some(1), None, |_| ())).unwrap();
         let done = pool.stats();
         assert_eq!((done.hashed + done.skipped, done.queued), (3, 0), "{done:?}");
         assert!(done.hashed >= 2, "{done:?}");
@@ -58,8 +58,8 @@ fn shuttle_threads_end_with_the_pool() {
     explore(|| {
         let (first, second) = (pool(2), pool(1));
         let clone = first.clone();
-        let caller = thread::spawn(move || block_on(clone.submit(1, None, |_| ())).unwrap());
-        let mut left = Box::pin(second.submit(1, None, |_| ()));
+        let caller = thread::spawn(move || block_on(clone.submit(Some(1), None, |_| ())).unwrap());
+        let mut left = Box::pin(second.submit(Some(1), None, |_| ()));
         let _ = left.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(left);
         drop((first, second));

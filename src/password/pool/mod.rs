@@ -11,24 +11,22 @@ mod queue;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr};
-
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::queue::{Next, Queue};
 use super::hash::{self, StoredHash};
 use super::{backend::Memory, params::Argon2Params};
 use crate::attempts::address::canonical;
 use crate::secret::{Secret, debug_only};
-use crate::sync::{Condvar, Mutex, OnDrop, lock, sleep, thread, unwind_guarded, wait, wait_for};
+use crate::sync::{Condvar, Mutex, lock, sleep, thread, unwind_guarded, wait_for};
 use crate::{error::TokenError, observe, verifier::is_credential_text};
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
 /// How many refusals are delayed at once. More are sent at once.
-const MOST_DELAYED: u64 = 4_096;
+const MOST_DELAYED: usize = 4_096;
 
 /// How long an idle thread keeps what its last hash left in memory. Under load the next hash overwrites it, and nobody
 /// waits until it is wiped.
@@ -99,10 +97,8 @@ struct Pool {
     settings: Settings,
     queue: Mutex<Queue<Job>>,
     changed: Condvar,
-    delayed: AtomicU64,
-    hashed: AtomicU64,
-    skipped: AtomicU64,
-    overloaded: AtomicU64,
+    delays: Semaphore,
+    done: Mutex<PoolStats>,
 }
 
 /// What a pool has done so far.
@@ -175,12 +171,8 @@ impl HashingPool {
 
     /// What the pool has done so far.
     pub fn stats(&self) -> PoolStats {
-        self.threads.get().map_or_else(PoolStats::default, |Threads(pool)| PoolStats {
-            hashed: pool.hashed.load(Ordering::Relaxed),
-            skipped: pool.skipped.load(Ordering::Relaxed),
-            overloaded: pool.overloaded.load(Ordering::Relaxed),
-            queued: lock(&pool.queue).len(),
-        })
+        let Some(Threads(pool)) = self.threads.get() else { return PoolStats::default() };
+        PoolStats { queued: lock(&pool.queue).len(), ..*lock(&pool.done) }
     }
 
     /// Hashes a new password, for instance at sign-up. Returns a PHC string. The job counts for the client's `address`
@@ -258,14 +250,13 @@ impl HashingPool {
         job: impl FnOnce() -> T + Send + 'static,
         address: Option<IpAddr>,
     ) -> Result<T, TokenError> {
-        // Its time says nothing about that of hashes.
-        self.submit_timed(false, self.settings.params.work(), address.or(Some(UNKNOWN)), |_| job()).await
+        self.submit(None, address.or(Some(UNKNOWN)), |_| job()).await
     }
 
     pub(super) async fn hash_for(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
         let params = self.settings.params;
         let hash = move |memory: &mut Memory| hash::hash(params, password.expose(), memory);
-        let hashed = self.submit(params.work(), address, hash).await?;
+        let hashed = self.submit(Some(params.work()), address, hash).await?;
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
@@ -282,7 +273,7 @@ impl HashingPool {
         let phc = phc.filter(|_| is_acceptable(&password));
         let stored = phc.and_then(|phc| StoredHash::parse(phc).map_err(unreadable).ok());
         let work = stored.as_ref().map_or(params, |stored| stored.params).work();
-        self.submit(work, address, move |memory| match stored {
+        self.submit(Some(work), address, move |memory| match stored {
             Some(stored) => stored.verify(password.expose(), memory).then(|| stored.is_outdated(params)),
             None => {
                 hash::spend(params, password.expose(), memory);
@@ -298,24 +289,16 @@ impl HashingPool {
         self.threads.get().map_or(0, |Threads(pool)| lock(&pool.queue).work())
     }
 
+    /// Without `work` it counts as one hash, and its time says nothing about that of hashes.
     pub(super) async fn submit<T: Send + 'static>(
         &self,
-        work: u64,
-        address: Option<IpAddr>,
-        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
-    ) -> Result<T, TokenError> {
-        self.submit_timed(true, work, address, hash).await
-    }
-
-    async fn submit_timed<T: Send + 'static>(
-        &self,
-        timed: bool,
-        work: u64,
+        work: Option<u64>,
         address: Option<IpAddr>,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, TokenError> {
         let Threads(pool) = self.threads.get_or_init(|| Threads(Arc::new(Pool::new(self.settings))));
-        let (job, answer) = job(timed, hash);
+        let (job, answer) = job(work.is_some(), hash);
+        let work = work.unwrap_or(self.settings.params.work());
         if let Err(retry_after) = pool.admit(job, work, address.map(canonical)) {
             pool.delay_refusal().await;
             return Err(TokenError::temporarily_unavailable(retry_after));
@@ -333,7 +316,7 @@ fn job<T: Send + 'static>(
     let (caller, answer) = oneshot::channel();
     let job = move |pool: &Pool, late: Option<Duration>, memory: &mut Memory| {
         if caller.is_closed() {
-            pool.skipped.fetch_add(1, Ordering::Relaxed);
+            lock(&pool.done).skipped += 1;
             return None;
         }
         if let Some(retry_after) = late {
@@ -345,7 +328,7 @@ fn job<T: Send + 'static>(
         let result = hash(memory);
         let took = started.elapsed();
         // Before the answer: a caller that has it sees it counted.
-        pool.hashed.fetch_add(1, Ordering::Relaxed);
+        lock(&pool.done).hashed += 1;
         let _ = caller.send(Ok(result));
         timed.then_some(took)
     };
@@ -355,8 +338,7 @@ fn job<T: Send + 'static>(
 impl Pool {
     fn new(settings: Settings) -> Self {
         let (queue, changed) = (Mutex::new(Queue::new(settings.queue_wait)), Condvar::new());
-        let [delayed, hashed, skipped, overloaded] = [const { AtomicU64::new(0) }; 4];
-        Self { settings, queue, changed, delayed, hashed, skipped, overloaded }
+        Self { settings, queue, changed, delays: Semaphore::new(MOST_DELAYED), done: Mutex::default() }
     }
 
     fn admit(self: &Arc<Self>, job: Job, work: u64, address: Option<IpAddr>) -> Result<(), Duration> {
@@ -376,7 +358,7 @@ impl Pool {
     }
 
     fn overloaded(&self) {
-        self.overloaded.fetch_add(1, Ordering::Relaxed);
+        lock(&self.done).overloaded += 1;
         observe::overloaded();
     }
 
@@ -386,8 +368,7 @@ impl Pool {
     }
 
     async fn delay_refusal(&self) {
-        let _delayed = OnDrop(|| _ = self.delayed.fetch_sub(1, Ordering::Relaxed));
-        if self.delayed.fetch_add(1, Ordering::Relaxed) < MOST_DELAYED {
+        if let Ok(_permit) = self.delays.try_acquire() {
             // Without a timer the refusal is not delayed.
             let _ = sleep(REFUSAL_DELAY).await;
         }
@@ -395,7 +376,7 @@ impl Pool {
 
     fn work(&self) {
         give_way(self.settings.niceness);
-        let usual = self.settings.params.blocks();
+        let usual = self.settings.params.m_cost as usize;
         let mut memory = Memory::default();
         while let Some(next) = self.next(&mut memory) {
             // A panic of a job or of a caller's waker does not end the thread. Each hash overwrites the memory.
@@ -415,12 +396,9 @@ impl Pool {
             if queue.closed {
                 return None;
             }
-            if !memory.is_used() {
-                queue = wait(&self.changed, queue);
-                continue;
-            }
+            let until_wiped = memory.is_used.then(|| wipe_at.saturating_duration_since(Instant::now()));
             let over;
-            (queue, over) = wait_for(&self.changed, queue, wipe_at.saturating_duration_since(Instant::now()));
+            (queue, over) = wait_for(&self.changed, queue, until_wiped.unwrap_or(Duration::MAX));
             if over && queue.len() == 0 {
                 drop(queue);
                 memory.wipe();
