@@ -122,24 +122,15 @@ pub struct Identity {
     security_stamp: Option<String>,
     session_label: Option<String>,
     session_ttl: Option<Duration>,
-    without_refresh_token: bool,
+    pub(crate) without_refresh_token: bool,
 }
 
 impl Identity {
     /// A user without scopes. `subject` becomes the `sub` of access tokens: a stable id, which no other user gets later.
     pub fn new(subject: impl Into<String>) -> Self {
         let (subject, scope, claims, amr) = (subject.into(), Scope::empty(), Map::new(), Vec::new());
-        let (session_ttl, without_refresh_token) = (None, false);
-        Self {
-            subject,
-            scope,
-            claims,
-            amr,
-            security_stamp: None,
-            session_label: None,
-            session_ttl,
-            without_refresh_token,
-        }
+        let (security_stamp, session_label, session_ttl) = (None, None, None);
+        Self { subject, scope, claims, amr, security_stamp, session_label, session_ttl, without_refresh_token: false }
     }
 
     /// All scopes that this user may have. A login may ask for fewer.
@@ -211,10 +202,6 @@ impl Identity {
     /// How long the login can be extended, if that is not the default.
     pub fn session_ttl(&self) -> Option<Duration> {
         self.session_ttl
-    }
-
-    pub(crate) fn wants_refresh_token(&self) -> bool {
-        !self.without_refresh_token
     }
 
     /// See [`with_security_stamp`](Self::with_security_stamp).

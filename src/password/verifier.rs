@@ -70,15 +70,11 @@ impl<U: Users> Verifier for PasswordVerifier<U> {
         let user = self.users.find(&login.username).await?.and_then(StoredUser::enabled);
         let (subject, phc) = user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
         let correct = self.pool.check(subject, phc, login.password.clone(), login.client_address).await?;
-        match (correct, user) {
-            (Some(outdated), Some(user)) => {
-                if outdated {
-                    self.rehash(&user, &login).await;
-                }
-                Ok(user.identity().clone().into())
-            }
-            _ => Ok(Verdict::Denied),
+        let (Some(is_outdated), Some(user)) = (correct, user) else { return Ok(Verdict::Denied) };
+        if is_outdated {
+            self.rehash(&user, &login).await;
         }
+        Ok(user.identity().clone().into())
     }
 
     async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {

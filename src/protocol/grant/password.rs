@@ -86,7 +86,7 @@ impl Grants {
             let error = TokenError::invalid_grant("Incorrect username or password");
             error.because("the sessions of the subject were ended during the login")
         };
-        let refreshes = identity.wants_refresh_token() && client.is_none_or(|client| client.may_use("refresh_token"));
+        let refreshes = !identity.without_refresh_token && client.is_none_or(|client| client.may_use("refresh_token"));
         response.refresh_token = match self.refresh.as_ref().filter(|_| refreshes) {
             Some(tokens) => {
                 let begun = tokens.begin(identity, client, &response.scope, (session, began), &request.budget).await?;
