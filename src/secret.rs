@@ -18,7 +18,9 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 /// assert_eq!(format!("{password:?}"), "[redacted]");
 /// assert_eq!(password.expose(), "wonderland123");
 /// ```
-#[derive(Clone, Default)]
+// The JSON parser does not overwrite its own copy of a text that has escapes.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(from = "String")]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -102,13 +104,6 @@ pub(crate) fn hmac(key: &[u8]) -> Hmac<Sha256> {
     let key = if key.len() > block.len() { hashed.as_slice() } else { key };
     block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
     Hmac::new((&*block).into())
-}
-
-/// The JSON parser does not overwrite its own copy of a text that has escapes.
-impl<'de> serde::Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
 }
 
 impl fmt::Debug for Secret {
