@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::request::Parts;
 use tokio::time::Instant;
 
 use super::bearer::{Guard, Refusal, guarded};
@@ -28,17 +27,8 @@ pub(crate) enum Ask {
 debug_only!(Ask {});
 
 impl Guard {
-    /// Like [`check`](Self::check), with a question.
-    pub(crate) async fn check_and_ask(
-        &self,
-        ask: &Ask,
-        parts: &Parts,
-    ) -> Result<Option<AccessToken>, Box<Response<Bytes>>> {
-        let token = self.token_and_answer(ask, parts).await;
-        token.map_err(|refusal| self.refuse(&parts.method, &parts.headers, &refusal))
-    }
-
-    async fn token_and_answer(&self, ask: &Ask, parts: &Parts) -> Result<Option<AccessToken>, Refusal> {
+    /// Like [`token`](Self::token), with a question.
+    pub(crate) async fn token_and_answer(&self, ask: &Ask, parts: &Parts) -> Result<Option<AccessToken>, Refusal> {
         let refused = Refusal::InvalidToken(InvalidToken::Refused);
         match ask {
             Ask::Token(find) => {
