@@ -102,7 +102,7 @@ impl Guard {
             _ => observe::bearer_refused(&error.description()),
         }
         let response = match grpc::call(method, headers) {
-            Some(call) => call.refuse(&error),
+            Some(media_type) => grpc::refuse(media_type, &error),
             None => unwind_guarded(|| (self.render)(&error)).unwrap_or_else(|| render_error(&error)),
         };
         let own = !matches!(refusal, Refusal::Other(_)) || error.status() == StatusCode::UNAUTHORIZED;

@@ -12,67 +12,49 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::error::TokenError;
 
+const WEB: &[u8] = b"application/grpc-web";
+const WEB_TEXT: &[u8] = b"application/grpc-web-text";
 /// The bit of a frame's first byte that says that it holds trailers.
 const TRAILERS: u8 = 0x80;
 
-/// How a call reads its status.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Call<'a> {
-    Grpc,
-    /// With the media type of the request.
-    Web(&'a HeaderValue),
-}
-
-/// The call that a request is, if it is one.
-pub(super) fn call<'a>(method: &Method, headers: &'a HeaderMap) -> Option<Call<'a>> {
+/// The media type of the call that a request is, if it is one.
+pub(super) fn call<'a>(method: &Method, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let media_type = headers.get(CONTENT_TYPE).filter(|_| *method == Method::POST)?;
     let has = |prefix: &[u8]| {
         let rest = media_type.as_bytes().strip_prefix(prefix);
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     };
-    let has_trailers = headers.get(TE).is_some_and(|te| te == "trailers");
-    if has(b"application/grpc-web") || has(b"application/grpc-web-text") {
-        Some(Call::Web(media_type))
+    let is_native = has(b"application/grpc") && headers.get(TE).is_some_and(|te| te == "trailers");
+    (is_native || has(WEB) || has(WEB_TEXT)).then_some(media_type)
+}
+
+/// The refusal of a call with this media type.
+pub(super) fn refuse(media_type: &HeaderValue, error: &TokenError) -> Response<Bytes> {
+    let status = match error.status() {
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => "16",
+        StatusCode::FORBIDDEN => "7",
+        StatusCode::TOO_MANY_REQUESTS => "8",
+        StatusCode::SERVICE_UNAVAILABLE => "14",
+        _ => "13",
+    };
+    let message = error.description();
+    let mut response = Response::new(Bytes::new());
+    if media_type.as_bytes().starts_with(WEB) {
+        let trailers = format!("grpc-status:{status}\r\ngrpc-message:{message}\r\n");
+        let mut frame = vec![TRAILERS];
+        frame.extend((trailers.len() as u32).to_be_bytes());
+        frame.extend(trailers.bytes());
+        let is_text = media_type.as_bytes().starts_with(WEB_TEXT);
+        *response.body_mut() = if is_text { STANDARD.encode(frame).into() } else { frame.into() };
+        response.headers_mut().insert(CONTENT_TYPE, media_type.clone());
     } else {
-        (has(b"application/grpc") && has_trailers).then_some(Call::Grpc)
-    }
-}
-
-impl Call<'_> {
-    pub(super) fn refuse(&self, error: &TokenError) -> Response<Bytes> {
-        let status = match error.status() {
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => "16",
-            StatusCode::FORBIDDEN => "7",
-            StatusCode::TOO_MANY_REQUESTS => "8",
-            StatusCode::SERVICE_UNAVAILABLE => "14",
-            _ => "13",
-        };
-        let message = error.description();
-        let mut response = Response::new(Bytes::new());
-        match self {
-            Self::Grpc => {
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-                insert(response.headers_mut(), status, message);
-            }
-            Self::Web(media_type) => {
-                let trailers = format!("grpc-status:{status}\r\ngrpc-message:{message}\r\n");
-                let mut frame = vec![TRAILERS];
-                frame.extend((trailers.len() as u32).to_be_bytes());
-                frame.extend(trailers.bytes());
-                let is_text = media_type.as_bytes().starts_with(b"application/grpc-web-text");
-                *response.body_mut() = if is_text { STANDARD.encode(frame).into() } else { frame.into() };
-                response.headers_mut().insert(CONTENT_TYPE, (*media_type).clone());
-            }
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static(status));
+        if let Ok(message) = HeaderValue::from_str(message) {
+            response.headers_mut().insert("grpc-message", message);
         }
-        response
     }
-}
-
-fn insert(headers: &mut HeaderMap, status: &'static str, message: &str) {
-    headers.insert("grpc-status", HeaderValue::from_static(status));
-    if let Ok(message) = HeaderValue::from_str(message) {
-        headers.insert("grpc-message", message);
-    }
+    response
 }
 
 #[cfg(test)]
@@ -99,7 +81,9 @@ mod tests {
         ] {
             let whole = headers(content_type, "trailers");
             assert_eq!(call(&Method::POST, &whole).is_some(), is_call, "{content_type}");
-            assert_eq!(matches!(call(&Method::POST, &whole), Some(Call::Web(_))), is_web, "{content_type}");
+            let status_in_body =
+                |call| refuse(call, &TokenError::invalid_client()).headers().get("grpc-status").is_none();
+            assert_eq!(call(&Method::POST, &whole).is_some_and(status_in_body), is_web, "{content_type}");
             assert_eq!(call(&Method::GET, &whole), None, "{content_type}");
             assert_eq!(call(&Method::POST, &headers(content_type, "gzip")).is_some(), is_web, "{content_type}");
         }
@@ -110,7 +94,8 @@ mod tests {
         let text = "\u{80}\0\0\0\u{35}";
         for (content_type, is_text) in [("application/grpc-web+proto", false), ("application/grpc-web-text", true)] {
             let headers = headers(content_type, "");
-            let refused = call(&Method::POST, &headers).unwrap().refuse(&TokenError::invalid_client());
+            let refused =
+                call(&Method::POST, &headers).map(|call| refuse(call, &TokenError::invalid_client())).unwrap();
             assert_eq!(
                 (refused.status().as_u16(), &refused.headers()[CONTENT_TYPE]),
                 (200, &content_type.parse().unwrap())
