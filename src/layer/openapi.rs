@@ -50,29 +50,26 @@ impl AuthorizationServer {
     /// # Ok::<(), tower_oauth2_password::KeyError>(())
     /// ```
     pub fn openapi_paths(&self) -> Paths {
-        let texts = &["access_token", "token_type", "refresh_token", "scope"];
-        let token = OperationBuilder::new()
-            .summary(Some("Issues an access token"))
-            .request_body(form(&["grant_type", "username", "password"], &["refresh_token", "scope"]))
-            .response("200", json("The tokens", texts, &["expires_in"]));
-        let served = self.served();
-        let mut paths = PathsBuilder::new().path(served.token_path, operation(token));
+        let (served, mut paths) = (self.served(), PathsBuilder::new());
+        let request = form(&["grant_type", "username", "password"], &["refresh_token", "scope"]);
+        let texts = ["access_token", "token_type", "refresh_token", "scope"];
+        let tokens = json("The tokens", &texts, &["expires_in"]);
+        paths = paths.path(served.token_path, operation("Issues an access token", request, tokens));
         if let Some(path) = served.revocation_path {
-            let revocation = OperationBuilder::new()
-                .summary(Some("Revokes a token"))
-                .request_body(form(&["token"], &["token_type_hint"]))
-                .response("200", json("The token is not valid any more", &[], &[]));
-            paths = paths.path(path, operation(revocation));
+            let request = form(&["token"], &["token_type_hint"]);
+            let revoked = json("The token is not valid any more", &[], &[]);
+            paths = paths.path(path, operation("Revokes a token", request, revoked));
         }
         paths.build()
     }
 }
 
 /// All endpoints have the same errors.
-fn operation(operation: OperationBuilder) -> PathItem {
+fn operation(summary: &str, request: Option<RequestBody>, success: ResponseBuilder) -> PathItem {
     let errors =
         [("400", "A bad request"), ("401", "A wrong client"), ("429", "Too many attempts"), ("503", "Overloaded")];
-    let operation = errors.into_iter().fold(operation.tag("oauth2"), |operation, (status, description)| {
+    let operation = OperationBuilder::new().summary(Some(summary)).tag("oauth2").request_body(request);
+    let operation = errors.into_iter().fold(operation.response("200", success), |operation, (status, description)| {
         operation.response(status, json(description, &["error", "error_description"], &[]))
     });
     PathItem::new(HttpMethod::Post, operation)
