@@ -2,7 +2,7 @@
 
 use std::{error::Error, iter::successors, pin::Pin, time::Duration};
 
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Version};
@@ -57,16 +57,12 @@ async fn collect(mut body: Pin<&mut impl RequestBody>, limit: usize) -> Result<Z
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(error.into()))?;
-        let Ok(mut data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.remaining() > limit {
             return Err(TokenError::body_too_large());
         }
-        while data.has_remaining() {
-            let count = data.chunk().len();
-            make_room(&mut bytes, count);
-            bytes.extend_from_slice(data.chunk());
-            data.advance(count);
-        }
+        make_room(&mut bytes, data.remaining());
+        bytes.put(data);
     }
     Ok(bytes)
 }
