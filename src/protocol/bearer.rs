@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::response::{Realm, RenderError, complete, render_error};
-use super::{grpc, session};
+use super::{form::single, grpc, session};
 use crate::store::DenyList;
 use crate::token::{AccessToken, InvalidToken, TokenValidator};
 use crate::{error::TokenError, observe, scope::RequiredScope, secret::debug_only, sync::unwind_guarded};
@@ -170,12 +170,9 @@ pub(super) fn guarded<T>(check: impl FnOnce() -> Result<T, Refusal>) -> Result<T
 
 /// The bearer token of a request (RFC 6750, section 2.1).
 fn read(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let field = fields.next().ok_or(Refusal::Missing)?;
-    if fields.next().is_some() {
-        return Err(Refusal::Malformed);
-    }
-    let text = ascii(field).ok_or(Refusal::Malformed)?;
+    let field = single(headers, &AUTHORIZATION, Refusal::Malformed)?.ok_or(Refusal::Missing)?;
+    // `HeaderValue::to_str` looks at one byte at a time.
+    let text = std::str::from_utf8(field.as_bytes()).ok().filter(|text| text.is_ascii()).ok_or(Refusal::Malformed)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::Missing);
@@ -183,11 +180,6 @@ fn read(headers: &HeaderMap) -> Result<&str, Refusal> {
     let token = token.trim_matches(' ');
     let body = token.trim_end_matches('=');
     if !body.is_empty() && is_b64(body) { Ok(token) } else { Err(Refusal::Malformed) }
-}
-
-/// `HeaderValue::to_str` looks at one byte at a time.
-fn ascii(field: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(field.as_bytes()).ok().filter(|text| text.is_ascii())
 }
 
 /// Without branches, so that the compiler vectorises it.

@@ -7,7 +7,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use super::form::{Form, decode, is_visible_ascii};
+use super::form::{Form, decode, is_visible_ascii, single};
 use crate::error::{BoxError, BoxFuture, TokenError};
 use crate::scope::Scope;
 use crate::secret::{Secret, debug_only, sha256};
@@ -192,8 +192,7 @@ impl ClientCredentials {
         if body_id.as_deref().is_some_and(|id| !is_client_id(id)) {
             return Err(TokenError::invalid_request("The client_id is too long, or a character in it is not allowed"));
         }
-        let body_secret = form.get("client_secret").cloned();
-        match (basic(headers)?, body_id, body_secret) {
+        match (basic(headers)?, body_id, form.get("client_secret").cloned()) {
             (Some(_), _, Some(_)) => Err(TokenError::invalid_request("The client authenticates in more than one way")),
             (Some(mut credentials), body_id, None) => {
                 credentials.candidates.retain(|(id, _)| body_id.as_ref().is_none_or(|body_id| body_id == id));
@@ -224,11 +223,8 @@ impl ClientCredentials {
 /// Basic credentials, raw and form-decoded, as clients send either (RFC 6749, section 2.3.1). `Og==`, an empty id and secret,
 /// names no client.
 fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let Some(field) = fields.next() else { return Ok(None) };
-    if fields.next().is_some() {
-        return Err(TokenError::invalid_request("More than one Authorization header"));
-    }
+    let several = TokenError::invalid_request("More than one Authorization header");
+    let Some(field) = single(headers, &AUTHORIZATION, several)? else { return Ok(None) };
     // Interceptors put the old access token on every request.
     let scheme = field.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     if scheme.is_empty() || scheme.eq_ignore_ascii_case(b"bearer") {
@@ -247,13 +243,12 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
     }
     let optional = |secret: &str| (!secret.is_empty()).then(|| Secret::from(secret));
     let mut candidates = vec![(id.to_owned(), optional(secret))];
-    candidates.retain(|(id, _)| is_client_id(id));
     if let (Some(decoded_id), Some(decoded_secret)) = (decode(id.as_bytes()), decode(secret.as_bytes()))
         && (decoded_id.as_str(), decoded_secret.as_str()) != (id, secret)
-        && is_client_id(&decoded_id)
     {
         candidates.push((decoded_id.to_string(), optional(&decoded_secret)));
     }
+    candidates.retain(|(id, _)| is_client_id(id));
     if candidates.is_empty() { Err(TokenError::invalid_client()) } else { Ok(Some(ClientCredentials { candidates })) }
 }
 

@@ -1,6 +1,6 @@
 //! Form bodies: WHATWG urlencoded, and strictly UTF-8 (RFC 6749, section 3.2 and appendix B).
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
 use zeroize::Zeroizing;
 
@@ -53,22 +53,30 @@ pub(crate) fn check_query(query: Option<&str>, forbidden: &[&'static str]) -> Re
     let query = query.unwrap_or_default().as_bytes();
     let occurs = |forbidden: &&str| form_urlencoded::parse(query).any(|(name, _)| name == *forbidden);
     let found: Vec<_> = forbidden.iter().copied().filter(occurs).collect();
-    if found.is_empty() {
-        return Ok(());
-    }
-    Err(TokenError::invalid_request("Credentials must not be in the query string").with_missing(found))
+    let refused = TokenError::invalid_request("Credentials must not be in the query string");
+    if found.is_empty() { Ok(()) } else { Err(refused.with_missing(found)) }
 }
 
 /// Rejects a body that is not declared as a form.
 pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), TokenError> {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let is_form = matches!((types.next(), types.next()), (Some(only), None) if only
-        .to_str()
-        .ok()
-        .and_then(|text| text.split(';').next())
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
     let refused = TokenError::invalid_request("The body must be application/x-www-form-urlencoded");
-    if is_form { Ok(()) } else { Err(refused) }
+    let field = single(headers, &CONTENT_TYPE, refused.clone())?;
+    let essence = field.and_then(|field| field.to_str().ok()?.split(';').next());
+    let is_form = |essence: &str| essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    if essence.is_some_and(is_form) { Ok(()) } else { Err(refused) }
+}
+
+/// The header field of this name, or the error if there are several.
+pub(crate) fn single<'a, E>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    several: E,
+) -> Result<Option<&'a HeaderValue>, E> {
+    let mut fields = headers.get_all(name).iter();
+    match (fields.next(), fields.next()) {
+        (_, Some(_)) => Err(several),
+        (field, None) => Ok(field),
+    }
 }
 
 /// `VSCHAR` of RFC 6749, appendix A.

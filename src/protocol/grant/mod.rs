@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, Response};
 use tokio::time::Instant;
 
-use super::form::is_visible_ascii;
+use super::form::{is_visible_ascii, single};
 use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
 use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
@@ -53,19 +53,16 @@ impl LoginInputs {
 
     fn read(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
         for name in &self.parameters {
-            if let Some(value) = request.form.get(name) {
-                if !is_credential_text(value.expose()) {
-                    return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
-                }
-                login = login.with_parameter(name, value.clone());
+            let Some(value) = request.form.get(name) else { continue };
+            if !is_credential_text(value.expose()) {
+                return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
             }
+            login = login.with_parameter(name, value.clone());
         }
         for name in &self.headers {
-            let mut fields = request.parts.headers.get_all(name).iter();
-            let Some(field) = fields.next() else { continue };
-            let text = std::str::from_utf8(field.as_bytes()).ok().filter(|_| fields.next().is_none());
-            let text =
-                text.ok_or_else(|| TokenError::invalid_request("A header is not UTF-8, or given more than once"))?;
+            let refused = TokenError::invalid_request("A header is not UTF-8, or given more than once");
+            let Some(field) = single(&request.parts.headers, name, refused.clone())? else { continue };
+            let text = std::str::from_utf8(field.as_bytes()).map_err(|_| refused)?;
             login = login.with_header(name.clone(), text);
         }
         Ok(login)
