@@ -45,6 +45,10 @@ impl InvalidConfig {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
+
+    pub(crate) fn unless(valid: bool, message: impl Into<String>) -> Result<(), Self> {
+        if valid { Ok(()) } else { Err(Self::new(message)) }
+    }
 }
 
 /// A refusal by an endpoint or by the guard: a status, and the code and description of RFC 6749, section 5.2.

@@ -119,11 +119,9 @@ pub(crate) struct Realm(Option<String>);
 
 impl Realm {
     pub(crate) fn new(realm: &str) -> Result<Self, InvalidConfig> {
-        if realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            Ok(Self(Some(realm.to_owned())))
-        } else {
-            Err(InvalidConfig::new(format!("the realm {realm:?} may hold only printable ASCII without '\"' and '\\'")))
-        }
+        let is_text = realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+        let hint = format!("the realm {realm:?} may hold only printable ASCII without '\"' and '\\'");
+        InvalidConfig::unless(is_text, hint).map(|()| Self(Some(realm.to_owned())))
     }
 
     pub(crate) fn challenge(&self, scheme: &str, default: &str) -> String {

@@ -35,19 +35,16 @@ pub(crate) struct LoginInputs {
 impl LoginInputs {
     pub(crate) fn add_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
         let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
-        let taken = || {
-            InvalidConfig::new(format!(
-                "the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749"
-            ))
-        };
-        self.parameters.push(is_free.then_some(name).ok_or_else(taken)?);
+        let hint = format!("the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749");
+        InvalidConfig::unless(is_free, hint)?;
+        self.parameters.push(name);
         Ok(())
     }
 
     pub(crate) fn add_header(&mut self, name: HeaderName) -> Result<(), InvalidConfig> {
         let hint = "the verifier does not see `authorization` and `cookie`: they are credentials of something else";
-        let is_free = ![AUTHORIZATION, COOKIE].contains(&name);
-        self.headers.push(is_free.then_some(name).ok_or_else(|| InvalidConfig::new(hint))?);
+        InvalidConfig::unless(![AUTHORIZATION, COOKIE].contains(&name), hint)?;
+        self.headers.push(name);
         Ok(())
     }
 
