@@ -416,7 +416,7 @@ impl AuthorizationServer {
     /// The JWK Set (RFC 7517, section 5) of the token issuer, as it is at each request.
     pub fn jwks(&self) -> JsonDocument {
         let issuer = Arc::clone(&self.grants.issuer);
-        JsonDocument::computed(move || issuer.jwks())
+        JsonDocument::over(move || issuer.jwks().to_string().into())
     }
 
     /// What [`endpoints`](Self::endpoints) serves.

@@ -4,13 +4,15 @@ use std::task::{Context, Poll};
 use std::{convert::Infallible, future::Ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tower::Service;
 
 use super::{body::ResponseBody, future::ResponseFuture};
-use crate::{protocol::metadata::AuthorizationServerMetadata, secret::debug_only, sync::unwind_guarded};
+use crate::protocol::metadata::AuthorizationServerMetadata;
+use crate::protocol::response::{empty, json_text, method_not_allowed};
+use crate::{secret::debug_only, sync::unwind_guarded};
 
 /// A public JSON document as a service, for axum's `Router::route_service`. Cheap to clone.
 ///
@@ -44,12 +46,8 @@ impl JsonDocument {
         Self::over(move || body.clone())
     }
 
-    /// The document that `document` returns at each request, as for keys that are rotated while the server runs.
-    pub(super) fn computed(document: impl Fn() -> Value + Send + Sync + 'static) -> Self {
-        Self::over(move || Bytes::from(document().to_string()))
-    }
-
-    fn over(body: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
+    /// The document that `body` returns at each request, as for keys that are rotated while the server runs.
+    pub(super) fn over(body: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
         Self { body: Arc::new(body), cache_control: HeaderValue::from_static("public, max-age=300") }
     }
 
@@ -65,23 +63,14 @@ impl JsonDocument {
     }
 
     fn respond(&self, method: &Method) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::new());
         if *method != Method::GET && *method != Method::HEAD {
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return method_not_allowed("GET, HEAD");
         }
-        let Some(body) = unwind_guarded(|| (self.body)()) else {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            return response;
-        };
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, self.cache_control.clone());
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        if *method == Method::GET {
-            *response.body_mut() = body;
-        }
+        let Some(body) = unwind_guarded(|| (self.body)()) else { return empty(StatusCode::SERVICE_UNAVAILABLE) };
+        let length = HeaderValue::from(body.len());
+        let mut response = json_text(if *method == Method::GET { body } else { Bytes::new() });
+        response.headers_mut().insert(CACHE_CONTROL, self.cache_control.clone());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
         response
     }
 }
@@ -111,6 +100,8 @@ impl<B> Service<Request<B>> for JsonDocument {
 
 #[cfg(test)]
 mod tests {
+    use http::header::ALLOW;
+
     use super::*;
 
     #[test]

@@ -1,12 +1,11 @@
 //! The layer of one or several endpoints: their paths are answered here, every other request passes.
 
-use std::future::{Ready, ready};
 use std::task::{Context, Poll};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tower::{Layer, Service};
 
@@ -15,7 +14,7 @@ use super::{body::ResponseBody, future::ResponseFuture, https::RequireHttps};
 use crate::error::{BoxError, TokenError};
 use crate::protocol::form::{Form, check_media_type, check_query};
 use crate::protocol::request::{self, Endpoint};
-use crate::protocol::response::{Realm, RenderError, complete_error, render_error};
+use crate::protocol::response::{Realm, RenderError, complete_error, empty, method_not_allowed, render_error};
 use crate::store::StoreBudget;
 use crate::sync::{unwind_guarded, unwind_guarded_future};
 use crate::{observe, secret::debug_only};
@@ -227,16 +226,11 @@ impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> Service<Reques
             [only] => Some(only),
             several => several.iter().find(|route| *route.path == *request.uri().path()),
         };
-        let mut response = Response::new(String::new());
         match route {
-            Some(route) if request.method() == Method::POST => return answer(route, request),
-            Some(_) => {
-                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            }
-            None => *response.status_mut() = StatusCode::NOT_FOUND,
+            Some(route) if request.method() == Method::POST => answer(route, request),
+            Some(_) => ResponseFuture::ready(method_not_allowed("POST")),
+            None => ResponseFuture::ready(empty(StatusCode::NOT_FOUND)),
         }
-        ResponseFuture::inner(ready(Ok(response)))
     }
 }
 

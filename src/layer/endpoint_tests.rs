@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Version, header::CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{Request, Version};
 use http_body_util::Full;
 use tower::ServiceExt;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, request::Parts};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode, request::Parts};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -109,7 +109,7 @@ impl TokenResponse {
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         // Writing strings and a number to memory cannot fail.
         let _ = serde_json::to_writer(&mut *text, &body);
-        whole(Bytes::from_owner(text))
+        json_text(Bytes::from_owner(text))
     }
 }
 
@@ -166,11 +166,24 @@ pub(super) fn members(object: Value) -> Map<String, Value> {
     members
 }
 
-pub(crate) fn json(body: &Value) -> Response<Bytes> {
-    whole(body.to_string().into())
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
 }
 
-fn whole(json: Bytes) -> Response<Bytes> {
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Bytes> {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+pub(crate) fn json(body: &Value) -> Response<Bytes> {
+    json_text(body.to_string().into())
+}
+
+pub(crate) fn json_text(json: Bytes) -> Response<Bytes> {
     let mut response = Response::new(json);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
