@@ -10,8 +10,9 @@ use std::{borrow::Cow, error::Error, future::Future, pin::Pin, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
-use crate::{observe, secret::debug_only};
+use crate::{observe, secret::debug_only, sync::timeout_at};
 
 /// Any error. Your own verifier, users, clients, token issuer and stores return it.
 ///
@@ -262,6 +263,16 @@ impl TokenError {
     pub fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }
+}
+
+/// Awaits the user's code for this long. That it fails or takes longer is logged under `what`, like any cause.
+pub(crate) async fn answer_within<T>(
+    longest: Duration,
+    what: &str,
+    answer: impl Future<Output = Result<T, BoxError>>,
+) -> Result<T, TokenError> {
+    let answer = timeout_at(Instant::now() + longest, answer).await;
+    answer.map_err(BoxError::from).flatten().map_err(|cause| TokenError::from_cause(what, cause))
 }
 
 fn printable(text: &str) -> String {

@@ -282,7 +282,7 @@ impl AuthorizationServer {
 
     /// Sets how long the table of clients may take, a minute at most. The default is 5 seconds. Then the client gets a 503.
     pub fn with_clients_timeout(mut self, timeout: Duration) -> Self {
-        self.grants.policy.timeout = timeout.min(Duration::from_secs(60));
+        self.grants.policy.timeout = Some(timeout.min(Duration::from_secs(60)));
         self
     }
 

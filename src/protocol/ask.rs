@@ -3,12 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
-use tokio::time::Instant;
 
 use super::bearer::{Guard, Refusal, guarded};
-use crate::error::{BoxError, BoxFuture, TokenError};
+use crate::error::{BoxError, BoxFuture, answer_within};
 use crate::secret::{Secret, debug_only};
-use crate::sync::{timeout_at, unwind_guarded_future};
+use crate::sync::unwind_guarded_future;
 use crate::token::{AccessToken, InvalidToken};
 
 /// How long the app may take.
@@ -49,7 +48,6 @@ impl Guard {
 }
 
 async fn answer<T>(answer: impl Future<Output = Result<T, BoxError>>) -> Result<T, Refusal> {
-    let in_time = timeout_at(Instant::now() + LONGEST_ANSWER, unwind_guarded_future(answer)).await;
-    let answer = in_time.map_err(BoxError::from).and_then(|answer| answer.unwrap_or_else(|| Err("it panicked".into())));
-    answer.map_err(|cause| Refusal::Other(TokenError::from_cause("a guard's question failed", cause)))
+    let answer = async { unwind_guarded_future(answer).await.unwrap_or_else(|| Err("it panicked".into())) };
+    answer_within(LONGEST_ANSWER, "a guard's question failed", answer).await.map_err(Refusal::Other)
 }

@@ -3,17 +3,19 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::request::Parts;
-use tokio::time::Instant;
 
 use super::client::{Client, ClientCredentials, DynClients};
 use super::request::Request;
-use crate::error::{BoxError, TokenError};
+use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind, Events};
 use crate::store::Family;
-use crate::{attempts::AttemptLimits, secret::debug_only, sync::timeout_at};
+use crate::{attempts::AttemptLimits, secret::debug_only};
+
+/// How long the table of clients may take by default.
+const CLIENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The registered clients, and the limits on guessing their secrets.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct ClientPolicy {
     pub(crate) clients: Option<Arc<dyn DynClients>>,
     pub(crate) ignored: bool,
@@ -21,21 +23,8 @@ pub(crate) struct ClientPolicy {
     pub(crate) required: bool,
     pub(crate) attempts: Option<AttemptLimits>,
     pub(crate) events: Option<Events>,
-    /// How long the table of clients may take.
-    pub(crate) timeout: Duration,
-}
-
-impl Default for ClientPolicy {
-    fn default() -> Self {
-        Self {
-            clients: None,
-            ignored: false,
-            required: false,
-            attempts: None,
-            events: None,
-            timeout: Duration::from_secs(5),
-        }
-    }
+    /// How long the table of clients may take, if not for the default.
+    pub(crate) timeout: Option<Duration>,
 }
 
 debug_only!(ClientPolicy { ignored, attempts });
@@ -73,9 +62,8 @@ impl ClientPolicy {
         let Some(clients) = self.clients.as_deref() else {
             return Err(TokenError::invalid_client().because("no clients are registered"));
         };
-        let found = timeout_at(Instant::now() + self.timeout, credentials.find(clients)).await;
-        let found = found.map_err(BoxError::from).flatten();
-        let found = found.map_err(|cause| TokenError::from_cause("the table of clients failed", cause))?;
+        let timeout = self.timeout.unwrap_or(CLIENTS_TIMEOUT);
+        let found = answer_within(timeout, "the table of clients failed", credentials.find(clients)).await?;
         // Only for clients that exist: strangers' inventions must not fill the store.
         let attempt = match &self.attempts {
             Some(attempts) if found.iter().any(|(client, secret)| client.is_confidential() && secret.is_some()) => {
@@ -119,6 +107,7 @@ impl ClientPolicy {
 mod tests {
     use super::*;
     use crate::{
+        error::BoxError,
         protocol::{
             client::{Clients, StaticClients},
             form::Form,

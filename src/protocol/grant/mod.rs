@@ -10,18 +10,17 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, Response};
-use tokio::time::Instant;
 
 use super::form::{is_visible_ascii, single};
 use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
 use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
-use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
+use crate::error::{BoxFuture, InvalidConfig, TokenError, answer_within};
+use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenRequest};
 use crate::verifier::{DynVerifier, Identity, Login, is_credential_text};
-use crate::{scope::Scope, sync::timeout_at};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
 
@@ -129,14 +128,9 @@ impl Grants {
             (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
         }
         let (subject, claims) = (request.subject.clone(), request.claims.clone());
-        let issued = self.ask("the token issuer failed", self.issuer.issue_boxed(request)).await?;
+        let issued =
+            answer_within(self.verifier_timeout, "the token issuer failed", self.issuer.issue_boxed(request)).await?;
         Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None })
-    }
-
-    /// Awaits the user's code for as long as the verifier may take.
-    async fn ask<T>(&self, failed: &str, answer: impl Future<Output = Result<T, BoxError>>) -> Result<T, TokenError> {
-        let answer = timeout_at(Instant::now() + self.verifier_timeout, answer).await;
-        answer.map_err(BoxError::from).flatten().map_err(|cause| TokenError::from_cause(failed, cause))
     }
 }
 
@@ -151,6 +145,15 @@ fn allowed(identity: &Identity, client: Option<&Client>) -> Scope {
 fn common(one: &Scope, other: &Scope) -> Scope {
     let tokens: Vec<&str> = one.iter().filter(|token| other.contains(token)).collect();
     tokens.join(" ").parse().unwrap_or_default()
+}
+
+/// The scope that was asked for, or all that is allowed.
+fn narrowed(allowed: Scope, requested: Option<Scope>, exceeded: &'static str) -> Result<Scope, TokenError> {
+    match requested {
+        None => Ok(allowed),
+        Some(requested) if requested.is_subset_of(&allowed) => Ok(requested),
+        Some(_) => Err(TokenError::invalid_scope(exceeded)),
+    }
 }
 
 /// The scope that the request asks for, if any.

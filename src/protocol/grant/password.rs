@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use super::{Grants, allowed, requested_scope};
+use super::{Grants, allowed, narrowed, requested_scope};
+use crate::attempts::Attempt;
+use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::{client::Client, request::Request, response::TokenResponse, session};
+use crate::scope::Scope;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
-use crate::{error::TokenError, scope::Scope};
 
 impl Grants {
     pub(super) async fn password(&self, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -43,22 +45,15 @@ impl Grants {
 
     async fn verify(&self, request: &Request, login: Login, audit: Audit<'_>) -> Result<Identity, TokenError> {
         let attempt = match &self.policy.attempts {
-            Some(limits) => Some(limits.reserve_within(&request.budget, &login.username, login.client_address).await?),
-            None => None,
+            Some(limits) => limits.reserve_within(&request.budget, &login.username, login.client_address).await?,
+            None => Attempt::uncounted(request.budget.clone()),
         };
         // An error drops the attempt, which then counts neither as a failure nor as a success.
-        match self.ask("the verifier failed", self.verifier.verify(login)).await? {
-            Verdict::Granted(identity) => {
-                if let Some(attempt) = attempt {
-                    attempt.succeeded().await?;
-                }
-                Ok(identity)
-            }
+        match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
+            Verdict::Granted(identity) => attempt.succeeded().await.map(|()| identity),
             Verdict::Denied => {
                 audit.record(EventKind::Denied);
-                if let Some(attempt) = attempt {
-                    attempt.failed().await?;
-                }
+                attempt.failed().await?;
                 Err(TokenError::invalid_grant("Incorrect username or password"))
             }
         }
@@ -73,12 +68,7 @@ impl Grants {
         began: Instant,
         audit: Audit<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let allowed = allowed(identity, client);
-        let scope = match requested {
-            None => allowed,
-            Some(requested) if requested.is_subset_of(&allowed) => requested,
-            Some(_) => return Err(TokenError::invalid_scope("The scope is not allowed for this user")),
-        };
+        let scope = narrowed(allowed(identity, client), requested, "The scope is not allowed for this user")?;
         let session = session::begin(identity, began)?;
         let session_id = session.id.clone();
         let mut response = self.issue(identity, client, scope, &session).await?;

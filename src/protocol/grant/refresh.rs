@@ -1,11 +1,12 @@
 //! The refresh grant (RFC 6749, section 6; RFC 9700, section 4.14.2).
 
-use super::{Grants, allowed, common, requested_scope};
+use super::{Grants, allowed, common, narrowed, requested_scope};
+use crate::error::{TokenError, answer_within};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
 use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::Family;
 use crate::verifier::{Identity, NoVerifySubject, Verdict};
-use crate::{error::TokenError, event::EventKind, observe};
+use crate::{event::EventKind, observe};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {
@@ -34,11 +35,7 @@ impl Grants {
             return Err(invalid("the security stamp of the user has changed"));
         }
         let allowed = common(&family.scope, &allowed(&identity, client.as_ref()));
-        let scope = match requested {
-            None => allowed,
-            Some(asked) if asked.is_subset_of(&allowed) => asked,
-            Some(_) => return Err(TokenError::invalid_scope("The scope exceeds what was granted")),
-        };
+        let scope = narrowed(allowed, requested, "The scope exceeds what was granted")?;
         // Before the rotation, so that a failure here leaves the old token valid.
         let mut response = self.issue(&identity, client.as_ref(), scope, &family.session).await?;
         let successor = match repeated {
@@ -70,7 +67,7 @@ impl Grants {
                 verdict => verdict,
             }
         };
-        match self.ask("the verifier failed", verdict).await? {
+        match answer_within(self.verifier_timeout, "the verifier failed", verdict).await? {
             Verdict::Granted(identity) if identity.subject() == subject => Ok(identity),
             // In a table whose usernames and subjects overlap, this subject may find another user.
             Verdict::Granted(_) => {
