@@ -123,7 +123,9 @@ impl AuthorizationServer {
             }
         }
         let ended = tokens.revoke_subject(subject, Some(*kept)).await?;
-        others.iter().for_each(|(_, family)| self.record_end(family));
+        for (_, family) in &others {
+            self.grants.policy.audit_session(None, family).record(EventKind::SessionEnded);
+        }
         if let Some(denials) = denials
             && ended != others.len() as u64
         {
@@ -163,8 +165,7 @@ impl AuthorizationServer {
         if let Some(denials) = self.denials() {
             denials.deny_subject(subject, &self.budget()).await?;
         }
-        let (subject, events) = (Some(subject), self.grants.policy.events.as_ref());
-        Audit { subject, events, ..Audit::default() }.record(EventKind::SessionEnded);
+        Audit { subject: Some(subject), ..self.grants.policy.audit(None) }.record(EventKind::SessionEnded);
         // The user may log in again at once.
         next_millisecond().await;
         Ok(ended)
@@ -180,11 +181,7 @@ impl AuthorizationServer {
     async fn end(&self, found: Option<(FamilyId, Family)>, budget: &StoreBudget) -> Result<bool, TokenError> {
         let (Some((id, family)), Some(tokens)) = (found, self.refresh()) else { return Ok(false) };
         session::end(&tokens, self.denials().as_ref(), (id, &family), budget).await?;
-        self.record_end(&family);
+        self.grants.policy.audit_session(None, &family).record(EventKind::SessionEnded);
         Ok(true)
-    }
-
-    fn record_end(&self, family: &Family) {
-        self.grants.policy.audit_family(family).record(EventKind::SessionEnded);
     }
 }

@@ -46,7 +46,8 @@ impl ClientPolicy {
         let authenticated = self.check(&credentials, request).await;
         authenticated.map(Some).inspect_err(|error| {
             if error.status() == 401 {
-                Audit { client_id: Some(credentials.id()), ..self.audit(request) }.record(EventKind::ClientDenied);
+                Audit { client_id: Some(credentials.id()), ..self.audit(Some(request)) }
+                    .record(EventKind::ClientDenied);
             }
         })
     }
@@ -79,27 +80,17 @@ impl ClientPolicy {
         accepted.ok_or_else(|| TokenError::invalid_client().because("the client is unknown, or its secret is wrong"))
     }
 
-    /// What the audit log should know of a request that concerns a session.
-    pub(crate) fn audit_session<'a>(&'a self, request: &'a Request, family: &'a Family) -> Audit<'a> {
-        let Audit { address, path, .. } = self.audit(request);
-        Audit { address, path, ..self.audit_family(family) }
+    /// What the audit log should know of a session, and of the request that concerns it.
+    pub(crate) fn audit_session<'a>(&'a self, request: Option<&'a Request>, family: &'a Family) -> Audit<'a> {
+        let (subject, client_id) = (Some(&*family.subject), family.client_id.as_deref());
+        Audit { subject, client_id, session: Some(&family.session.id), ..self.audit(request) }
     }
 
-    /// What the audit log should know of a session.
-    pub(crate) fn audit_family<'a>(&'a self, family: &'a Family) -> Audit<'a> {
-        Audit {
-            subject: Some(&family.subject),
-            client_id: family.client_id.as_deref(),
-            session: Some(&family.session.id),
-            events: self.events.as_ref(),
-            ..Audit::default()
-        }
-    }
-
-    /// What the audit log should know of a request.
-    pub(crate) fn audit<'a>(&'a self, request: &'a Request) -> Audit<'a> {
-        let (address, path, events) = (self.address(&request.parts), request.parts.uri.path(), self.events.as_ref());
-        Audit { address, path, events, ..Audit::default() }
+    /// What the audit log should know of a request; `None` if the app acts by itself.
+    pub(crate) fn audit<'a>(&'a self, request: Option<&'a Request>) -> Audit<'a> {
+        let parts = request.map(|request| &request.parts);
+        let (address, path) = (parts.and_then(|parts| self.address(parts)), parts.map_or("", |parts| parts.uri.path()));
+        Audit { address, path, events: self.events.as_ref(), ..Audit::default() }
     }
 }
 

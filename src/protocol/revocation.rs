@@ -55,7 +55,7 @@ impl Revocation {
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
         session::end(tokens, self.denials.as_ref(), (token.id, &family), &request.budget).await?;
-        self.policy.audit_session(request, &family).record(EventKind::Revoked);
+        self.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
         Ok(true)
     }
 
@@ -72,7 +72,7 @@ impl Revocation {
         let id = token.id().ok_or_else(|| unsupported("the token has no id"))?;
         denials.deny_token(id, &token, &request.budget).await?;
         let (subject, client_id, session) = (Some(token.subject()), token.client_id(), token.session_id());
-        Audit { subject, client_id, session, ..self.policy.audit(request) }.record(EventKind::Revoked);
+        Audit { subject, client_id, session, ..self.policy.audit(Some(request)) }.record(EventKind::Revoked);
         Ok(())
     }
 }

@@ -29,11 +29,8 @@ impl Grants {
         let login = self.inputs.read(login, request)?;
 
         let (scope, began) = (login.scope.clone(), Instant::now());
-        let audit = Audit {
-            subject: Some(username.expose()),
-            client_id: client.as_ref().map(Client::id),
-            ..self.policy.audit(request)
-        };
+        let (subject, client_id) = (Some(username.expose()), client.as_ref().map(Client::id));
+        let audit = Audit { subject, client_id, ..self.policy.audit(Some(request)) };
         let verified = self.verify(request, login, audit).await;
         let identity = verified.inspect_err(|error| match error.status().as_u16() {
             429 => audit.record(EventKind::Blocked),

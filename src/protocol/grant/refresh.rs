@@ -4,7 +4,7 @@ use super::{Grants, allowed, common, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
 use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
-use crate::store::Family;
+use crate::store::{Family, FamilyId};
 use crate::verifier::{Identity, NoVerifySubject, Verdict};
 use crate::{event::EventKind, observe};
 
@@ -25,13 +25,13 @@ impl Grants {
         }
         let repeated = tokens.repeat(&token, &family);
         if repeated.is_none() && !token.has(&family.current) {
-            return Err(self.reuse(tokens, &token, &family, request).await);
+            return Err(self.reuse(tokens, token.id, &family, request).await);
         }
 
         let identity = self.verify_subject(&family.subject).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
-            self.end(tokens, &token, &family, request).await?;
-            self.policy.audit_session(request, &family).record(EventKind::SessionEnded);
+            self.end(tokens, token.id, &family, request).await?;
+            self.policy.audit_session(Some(request), &family).record(EventKind::SessionEnded);
             return Err(invalid("the security stamp of the user has changed"));
         }
         let allowed = common(&family.scope, &allowed(&identity, client.as_ref()));
@@ -47,10 +47,10 @@ impl Grants {
             None => match tokens.rotate(&token, &request.budget).await? {
                 Rotated::To(successor) => successor,
                 Rotated::Gone => return Err(unknown()),
-                Rotated::Reused => return Err(self.reuse(tokens, &token, &family, request).await),
+                Rotated::Reused => return Err(self.reuse(tokens, token.id, &family, request).await),
             },
         };
-        self.policy.audit_session(request, &family).record(EventKind::Refresh);
+        self.policy.audit_session(Some(request), &family).record(EventKind::Refresh);
         response.refresh_token = Some((successor, family.absolute_ttl.min(family.idle_ttl)));
         Ok(response)
     }
@@ -82,26 +82,20 @@ impl Grants {
     }
 
     /// An old token was used again: a thief may have the family, so it ends for everyone.
-    async fn reuse(
-        &self,
-        tokens: &RefreshTokens,
-        token: &RefreshToken,
-        family: &Family,
-        request: &Request,
-    ) -> TokenError {
-        self.policy.audit_session(request, family).record(EventKind::Reuse);
-        self.end(tokens, token, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
+    async fn reuse(&self, tokens: &RefreshTokens, id: FamilyId, family: &Family, request: &Request) -> TokenError {
+        self.policy.audit_session(Some(request), family).record(EventKind::Reuse);
+        self.end(tokens, id, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
     }
 
     /// Ends a session: first its refresh tokens, so that it gets no other token, whatever happens to those that it has.
     async fn end(
         &self,
         tokens: &RefreshTokens,
-        token: &RefreshToken,
+        id: FamilyId,
         family: &Family,
         request: &Request,
     ) -> Result<(), TokenError> {
-        let revoked = tokens.revoke(token.id, &request.budget).await;
+        let revoked = tokens.revoke(id, &request.budget).await;
         let Some(denials) = &self.denials else { return revoked };
         revoked.and(denials.deny_session(family, &request.budget).await)
     }
