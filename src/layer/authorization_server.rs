@@ -3,27 +3,21 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, Response, request::Parts, uri::PathAndQuery};
+use http::{HeaderName, Response, request::Parts};
 
-use super::endpoint::{EndpointLayer, Options, Route};
+use super::endpoint::{EndpointLayer, Options, Route, checked_path};
 use super::{bearer::BearerLayer, document::JsonDocument, https::RequireHttps};
 use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{InvalidConfig, TokenError};
 use crate::event::{Event, Events};
 use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
-use crate::protocol::response::{Realm, TokenResponse, render_error};
+use crate::protocol::response::{Realm, TokenResponse};
 use crate::protocol::{
-    bearer::Guard,
-    client_policy::ClientPolicy,
-    grant::{Grants, LoginInputs},
-    introspection::Introspection,
-    refresh_token::RefreshTokens,
-    request::Endpoint,
-    revocation::Revocation,
-    session::Denials,
+    bearer::Guard, grant::Grants, introspection::Introspection, refresh_token::RefreshTokens, request::Endpoint,
+    revocation::Revocation, session::Denials,
 };
-use crate::store::{DenyList, STORE_BUDGET, StoreBudget};
+use crate::store::{DenyList, StoreBudget};
 use crate::token::{TokenIssuer, TokenValidator};
 use crate::verifier::Verifier;
 use crate::{observe, secret::debug_only, sync::unwind_guarded};
@@ -83,16 +77,14 @@ const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4
 #[derive(Clone)]
 #[must_use]
 pub struct AuthorizationServer {
-    /// As they were given: without the server id and the deny list.
+    /// As they were given: without the server id.
     pub(super) grants: Grants,
-    validator: Arc<dyn TokenValidator>,
-    introspection_clients: Option<Arc<dyn DynClients>>,
-    deny_list: Option<Arc<dyn DenyList>>,
-    server_id: Option<Arc<str>>,
-    options: Options,
-    token_path: Arc<str>,
-    revocation_path: Arc<str>,
-    introspection_path: Arc<str>,
+    pub(super) introspection_clients: Option<Arc<dyn DynClients>>,
+    pub(super) server_id: Option<Arc<str>>,
+    pub(super) options: Options,
+    pub(super) token_path: Arc<str>,
+    pub(super) revocation_path: Arc<str>,
+    pub(super) introspection_path: Arc<str>,
 }
 
 impl AuthorizationServer {
@@ -109,48 +101,32 @@ impl AuthorizationServer {
         validator: impl TokenValidator,
     ) -> Self {
         Self {
-            grants: Grants {
-                verifier: Arc::new(verifier),
-                issuer: Arc::new(issuer),
-                policy: ClientPolicy::default(),
-                refresh: None,
-                denials: None,
-                verifier_timeout: Duration::from_secs(30),
-                optional_grant_type: false,
-                inputs: LoginInputs::default(),
-                render: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
-            },
-            validator: Arc::new(validator),
+            grants: Grants::new(verifier, issuer, validator),
             introspection_clients: None,
-            deny_list: None,
             server_id: None,
-            options: Options {
-                body_limit: 16_384,
-                body_timeout: Duration::from_secs(10),
-                store_budget: STORE_BUDGET,
-                https: None,
-                realm: Realm::default(),
-                render: Arc::new(render_error),
-            },
+            options: Options::default(),
             token_path: "/token".into(),
             revocation_path: "/revoke".into(),
             introspection_path: "/introspect".into(),
         }
     }
 
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Limits failed attempts at passwords and client secrets. Without it there is no protection against brute force, which
     /// RFC 6749, section 4.3.2 demands.
-    pub fn with_attempt_limits(mut self, limits: AttemptLimits) -> Self {
-        self.grants.policy.attempts = Some(limits);
-        self
+    pub fn with_attempt_limits(self, limits: AttemptLimits) -> Self {
+        self.with(|server| server.grants.policy.attempts = Some(limits))
     }
 
     /// Issues refresh tokens, and serves `grant_type=refresh_token` and [`revocation`](Self::revocation_endpoint). The verifier
     /// must implement [`verify_subject`](Verifier::verify_subject), as [`PasswordVerifier`](crate::PasswordVerifier) does. Its
     /// default, which closures have, refuses every refresh.
-    pub fn with_refresh_tokens(mut self, tokens: RefreshTokens) -> Self {
-        self.grants.refresh = Some(tokens);
-        self
+    pub fn with_refresh_tokens(self, tokens: RefreshTokens) -> Self {
+        self.with(|server| server.grants.refresh = Some(tokens))
     }
 
     /// Lets clients revoke access tokens, which the guard then rejects. A revoked refresh token ends the access tokens of its
@@ -158,30 +134,30 @@ impl AuthorizationServer {
     /// own validator may allow no more leeway. A token that never expires stays for good: the list is bounded, so let tokens
     /// expire.
     pub fn with_deny_list(self, deny_list: impl DenyList) -> Self {
-        Self { deny_list: Some(Arc::new(deny_list)), ..self }
+        let (list, issuer) = (Arc::new(deny_list), self.issuer_name());
+        let longest_ttl = self.grants.issuer.longest_ttl();
+        self.with(|server| server.grants.denials = Some(Denials { list, issuer, longest_ttl }))
     }
 
     /// Passes [`Event`]s to your own code, one after the other, for mails such as "new sign-in". No answer waits for it or fails
     /// with it: 1,024 events may wait, and more are dropped, with a warning and a metric. An event has 30 seconds.
-    pub fn with_event_handler<F>(mut self, handler: impl Fn(Event) -> F + Send + Sync + 'static) -> Self
+    pub fn with_event_handler<F>(self, handler: impl Fn(Event) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.grants.policy.events = Some(Events::new(move |event| Box::pin(handler(event))));
-        self
+        let events = Events::new(move |event| Box::pin(handler(event)));
+        self.with(|server| server.grants.policy.events = Some(events))
     }
 
     /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is
     /// registered, and each that names itself gets a 401.
-    pub fn with_clients(mut self, clients: impl Clients) -> Self {
-        self.grants.policy.clients = Some(Arc::new(clients));
-        self
+    pub fn with_clients(self, clients: impl Clients) -> Self {
+        self.with(|server| server.grants.policy.clients = Some(Arc::new(clients)))
     }
 
     /// Refuses requests to the endpoints, revocation included, that name no client, with a 401 `invalid_client`.
-    pub fn with_client_required(mut self) -> Self {
-        self.grants.policy.required = true;
-        self
+    pub fn with_client_required(self) -> Self {
+        self.with(|server| server.grants.policy.required = true)
     }
 
     /// Passes a form parameter of your own to the verifier: a tenant, the answer to a captcha, "remember me". Like the others it
@@ -190,7 +166,7 @@ impl AuthorizationServer {
     /// # Errors
     /// When the token endpoint has a parameter of this name itself, or it is not printable ASCII.
     pub fn with_login_parameter(mut self, name: &'static str) -> Result<Self, InvalidConfig> {
-        self.grants.inputs.add_parameter(name)?;
+        self.grants.add_login_parameter(name)?;
         Ok(self)
     }
 
@@ -200,14 +176,13 @@ impl AuthorizationServer {
     /// # Errors
     /// When it is `authorization` or `cookie`.
     pub fn with_login_header(mut self, name: HeaderName) -> Result<Self, InvalidConfig> {
-        self.grants.inputs.add_header(name)?;
+        self.grants.add_login_header(name)?;
         Ok(self)
     }
 
     /// Ignores client credentials, as FastAPI's tutorial does. Any are accepted, and no token is bound to a client.
-    pub fn with_client_credentials_ignored(mut self) -> Self {
-        self.grants.policy.ignored = true;
-        self
+    pub fn with_client_credentials_ignored(self) -> Self {
+        self.with(|server| server.grants.policy.ignored = true)
     }
 
     /// Serves [`introspection`](Self::introspection_endpoint) to the confidential ones among `clients`: the servers that
@@ -217,9 +192,8 @@ impl AuthorizationServer {
     }
 
     /// Treats a missing or empty `grant_type` as `password`, as FastAPI does.
-    pub fn with_optional_grant_type(mut self) -> Self {
-        self.grants.optional_grant_type = true;
-        self
+    pub fn with_optional_grant_type(self) -> Self {
+        self.with(|server| server.grants.optional_grant_type = true)
     }
 
     /// Renders errors of the endpoints and of the guard in your API's own format. Headers that an error must have are added:
@@ -239,18 +213,17 @@ impl AuthorizationServer {
     /// # Ok::<(), tower_oauth2_password::KeyError>(())
     /// ```
     pub fn with_error_response(self, render: impl Fn(&TokenError) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        Self { options: Options { render: Arc::new(render), ..self.options }, ..self }
+        self.with(|server| server.options.render = Arc::new(render))
     }
 
     /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1. The
     /// function also gets the head of the request.
     /// `cache-control: no-store` and `pragma: no-cache` are added.
     pub fn with_token_response(
-        mut self,
+        self,
         render: impl Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        self.grants.render = Arc::new(render);
-        self
+        self.with(|server| server.grants.render = Arc::new(render))
     }
 
     /// Sets the `realm` of all challenges. The default is `token` for those of the endpoints, and `api` for the guard's.
@@ -258,32 +231,31 @@ impl AuthorizationServer {
     /// # Errors
     /// When it has anything but printable ASCII without `"` and `\`.
     pub fn with_realm(self, realm: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { options: Options { realm: Realm::new(realm)?, ..self.options }, ..self })
+        let realm = Realm::new(realm)?;
+        Ok(self.with(|server| server.options.realm = realm))
     }
 
     /// Rejects requests to the endpoints that are not known to have come over TLS.
     pub fn with_https_required(self, rule: RequireHttps) -> Self {
-        Self { options: Options { https: Some(rule), ..self.options }, ..self }
+        self.with(|server| server.options.https = Some(rule))
     }
 
     /// Sets how long one request waits for its stores, all calls together, from 10 ms to a minute. The default is 500 ms. Then
     /// it gets a 503. The time between the calls, such as a password hash, does not count.
     pub fn with_store_budget(self, budget: Duration) -> Self {
-        Self { options: Options { store_budget: budget, ..self.options }, ..self }
+        self.with(|server| server.options.store_budget = budget)
     }
 
     /// Sets how long the verifier and the token issuer may take, two minutes at most. The default is 30 seconds, for which a
     /// slot of the attempt limits stays reserved. Then the client gets a 503.
-    pub fn with_verifier_timeout(mut self, timeout: Duration) -> Self {
+    pub fn with_verifier_timeout(self, timeout: Duration) -> Self {
         // A login must not take longer than the end of a subject is remembered.
-        self.grants.verifier_timeout = timeout.min(Duration::from_secs(120));
-        self
+        self.with(|server| server.grants.verifier_timeout = timeout.min(Duration::from_secs(120)))
     }
 
     /// Sets how long the table of clients may take, a minute at most. The default is 5 seconds. Then the client gets a 503.
-    pub fn with_clients_timeout(mut self, timeout: Duration) -> Self {
-        self.grants.policy.timeout = Some(timeout.min(Duration::from_secs(60)));
-        self
+    pub fn with_clients_timeout(self, timeout: Duration) -> Self {
+        self.with(|server| server.grants.policy.timeout = Some(timeout.min(Duration::from_secs(60))))
     }
 
     /// Names this server, if others share its stores. The default is the issuer and the audience of its tokens. A
@@ -294,12 +266,12 @@ impl AuthorizationServer {
 
     /// Sets the longest body in bytes. The default is 16,384. A longer one gets a 413.
     pub fn with_body_limit(self, bytes: usize) -> Self {
-        Self { options: Options { body_limit: bytes, ..self.options }, ..self }
+        self.with(|server| server.options.body_limit = bytes)
     }
 
     /// Sets how long a body may take to arrive. The default is 10 seconds. A slower one gets a 408.
     pub fn with_body_timeout(self, timeout: Duration) -> Self {
-        Self { options: Options { body_timeout: timeout, ..self.options }, ..self }
+        self.with(|server| server.options.body_timeout = timeout)
     }
 
     /// Sets the path of the token endpoint. The default is `/token`. It must match the path of a request exactly.
@@ -307,7 +279,7 @@ impl AuthorizationServer {
     /// # Errors
     /// When no request can have this path.
     pub fn with_token_path(self, path: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { token_path: checked(path)?, ..self })
+        Ok(Self { token_path: checked_path(path)?, ..self })
     }
 
     /// Sets the path of the revocation endpoint. The default is `/revoke`.
@@ -315,7 +287,7 @@ impl AuthorizationServer {
     /// # Errors
     /// When no request can have this path.
     pub fn with_revocation_path(self, path: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { revocation_path: checked(path)?, ..self })
+        Ok(Self { revocation_path: checked_path(path)?, ..self })
     }
 
     /// Sets the path of the introspection endpoint. The default is `/introspect`.
@@ -323,9 +295,15 @@ impl AuthorizationServer {
     /// # Errors
     /// When no request can have this path.
     pub fn with_introspection_path(self, path: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { introspection_path: checked(path)?, ..self })
+        Ok(Self { introspection_path: checked_path(path)?, ..self })
     }
 
+    pub(super) fn issuer_name(&self) -> Arc<str> {
+        self.grants.issuer.issuer().unwrap_or_default().into()
+    }
+}
+
+impl AuthorizationServer {
     /// One layer for all endpoints: token; revocation, if there are refresh tokens or a deny list; introspection, if it is
     /// configured.
     pub fn endpoints(&self) -> EndpointLayer {
@@ -355,9 +333,10 @@ impl AuthorizationServer {
 
     /// The guard of routes that need an access token of this server. It knows the deny list, the realm and the error format.
     pub fn guard(&self) -> BearerLayer {
-        let (deny_list, issuer, Options { realm, render, .. }) =
-            (self.deny_list.clone(), Some(self.issuer_name()), self.options.clone());
-        BearerLayer::over(Guard { deny_list, issuer, realm, render, ..Guard::new(Arc::clone(&self.validator)) })
+        let deny_list = self.grants.denials.as_ref().map(|denials| Arc::clone(&denials.list));
+        let (issuer, Options { realm, render, .. }) = (Some(self.issuer_name()), self.options.clone());
+        let guard = Guard::new(Arc::clone(&self.grants.validator));
+        BearerLayer::over(Guard { deny_list, issuer, realm, render, ..guard })
     }
 
     /// The address that a request comes from, as the [attempt limits](Self::with_attempt_limits) find it; `None` without
@@ -395,7 +374,7 @@ impl AuthorizationServer {
     /// reserved for a second, or if a hundred times as many attempts wait already.
     pub async fn reserve_attempt(&self, account: &str, request: &Parts) -> Result<Attempt, TokenError> {
         let budget = self.budget();
-        let Some(limits) = self.policy().attempts else {
+        let Some(limits) = self.resolved().policy.attempts else {
             observe::misconfigured(UNLIMITED);
             return Ok(Attempt::uncounted(budget));
         };
@@ -435,7 +414,7 @@ impl AuthorizationServer {
     }
 
     fn has_revocation(&self) -> bool {
-        self.grants.refresh.is_some() || self.deny_list.is_some()
+        self.grants.refresh.is_some() || self.grants.denials.is_some()
     }
 
     fn server_id(&self) -> Arc<str> {
@@ -449,59 +428,34 @@ impl AuthorizationServer {
         self.server_id.clone().unwrap_or_else(|| own.map(Option::unwrap_or_default).join("\n").into())
     }
 
-    fn policy(&self) -> ClientPolicy {
-        let policy = self.grants.policy.clone();
-        let attempts = policy.attempts.map(|limits| limits.for_server(self.server_id()));
-        ClientPolicy { attempts, ..policy }
-    }
-
-    pub(super) fn refresh(&self) -> Option<RefreshTokens> {
-        self.grants.refresh.clone().map(|tokens| tokens.for_server(self.server_id()))
-    }
-
-    pub(super) fn denials(&self) -> Option<Denials> {
-        let (issuer, longest_ttl) = (self.issuer_name(), self.grants.issuer.longest_ttl());
-        self.deny_list.clone().map(|list| Denials { list, issuer, longest_ttl })
-    }
-
-    fn issuer_name(&self) -> Arc<str> {
-        self.grants.issuer.issuer().unwrap_or_default().into()
+    /// The grants, with the server id, which is only known when all options are set.
+    pub(super) fn resolved(&self) -> Grants {
+        let mut grants = self.grants.clone();
+        grants.policy.attempts = grants.policy.attempts.map(|limits| limits.for_server(self.server_id()));
+        grants.refresh = grants.refresh.map(|tokens| tokens.for_server(self.server_id()));
+        grants
     }
 
     fn token(&self) -> Route {
         if self.grants.policy.attempts.is_none() {
             observe::misconfigured(UNLIMITED);
         }
-        let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
-        let grants = Grants { policy, refresh, denials, ..self.grants.clone() };
-        self.route(&self.token_path, grants)
+        self.route(&self.token_path, self.resolved())
     }
 
     fn revocation(&self) -> Route {
-        let (policy, refresh, denials) = (self.policy(), self.refresh(), self.denials());
-        let validator = Arc::clone(&self.validator);
-        self.route(&self.revocation_path, Revocation { policy, refresh, validator, denials })
+        self.route(&self.revocation_path, Revocation(self.resolved()))
     }
 
     fn introspection(&self) -> Route {
-        let policy = ClientPolicy { clients: self.introspection_clients.clone(), ignored: false, ..self.policy() };
-        let (validator, denials) = (Arc::clone(&self.validator), self.denials());
-        self.route(&self.introspection_path, Introspection { policy, validator, denials })
+        let mut grants = self.resolved();
+        (grants.policy.clients, grants.policy.ignored) = (self.introspection_clients.clone(), false);
+        self.route(&self.introspection_path, Introspection(grants))
     }
 
     fn route(&self, path: &Arc<str>, endpoint: impl Endpoint + 'static) -> Route {
         Route { path: Arc::clone(path), endpoint: Arc::new(endpoint), options: Arc::new(self.options.clone()) }
     }
-}
-
-fn checked(path: &str) -> Result<Arc<str>, InvalidConfig> {
-    let whole = path.starts_with('/')
-        && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.path() == path && parsed.query().is_none());
-    whole.then(|| path.into()).ok_or_else(|| {
-        InvalidConfig::new(format!(
-            "no request has the path {path:?}: begin it with '/' and percent-encode characters that a URI cannot contain"
-        ))
-    })
 }
 
 debug_only!(AuthorizationServer { token_path, grants });

@@ -5,17 +5,17 @@ use std::{convert::Infallible, future::Ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, uri::PathAndQuery};
 use http_body::Body;
 use tower::{Layer, Service};
 
 use super::read::{RequestBody, check_length, drain, read};
 use super::{body::ResponseBody, future::ResponseFuture, https::RequireHttps};
-use crate::error::{BoxError, TokenError};
+use crate::error::{BoxError, InvalidConfig, TokenError};
 use crate::protocol::form::{Form, check_media_type, check_query};
 use crate::protocol::request::{self, Endpoint};
 use crate::protocol::response::{Realm, RenderError, complete_error, empty, method_not_allowed, render_error};
-use crate::store::StoreBudget;
+use crate::store::{STORE_BUDGET, StoreBudget};
 use crate::sync::{unwind_guarded, unwind_guarded_future};
 use crate::{observe, secret::debug_only};
 
@@ -28,6 +28,19 @@ pub(super) struct Options {
     pub(super) https: Option<RequireHttps>,
     pub(super) realm: Realm,
     pub(super) render: Arc<RenderError>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_limit: 16_384,
+            body_timeout: Duration::from_secs(10),
+            store_budget: STORE_BUDGET,
+            https: None,
+            realm: Realm::default(),
+            render: Arc::new(render_error),
+        }
+    }
 }
 
 /// An endpoint at its path.
@@ -84,6 +97,14 @@ impl Route {
         let budget = StoreBudget::new(options.store_budget);
         endpoint.decide(&request::Request { parts, form, budget }).await
     }
+}
+
+/// A path that a request can have.
+pub(super) fn checked_path(path: &str) -> Result<Arc<str>, InvalidConfig> {
+    let is_whole = |parsed: PathAndQuery| parsed.path() == path && parsed.query().is_none();
+    let valid = path.starts_with('/') && path.parse().is_ok_and(is_whole);
+    let hint = "begin it with '/' and percent-encode characters that a URI cannot contain";
+    InvalidConfig::unless(valid, format!("no request has the path {path:?}: {hint}")).map(|()| path.into())
 }
 
 /// Keeps this code away from the requests that pass.

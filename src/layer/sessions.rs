@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::authorization_server::AuthorizationServer;
 use crate::error::TokenError;
 use crate::event::{Audit, EventKind};
-use crate::protocol::refresh_token::RefreshToken;
+use crate::protocol::refresh_token::{Found, RefreshToken};
 use crate::protocol::session::{self, next_millisecond};
 use crate::secret::Secret;
-use crate::store::{Family, FamilyId, StoreBudget};
+use crate::store::{Family, StoreBudget};
 
 /// A session of a subject, for the page that shows people where they are logged in. It holds no token and ends nothing.
 ///
@@ -95,7 +95,7 @@ impl AuthorizationServer {
     /// 503 if a store is unavailable.
     pub async fn end_session_of(&self, refresh_token: &Secret) -> Result<bool, TokenError> {
         let budget = self.budget();
-        let found = match (self.refresh(), RefreshToken::parse(refresh_token.expose())) {
+        let found = match (self.resolved().refresh, RefreshToken::parse(refresh_token.expose())) {
             (Some(tokens), Some(token)) => tokens.find(&token, &budget).await?.map(|family| (token.id, family)),
             _ => None,
         };
@@ -112,13 +112,13 @@ impl AuthorizationServer {
     pub async fn end_other_sessions(&self, subject: &str, kept_session_id: &str) -> Result<u64, TokenError> {
         let families = self.families(subject, &self.budget()).await?.into_iter();
         let (kept, others): (Vec<_>, Vec<_>) = families.partition(|(_, family)| family.session.id == kept_session_id);
-        let ([(kept, _)], Some(tokens)) = (kept.as_slice(), self.refresh()) else {
+        let ([(kept, _)], Some(tokens)) = (kept.as_slice(), self.resolved().refresh) else {
             return self.revoke_subject(subject).await;
         };
-        let denials = self.denials();
+        let denials = self.grants.denials.as_ref();
         // Before the families: once they are gone, a second try would not find them.
         for (_, family) in &others {
-            if let Some(denials) = &denials {
+            if let Some(denials) = denials {
                 denials.deny_session(family, &self.budget()).await?;
             }
         }
@@ -158,11 +158,11 @@ impl AuthorizationServer {
     /// 503 if a store is unavailable. The log has the cause. Some sessions may live on, so call it again.
     pub async fn revoke_subject(&self, subject: &str) -> Result<u64, TokenError> {
         // First what access tokens come from.
-        let ended = match self.refresh() {
+        let ended = match self.resolved().refresh {
             Some(tokens) => tokens.revoke_subject(subject, None).await?,
             None => 0,
         };
-        if let Some(denials) = self.denials() {
+        if let Some(denials) = &self.grants.denials {
             denials.deny_subject(subject, &self.budget()).await?;
         }
         Audit { subject: Some(subject), ..self.grants.policy.audit(None) }.record(EventKind::SessionEnded);
@@ -171,16 +171,16 @@ impl AuthorizationServer {
         Ok(ended)
     }
 
-    async fn families(&self, subject: &str, budget: &StoreBudget) -> Result<Vec<(FamilyId, Family)>, TokenError> {
-        match self.refresh() {
+    async fn families(&self, subject: &str, budget: &StoreBudget) -> Result<Vec<Found>, TokenError> {
+        match self.resolved().refresh {
             Some(tokens) => tokens.list(subject, budget).await,
             None => Ok(Vec::new()),
         }
     }
 
-    async fn end(&self, found: Option<(FamilyId, Family)>, budget: &StoreBudget) -> Result<bool, TokenError> {
-        let (Some((id, family)), Some(tokens)) = (found, self.refresh()) else { return Ok(false) };
-        session::end(&tokens, self.denials().as_ref(), (id, &family), budget).await?;
+    async fn end(&self, found: Option<Found>, budget: &StoreBudget) -> Result<bool, TokenError> {
+        let (Some((id, family)), Some(tokens)) = (found, self.resolved().refresh) else { return Ok(false) };
+        session::end(&tokens, self.grants.denials.as_ref(), (id, &family), budget).await?;
         self.grants.policy.audit_session(None, &family).record(EventKind::SessionEnded);
         Ok(true)
     }

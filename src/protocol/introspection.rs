@@ -1,52 +1,34 @@
 //! The introspection endpoint's decision (RFC 7662).
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::request::{Endpoint, Parameters, Request};
-use super::session::{self, Denials};
-use super::{client::Client, client_policy::ClientPolicy, response, revocation};
+use super::request::{Endpoint, Request};
+use super::{client::Client, grant::Grants, response};
 use crate::error::{BoxFuture, TokenError};
-use crate::token::{AccessToken, TokenValidator};
+use crate::token::AccessToken;
 
-/// Everything that decides an introspection request.
-#[derive(Clone)]
-pub(crate) struct Introspection {
-    pub(crate) policy: ClientPolicy,
-    pub(crate) validator: Arc<dyn TokenValidator>,
-    pub(crate) denials: Option<Denials>,
-}
+/// Describes the tokens that these grants issued, to the clients of its own policy.
+pub(crate) struct Introspection(pub(crate) Grants);
 
 impl Endpoint for Introspection {
-    fn parameters(&self) -> Parameters {
-        revocation::PARAMETERS
-    }
-
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move {
             // Before the token: otherwise strangers learn which of their guesses is a token (section 2.1).
-            let client = self.policy.authenticate(request).await?;
+            let client = self.0.policy.authenticate(request).await?;
             if !client.as_ref().is_some_and(Client::is_confidential) {
                 return Err(TokenError::invalid_client());
             }
-            let token = self.active(request.required("token")?.expose());
+            // The response does not say why a token is not active (section 2.2).
+            let token = self.0.validator.validate(request.required("token")?.expose()).ok();
+            let denials = self.0.denials.as_ref();
+            let token = token.filter(|token| !denials.is_some_and(|denials| denials.is_denied(token)));
             let body = token.as_ref().map_or_else(|| json!({ "active": false }), describe);
             Ok(response::uncached(response::json(&body)))
         })
-    }
-}
-
-impl Introspection {
-    /// The token, if it is valid. The response does not say why one is not (section 2.2).
-    fn active(&self, text: &str) -> Option<AccessToken> {
-        let token = self.validator.validate(text).ok()?;
-        let is_denied = |denials: &Denials| session::is_denied(&*denials.list, Some(&denials.issuer), &token);
-        let denied = self.denials.as_ref().is_some_and(is_denied);
-        (!denied).then_some(token)
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{scope::Scope, verifier::Identity};
 /// The longest claims of a login, in bytes of JSON.
 const LONGEST_CLAIMS: usize = 2_048;
 
+/// A family and its id.
+pub(crate) type Found = (FamilyId, Family);
+
 /// Issues refresh tokens, for [`with_refresh_tokens`](crate::AuthorizationServer::with_refresh_tokens). Cheap to clone.
 ///
 /// 1. Each use of a token returns a new one, and makes the old one invalid.
@@ -82,11 +85,7 @@ impl RefreshTokens {
         ended.map_err(|cause| TokenError::from_cause("a store failed", cause))
     }
 
-    pub(crate) async fn list(
-        &self,
-        subject: &str,
-        budget: &StoreBudget,
-    ) -> Result<Vec<(FamilyId, Family)>, TokenError> {
+    pub(crate) async fn list(&self, subject: &str, budget: &StoreBudget) -> Result<Vec<Found>, TokenError> {
         budget.spend(|deadline| self.store.list(SubjectRef::new(&self.server, subject), deadline)).await
     }
 

@@ -38,8 +38,14 @@ pub(crate) struct Parameters {
 
 /// What one endpoint decides.
 pub(crate) trait Endpoint: Send + Sync {
-    /// The parameters of its requests.
-    fn parameters(&self) -> Parameters;
+    /// The parameters of its requests: by default those of a question about a token (RFC 7009 and RFC 7662, section 2.1).
+    fn parameters(&self) -> Parameters {
+        Parameters {
+            known: Cow::Borrowed(&["token", "token_type_hint", "client_id", "client_secret"]),
+            required: &["token"],
+            not_in_query: Cow::Borrowed(&["token", "client_secret"]),
+        }
+    }
 
     /// Decides one request.
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>>;

@@ -1,43 +1,22 @@
 //! The revocation endpoint's decision (RFC 7009).
 
-use std::{borrow::Cow, sync::Arc};
-
 use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-use super::refresh_token::{RefreshToken, RefreshTokens};
-use super::request::{Endpoint, Parameters, Request};
-use super::session::{self, Denials};
-use super::{client::Client, client_policy::ClientPolicy, response};
+use super::request::{Endpoint, Request};
+use super::{client::Client, grant::Grants, refresh_token::RefreshToken, response, session};
 use crate::error::{BoxFuture, TokenError};
 use crate::event::{Audit, EventKind};
-use crate::token::{InvalidToken, TokenValidator};
+use crate::token::InvalidToken;
 
-/// The parameters of introspection, too (RFC 7662, section 2.1).
-pub(super) const PARAMETERS: Parameters = Parameters {
-    known: Cow::Borrowed(&["token", "token_type_hint", "client_id", "client_secret"]),
-    required: &["token"],
-    not_in_query: Cow::Borrowed(&["token", "client_secret"]),
-};
-
-/// Everything that decides a revocation request.
-#[derive(Clone)]
-pub(crate) struct Revocation {
-    pub(crate) policy: ClientPolicy,
-    pub(crate) refresh: Option<RefreshTokens>,
-    pub(crate) validator: Arc<dyn TokenValidator>,
-    pub(crate) denials: Option<Denials>,
-}
+/// Revokes the tokens that these grants issued.
+pub(crate) struct Revocation(pub(crate) Grants);
 
 impl Endpoint for Revocation {
-    fn parameters(&self) -> Parameters {
-        PARAMETERS
-    }
-
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move {
-            let client = self.policy.authenticate(request).await?;
+            let client = self.0.policy.authenticate(request).await?;
             let token = request.required("token")?.expose();
             // The two kinds differ without the hint, so a wrong hint does no harm.
             if !self.revoke_refresh(token, client.as_ref(), request).await? {
@@ -51,28 +30,27 @@ impl Endpoint for Revocation {
 impl Revocation {
     /// False if there was no such token: an access token may have the same form.
     async fn revoke_refresh(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<bool, TokenError> {
-        let (Some(tokens), Some(token)) = (&self.refresh, RefreshToken::parse(text)) else { return Ok(false) };
+        let (Some(tokens), Some(token)) = (&self.0.refresh, RefreshToken::parse(text)) else { return Ok(false) };
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
         check_client(client, family.client_id.as_deref())?;
-        session::end(tokens, self.denials.as_ref(), (token.id, &family), &request.budget).await?;
-        self.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
+        session::end(tokens, self.0.denials.as_ref(), (token.id, &family), &request.budget).await?;
+        self.0.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
         Ok(true)
     }
 
     async fn revoke_access(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<(), TokenError> {
         // A 200 would promise a revocation that cannot happen (RFC 7009, section 2.2.1).
         let unsupported = |reason| TokenError::unsupported_token_type().because(reason);
-        let token = match self.validator.validate_to_revoke(text) {
+        let token = match self.0.validator.validate_to_revoke(text) {
             Ok(token) => token,
             Err(InvalidToken::UnknownKey) => return Err(unsupported("the key of the token is not known here")),
             Err(_) => return Ok(()),
         };
         check_client(client, token.client_id())?;
-        let denials = self.denials.as_ref().ok_or_else(|| unsupported("there is no deny list"))?;
-        let id = token.id().ok_or_else(|| unsupported("the token has no id"))?;
-        denials.deny_token(id, &token, &request.budget).await?;
+        let denials = self.0.denials.as_ref().ok_or_else(|| unsupported("there is no deny list"))?;
+        denials.deny_token(&token, &request.budget).await?;
         let (subject, client_id, session) = (Some(token.subject()), token.client_id(), token.session_id());
-        Audit { subject, client_id, session, ..self.policy.audit(Some(request)) }.record(EventKind::Revoked);
+        Audit { subject, client_id, session, ..self.0.policy.audit(Some(request)) }.record(EventKind::Revoked);
         Ok(())
     }
 }

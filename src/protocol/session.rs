@@ -57,9 +57,8 @@ pub(crate) async fn end(
 
 /// Whether a token was revoked. A guard of the server that issues the tokens knows the issuer, whatever the tokens say.
 pub(crate) fn is_denied(list: &dyn DenyList, issuer: Option<&str>, token: &AccessToken) -> bool {
-    let (id, session_id, issuer, subject) =
-        (token.id(), token.session_id(), issuer.or(token.issuer()), token.subject());
-    let issued_at = token.issued_at();
+    let (id, issuer, subject) = (token.id(), issuer.or(token.issuer()), token.subject());
+    let (session_id, issued_at) = (token.session_id(), token.issued_at());
     // Session ids of others hold no time, but may look so.
     let plausible = |began: &SystemTime| issued_at.is_some_and(|at| *began < at + Duration::from_secs(2));
     let session_began = session_id.and_then(began).filter(plausible);
@@ -77,17 +76,18 @@ pub(crate) struct Denials {
 }
 
 impl Denials {
-    pub(crate) async fn deny_token(
-        &self,
-        id: &str,
-        token: &AccessToken,
-        budget: &StoreBudget,
-    ) -> Result<(), TokenError> {
+    pub(crate) fn is_denied(&self, token: &AccessToken) -> bool {
+        is_denied(&*self.list, Some(&self.issuer), token)
+    }
+
+    pub(crate) async fn deny_token(&self, token: &AccessToken, budget: &StoreBudget) -> Result<(), TokenError> {
+        let unnamed = || TokenError::unsupported_token_type().because("the token has no id");
+        let id = token.id().ok_or_else(unnamed)?;
         let now = SystemTime::now();
         let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);
         // An entry of its session or subject lasts as long.
-        if left <= self.longest_ttl && is_denied(&*self.list, Some(&self.issuer), token) {
+        if left <= self.longest_ttl && self.is_denied(token) {
             return Ok(());
         }
         // All that were issued up to the same second.
@@ -115,11 +115,9 @@ impl Denials {
 
     /// Whether all access tokens of a subject were ended since this moment.
     pub(crate) fn has_ended_since(&self, subject: &str, began: Instant) -> bool {
-        let mut reference = TokenRef::new(subject);
-        reference.issuer = Some(&self.issuer);
-        reference.session_began = SystemTime::now().checked_sub(began.elapsed());
-        reference.issued_at = reference.session_began;
-        self.list.is_denied(reference)
+        let began = SystemTime::now().checked_sub(began.elapsed());
+        let (issuer, session_began, issued_at) = (Some(&*self.issuer), began, began);
+        self.list.is_denied(TokenRef { issuer, session_began, issued_at, ..TokenRef::new(subject) })
     }
 
     /// Ends all access tokens of a subject that were issued before now.

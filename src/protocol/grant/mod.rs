@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderName, Response};
+use http::{HeaderName, Response, request::Parts};
 
 use super::form::{is_visible_ascii, single};
 use super::request::{Endpoint, Parameters, Request};
@@ -19,63 +19,25 @@ use crate::error::{BoxFuture, InvalidConfig, TokenError, answer_within};
 use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
-use crate::token::{DynIssuer, TokenRequest};
-use crate::verifier::{DynVerifier, Identity, Login, is_credential_text};
+use crate::token::{DynIssuer, TokenIssuer, TokenRequest, TokenValidator};
+use crate::verifier::{DynVerifier, Identity, Login, Verifier, is_credential_text};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
 
-/// What the verifier knows of a request beside the credentials.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LoginInputs {
-    parameters: Vec<&'static str>,
-    headers: Vec<HeaderName>,
-}
-
-impl LoginInputs {
-    pub(crate) fn add_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
-        let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
-        let hint = format!("the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749");
-        InvalidConfig::unless(is_free, hint)?;
-        self.parameters.push(name);
-        Ok(())
-    }
-
-    pub(crate) fn add_header(&mut self, name: HeaderName) -> Result<(), InvalidConfig> {
-        let hint = "the verifier does not see `authorization` and `cookie`: they are credentials of something else";
-        InvalidConfig::unless(![AUTHORIZATION, COOKIE].contains(&name), hint)?;
-        self.headers.push(name);
-        Ok(())
-    }
-
-    fn read(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
-        for name in &self.parameters {
-            let Some(value) = request.form.get(name) else { continue };
-            if !is_credential_text(value.expose()) {
-                return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
-            }
-            login = login.with_parameter(name, value.clone());
-        }
-        for name in &self.headers {
-            let refused = TokenError::invalid_request("A header is not UTF-8, or given more than once");
-            let Some(field) = single(&request.parts.headers, name, refused.clone())? else { continue };
-            let text = std::str::from_utf8(field.as_bytes()).map_err(|_| refused)?;
-            login = login.with_header(name.clone(), text);
-        }
-        Ok(login)
-    }
-}
-
-/// Everything that decides a token request.
+/// Everything that decides a token request, and what the other endpoints do with the tokens.
 #[derive(Clone)]
 pub(crate) struct Grants {
     pub(crate) verifier: Arc<dyn DynVerifier>,
     pub(crate) issuer: Arc<dyn DynIssuer>,
+    pub(crate) validator: Arc<dyn TokenValidator>,
     pub(crate) policy: ClientPolicy,
     pub(crate) refresh: Option<RefreshTokens>,
     pub(crate) denials: Option<Denials>,
     pub(crate) verifier_timeout: Duration,
     pub(crate) optional_grant_type: bool,
-    pub(crate) inputs: LoginInputs,
+    /// The parameters and headers that the verifier gets beside the credentials.
+    pub(crate) login_parameters: Vec<&'static str>,
+    pub(crate) login_headers: Vec<HeaderName>,
     pub(crate) render: Arc<RenderToken>,
 }
 
@@ -84,7 +46,7 @@ debug_only!(Grants { policy, refresh });
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
         let required: &[_] = if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] };
-        let with_own = |names: &[&'static str]| [names, &self.inputs.parameters].concat().into();
+        let with_own = |names: &[&'static str]| [names, &self.login_parameters].concat().into();
         let not_in_query = with_own(&["username", "password", "client_secret", "refresh_token"]);
         Parameters { known: with_own(KNOWN), required, not_in_query }
     }
@@ -95,6 +57,54 @@ impl Endpoint for Grants {
 }
 
 impl Grants {
+    pub(crate) fn new(verifier: impl Verifier, issuer: impl TokenIssuer, validator: impl TokenValidator) -> Self {
+        Self {
+            verifier: Arc::new(verifier),
+            issuer: Arc::new(issuer),
+            validator: Arc::new(validator),
+            policy: ClientPolicy::default(),
+            refresh: None,
+            denials: None,
+            verifier_timeout: Duration::from_secs(30),
+            optional_grant_type: false,
+            login_parameters: Vec::new(),
+            login_headers: Vec::new(),
+            render: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
+        }
+    }
+
+    pub(crate) fn add_login_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
+        let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
+        let hint = format!("the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749");
+        InvalidConfig::unless(is_free, hint)?;
+        self.login_parameters.push(name);
+        Ok(())
+    }
+
+    pub(crate) fn add_login_header(&mut self, name: HeaderName) -> Result<(), InvalidConfig> {
+        let hint = "the verifier does not see `authorization` and `cookie`: they are credentials of something else";
+        InvalidConfig::unless(![AUTHORIZATION, COOKIE].contains(&name), hint)?;
+        self.login_headers.push(name);
+        Ok(())
+    }
+
+    fn with_inputs(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
+        for name in &self.login_parameters {
+            let Some(value) = request.form.get(name) else { continue };
+            if !is_credential_text(value.expose()) {
+                return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
+            }
+            login = login.with_parameter(name, value.clone());
+        }
+        for name in &self.login_headers {
+            let refused = TokenError::invalid_request("A header is not UTF-8, or given more than once");
+            let Some(field) = single(&request.parts.headers, name, refused.clone())? else { continue };
+            let text = std::str::from_utf8(field.as_bytes()).map_err(|_| refused)?;
+            login = login.with_header(name.clone(), text);
+        }
+        Ok(login)
+    }
+
     async fn grant(&self, request: &Request) -> Result<TokenResponse, TokenError> {
         match (request.form.get("grant_type").map(Secret::expose), &self.refresh) {
             (Some("password"), _) => self.password(request).await,

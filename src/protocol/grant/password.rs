@@ -26,7 +26,7 @@ impl Grants {
         login.client_id = client.as_ref().map(|client| client.id().to_owned());
         login.client_address = self.policy.address(&request.parts);
         login.scope = requested_scope(request)?;
-        let login = self.inputs.read(login, request)?;
+        let login = self.with_inputs(login, request)?;
 
         let (scope, began) = (login.scope.clone(), Instant::now());
         let (subject, client_id) = (Some(username.expose()), client.as_ref().map(Client::id));

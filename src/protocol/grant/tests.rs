@@ -1,7 +1,6 @@
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
-use http::request::Parts;
 
 use super::*;
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
         StoreFuture,
     },
     token::{Jwt, Key},
-    verifier::{Identity, Login, Verdict, Verifier},
+    verifier::Verdict,
 };
 
 /// Grants what is asked for.
@@ -21,17 +20,8 @@ fn grants() -> Grants {
     let verifier = |login: Login| async move {
         Ok(Identity::new(login.username).with_scope(login.scope.unwrap_or_default()).into())
     };
-    Grants {
-        verifier: Arc::new(verifier),
-        issuer: Arc::new(Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a")),
-        policy: ClientPolicy::default(),
-        refresh: None,
-        denials: None,
-        verifier_timeout: Duration::from_secs(30),
-        optional_grant_type: true,
-        inputs: LoginInputs::default(),
-        render: Arc::new(|response: &TokenResponse, _: &http::request::Parts| response.render()),
-    }
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "i", "a");
+    Grants { optional_grant_type: true, ..Grants::new(verifier, jwt.clone(), jwt) }
 }
 
 async fn ask_within(grants: &Grants, body: &str, time: Duration) -> Result<TokenResponse, TokenError> {
