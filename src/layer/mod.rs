@@ -18,5 +18,6 @@ pub(crate) mod https;
 #[cfg(feature = "utoipa")]
 pub(crate) mod openapi;
 pub(crate) mod read;
+pub(crate) mod served;
 pub(crate) mod sessions;
 pub(crate) mod token;
