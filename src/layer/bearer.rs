@@ -213,12 +213,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.guard.token(request.method(), request.headers()) {
+        match self.guard.check(request.method(), request.headers()) {
             Ok(token) => {
                 self.guard.admit(&mut request, token);
                 ResponseFuture::inner(self.inner.call(request))
             }
-            Err(refusal) => ResponseFuture::ready(self.guard.refuse(request.method(), request.headers(), &refusal)),
+            Err(refusal) => ResponseFuture::ready(*refusal),
         }
     }
 }
@@ -242,13 +242,13 @@ where
         let mut ready = mem::replace(&mut self.inner, clone);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            match guard.token_and_answer(&ask, &parts).await {
+            match guard.check_and_ask(&ask, &parts).await {
                 Ok(token) => {
                     let mut request = Request::from_parts(parts, body);
                     guard.admit(&mut request, token);
                     ResponseFuture::inner(ready.call(request)).await
                 }
-                Err(refusal) => Ok(guard.refuse(&parts.method, &parts.headers, &refusal).map(ResponseBody::own)),
+                Err(refusal) => Ok(refusal.map(ResponseBody::own)),
             }
         })
     }

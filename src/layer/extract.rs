@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Response, request::Parts};
 
 use crate::error::TokenError;
-use crate::protocol::bearer::{Guard, Refusal};
+use crate::protocol::bearer::{Anonymous, Guard};
 use crate::protocol::response::render_error;
-use crate::token::{AccessToken, InvalidToken};
+use crate::token::{AccessToken, InvalidToken, RefuseHandler};
 use crate::{observe, scope::RequiredScope};
 
 /// Why a handler gets no token: the response of the guard in front of it, in its realm and its error format. With the feature
@@ -49,8 +49,9 @@ impl AccessToken {
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
     pub fn from_parts(parts: &Parts) -> Result<Self, BearerError> {
-        let refused = |guard: &Arc<Guard>| refuse(guard, parts, &Refusal::Missing);
-        Self::from_parts_if_any(parts)?.ok_or_else(|| parts.extensions.get().map_or_else(no_guard, refused))
+        let anonymous = parts.extensions.get::<Anonymous>();
+        let refused = |Anonymous(guard): &Anonymous| BearerError(guard.refuse_for(parts, None));
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| anonymous.map_or_else(no_guard, refused))
     }
 
     /// The token, if there is one. With the feature `axum`, the extractor `Option<AccessToken>` does this.
@@ -59,12 +60,8 @@ impl AccessToken {
     /// 500 if there is no guard. It is never taken for a request without a token.
     pub fn from_parts_if_any(parts: &Parts) -> Result<Option<Self>, BearerError> {
         let token = parts.extensions.get::<Self>().cloned();
-        if token.is_some() || parts.extensions.get::<Arc<Guard>>().is_some() { Ok(token) } else { Err(no_guard()) }
+        if token.is_some() || parts.extensions.get::<Anonymous>().is_some() { Ok(token) } else { Err(no_guard()) }
     }
-}
-
-fn refuse(guard: &Guard, parts: &Parts, refusal: &Refusal) -> BearerError {
-    BearerError(Box::new(guard.refuse(&parts.method, &parts.headers, refusal)))
 }
 
 fn no_guard() -> BearerError {
@@ -119,9 +116,8 @@ impl<S: HandlerScope> Scoped<S> {
         if required.is_met_by(token.scope()) {
             return Ok(Self { token, scope: PhantomData });
         }
-        let by_hand = || Arc::new(Guard::new(Arc::new(|_: &str| Err(InvalidToken::Refused))));
-        let guard = parts.extensions.get().map_or_else(by_hand, Arc::clone);
-        Err(refuse(&guard, parts, &Refusal::InsufficientScope(required)))
+        let by_hand = Guard::new(Arc::new(|_: &str| Err(InvalidToken::Refused)));
+        Err(BearerError(token.guard().unwrap_or(&by_hand).refuse_for(parts, Some(&required))))
     }
 }
 

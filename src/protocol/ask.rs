@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::request::Parts;
+use bytes::Bytes;
+use http::{Response, request::Parts};
 
 use super::bearer::{Guard, Refusal, guarded};
 use crate::error::{BoxError, BoxFuture, answer_within};
@@ -26,8 +27,17 @@ pub(crate) enum Ask {
 debug_only!(Ask {});
 
 impl Guard {
-    /// Like [`token`](Self::token), with a question.
-    pub(crate) async fn token_and_answer(&self, ask: &Ask, parts: &Parts) -> Result<Option<AccessToken>, Refusal> {
+    /// Like [`check`](Self::check), with a question.
+    pub(crate) async fn check_and_ask(
+        &self,
+        ask: &Ask,
+        parts: &Parts,
+    ) -> Result<Option<AccessToken>, Box<Response<Bytes>>> {
+        let token = self.token_and_answer(ask, parts).await;
+        token.map_err(|refusal| self.refuse(&parts.method, &parts.headers, &refusal))
+    }
+
+    async fn token_and_answer(&self, ask: &Ask, parts: &Parts) -> Result<Option<AccessToken>, Refusal> {
         let refused = Refusal::InvalidToken(InvalidToken::Refused);
         match ask {
             Ask::Token(find) => {

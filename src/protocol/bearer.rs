@@ -1,15 +1,16 @@
 //! The guard's decision (RFC 6750).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 
 use super::response::{Realm, RenderError, complete, render_error};
 use super::{form::single, grpc, session};
 use crate::store::DenyList;
-use crate::token::{AccessToken, InvalidToken, TokenValidator};
+use crate::token::{AccessToken, InvalidToken, RefuseHandler, TokenValidator};
 use crate::{error::TokenError, observe, scope::RequiredScope, secret::debug_only, sync::unwind_guarded};
 
 /// Everything that decides about a bearer token.
@@ -29,14 +30,26 @@ pub(crate) struct Guard {
 
 debug_only!(Guard { required, optional });
 
+/// An optional guard let a request pass without a token.
+#[derive(Clone, Debug)]
+pub(crate) struct Anonymous(pub(crate) Arc<Guard>);
+
 impl Guard {
     pub(crate) fn new(validator: Arc<dyn TokenValidator>) -> Self {
         let (realm, render) = (Realm::default(), Arc::new(render_error));
         Self { validator, required: Vec::new(), optional: false, deny_list: None, issuer: None, realm, render }
     }
 
-    /// The token of a request, if it needs one.
-    pub(crate) fn token(&self, method: &Method, headers: &HeaderMap) -> Result<Option<AccessToken>, Refusal> {
+    /// The token of a request, if it needs one, or the response that refuses it.
+    pub(crate) fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Option<AccessToken>, Box<Response<Bytes>>> {
+        self.token(method, headers).map_err(|refusal| self.refuse(method, headers, &refusal))
+    }
+
+    pub(super) fn token(&self, method: &Method, headers: &HeaderMap) -> Result<Option<AccessToken>, Refusal> {
         guarded(|| {
             let Some(text) = self.text(method, headers)? else { return Ok(None) };
             let token = self.validator.validate(text).map_err(Refusal::InvalidToken)?;
@@ -44,14 +57,14 @@ impl Guard {
         })
     }
 
-    /// Leaves the token to the handlers, and the guard, which refuses what the token does not allow.
+    /// Leaves the token to the handlers, and how to refuse what it does not allow.
     pub(crate) fn admit<B>(self: &Arc<Self>, request: &mut Request<B>, token: Option<AccessToken>) {
-        let extensions = request.extensions_mut();
-        extensions.insert(Arc::clone(self));
+        let (guard, extensions) = (Arc::clone(self), request.extensions_mut());
         // Whatever a layer further out has left there, this guard has not seen it.
         extensions.remove::<AccessToken>();
-        if let Some(token) = token {
-            extensions.insert(token);
+        match token {
+            Some(token) => drop(extensions.insert(token.accepted_by(guard))),
+            None => drop(extensions.insert(Anonymous(guard))),
         }
     }
 
@@ -95,35 +108,44 @@ impl Guard {
     }
 
     #[cold]
-    pub(crate) fn refuse(&self, method: &Method, headers: &HeaderMap, refusal: &Refusal) -> Response<Bytes> {
+    pub(super) fn refuse(&self, method: &Method, headers: &HeaderMap, refusal: &Refusal) -> Box<Response<Bytes>> {
         let error = refusal.error();
         match refusal {
             Refusal::InvalidToken(reason) => observe::bearer_refused(reason),
             _ => observe::bearer_refused(&error.description()),
         }
-        let response = match grpc::call(method, headers) {
+        let mut response = match grpc::call(method, headers) {
             Some(media_type) => grpc::refuse(media_type, &error),
             None => unwind_guarded(|| (self.render)(&error)).unwrap_or_else(|| render_error(&error)),
         };
         let own = !matches!(refusal, Refusal::Other(_)) || error.status() == StatusCode::UNAUTHORIZED;
-        complete(&error, own.then(|| refusal.challenge(&self.realm, &error)), response)
+        response = complete(&error, own.then(|| refusal.challenge(&self.realm, &error)), response);
+        Box::new(response)
+    }
+}
+
+impl RefuseHandler for Guard {
+    fn refuse_for(&self, parts: &Parts, missing: Option<&RequiredScope>) -> Box<Response<Bytes>> {
+        let refusal = missing.map_or(Refusal::Missing, |scope| Refusal::InsufficientScope(scope.clone()));
+        self.refuse(&parts.method, &parts.headers, &refusal)
     }
 }
 
 /// The guard runs on each request, and the log of warnings has a lock.
 fn warn_once() {
-    static WARNED: OnceLock<()> = OnceLock::new();
-    WARNED.get_or_init(|| {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.load(Ordering::Relaxed) {
+        WARNED.store(true, Ordering::Relaxed);
         observe::misconfigured(
             "a guard has no deny list, so it accepts tokens of sessions that have ended: configure one with \
              `with_deny_list`, and make guards with `AuthorizationServer::guard`",
         );
-    });
+    }
 }
 
 /// Why a request was refused (RFC 6750, section 3).
 #[derive(Clone, Debug)]
-pub(crate) enum Refusal {
+pub(super) enum Refusal {
     /// No credentials, or another scheme.
     Missing,
     /// A malformed header, or two.

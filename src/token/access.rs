@@ -1,11 +1,13 @@
 //! The contents of an access token that a validator accepted.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
+use http::{Response, request::Parts};
 use serde_json::{Map, Value};
 
-use crate::scope::Scope;
+use crate::scope::{RequiredScope, Scope};
 
 /// An access token that was accepted. The guard ([`BearerLayer`](crate::BearerLayer)) puts it into the request's extensions.
 /// Cheap to clone.
@@ -24,6 +26,13 @@ use crate::scope::Scope;
 #[must_use]
 pub struct AccessToken {
     contents: Arc<Contents>,
+    accepted_by: Option<Arc<dyn RefuseHandler>>,
+}
+
+/// What a guard does for the handlers behind it.
+pub(crate) trait RefuseHandler: fmt::Debug + Send + Sync {
+    /// The refusal of a request without a token, or without this scope.
+    fn refuse_for(&self, parts: &Parts, missing: Option<&RequiredScope>) -> Box<Response<Bytes>>;
 }
 
 #[derive(Clone, Debug, Default)]
@@ -42,7 +51,7 @@ pub(super) struct Contents {
 
 impl From<Contents> for AccessToken {
     fn from(contents: Contents) -> Self {
-        Self { contents: Arc::new(contents) }
+        Self { contents: Arc::new(contents), accepted_by: None }
     }
 }
 
@@ -105,6 +114,15 @@ impl AccessToken {
     fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {
         change(Arc::make_mut(&mut self.contents));
         self
+    }
+
+    pub(crate) fn accepted_by(self, guard: Arc<dyn RefuseHandler>) -> Self {
+        Self { accepted_by: Some(guard), ..self }
+    }
+
+    /// The guard that accepted the token, if it came from one.
+    pub(crate) fn guard(&self) -> Option<&dyn RefuseHandler> {
+        self.accepted_by.as_deref()
     }
 
     /// Sets the scope.
