@@ -10,20 +10,9 @@
 //! `SECRET_KEY` the key to sign with, as text. `src/manual/from_fastapi.md` has the two programs side by side.
 //!
 //! Like the tutorial, it limits no attempts: add `with_attempt_limits`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub
-)]
+#![allow(missing_docs, unreachable_pub)]
 
-use std::{
-    env,
-    error::Error,
-    time::{Duration, SystemTime},
-};
+use std::{env, error::Error, time::Duration};
 
 use axum::{
     Json, Router,
@@ -37,17 +26,17 @@ use axum::{
     response::IntoResponse,
     routing::{get, post_service},
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tower_oauth2_password::{
-    AccessToken, Argon2Params, AuthorizationServer, BearerLayer, BoxError, HashingPool, InvalidToken, IssuedToken,
-    Login, MemoryUsers, PasswordVerifier, RequiredScope, TokenError, TokenIssuer, TokenRequest, TokenResponse,
-    TokenValidator, Verdict, Verifier,
+    AccessToken, Argon2Params, Asks, AuthorizationServer, BearerLayer, HashingPool, Jwt, JwtValidator, Key, KeyError,
+    Login, MemoryUsers, PasswordVerifier, RequiredScope, TokenError, TokenResponse, Verdict, Verifier,
 };
 
 /// For trying only: it is public.
 const DEFAULT_SECRET_KEY: &str = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
+const ISSUER: &str = "https://api.example";
+const AUDIENCE: &str = "fastapi-tutorial";
 const ACCESS_TOKEN_EXPIRES: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Serialize)]
@@ -83,80 +72,47 @@ fn find_user(username: &str) -> Option<&'static User> {
 }
 
 /// The tutorial's `authenticate_user`. Like there, every requested scope is granted.
-struct Accounts(PasswordVerifier<MemoryUsers>);
-
-impl Accounts {
-    fn new() -> Result<Self, Box<dyn Error>> {
-        // Nobody is disabled in this table: like in the tutorial, the guarded routes check that, and not the login.
-        let users = MemoryUsers::from_phc(USERS.iter().map(|user| (user.username, user.hashed_password, "")))?;
-        // pwdlib's parameters, so that its hashes are not replaced.
-        let pool = HashingPool::new().with_params(Argon2Params::new(65_536, 3, 4)?);
-        Ok(Self(PasswordVerifier::new(users).with_pool(pool)))
-    }
+fn accounts() -> Result<impl Verifier, Box<dyn Error>> {
+    // Nobody is disabled in this table: like in the tutorial, the guarded routes check that, and not the login.
+    let users = MemoryUsers::from_phc(USERS.iter().map(|user| (user.username, user.hashed_password, "")))?;
+    // pwdlib's parameters, so that its hashes are not replaced.
+    let pool = HashingPool::new().with_params(Argon2Params::new(65_536, 3, 4)?);
+    let passwords = PasswordVerifier::new(users).with_pool(pool);
+    Ok(move |login: Login| {
+        let (passwords, requested) = (passwords.clone(), login.scope.clone().unwrap_or_default());
+        async move {
+            Ok(match passwords.verify(login).await? {
+                Verdict::Granted(identity) => identity.with_scope(requested).into(),
+                denied => denied,
+            })
+        }
+    })
 }
 
-impl Verifier for Accounts {
-    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
-        let requested = login.scope.clone().unwrap_or_default();
-        Ok(match self.0.verify(login).await? {
-            Verdict::Granted(identity) => identity.with_scope(requested).into(),
-            denied => denied,
-        })
-    }
-}
-
-/// Tokens as PyJWT encodes and decodes them: HS256, `typ` JWT, and these claims only.
-#[derive(Clone)]
-struct Tokens {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    validation: Validation,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(default)]
-    scope: String,
-    exp: Option<f64>,
-}
-
-impl Tokens {
-    fn new(secret: &[u8]) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.validate_nbf = true;
-        // PyJWT checks `exp` if there is one, and does not require it. Require it, unless you have such tokens.
-        validation.required_spec_claims.clear();
-        Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret), validation }
-    }
-}
-
-impl TokenIssuer for Tokens {
-    async fn issue(&self, request: TokenRequest) -> Result<IssuedToken, BoxError> {
-        let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)? + ACCESS_TOKEN_EXPIRES;
-        let claims = json!({ "sub": request.subject, "scope": request.scope.as_str(), "exp": expires.as_secs() });
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &self.signing)?;
-        Ok(IssuedToken::new(token, ACCESS_TOKEN_EXPIRES))
-    }
-}
-
-impl TokenValidator for Tokens {
-    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let token = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
-            .map_err(|_| InvalidToken::Malformed)?;
-        // A token may outlive its user, so the user is looked up each time.
-        let user = find_user(&token.claims.sub).ok_or(InvalidToken::NotForThisServer)?;
-        let scope = token.claims.scope.parse().map_err(|_| InvalidToken::Malformed)?;
-        let access = AccessToken::new(user.username).with_scope(scope);
-        Ok(token.claims.exp.map_or(access.clone(), |exp| access.with_expires_at(exp as u64)))
-    }
+/// Tokens of this server, and those that the tutorial's server signed with the same key. Their claims are `sub`, `scope` and
+/// `exp`, and the key signs nothing else, so that any `sub` tells them from other tokens.
+fn tokens(secret: &str) -> Result<Jwt, KeyError> {
+    let key = Key::hs256(secret)?;
+    let old = JwtValidator::new(&key, ISSUER, AUDIENCE)
+        .with_untyped_tokens()
+        .with_optional_id()
+        .with_optional_issue_time()
+        .with_optional_issuer()
+        .with_optional_audience("sub", Value::is_string);
+    let jwt = Jwt::new(key, ISSUER, AUDIENCE).with_ttl(ACCESS_TOKEN_EXPIRES);
+    Ok(jwt.with_empty_scope().with_other_tokens(old))
 }
 
 /// `Security(get_current_user, scopes=[...])`.
-fn guard(auth: &AuthorizationServer, scope: &'static str) -> BearerLayer {
+fn guard(auth: &AuthorizationServer, scope: &'static str) -> BearerLayer<Asks> {
     let challenge = if scope.is_empty() { "Bearer".to_owned() } else { format!("Bearer scope=\"{scope}\"") };
-    auth.guard().with_required_scope(RequiredScope::all_of(scope)).with_error_response(move |error| {
+    let guard = auth.guard().with_required_scope(RequiredScope::all_of(scope));
+    // A token may outlive its user, so the user is looked up each time.
+    let guard = guard.with_check(|token| {
+        let is_known = find_user(token.subject()).is_some();
+        async move { Ok(is_known) }
+    });
+    guard.with_error_response(move |error| {
         let (challenge, detail) = match error.code() {
             "" => ("Bearer", "Not authenticated"),
             "insufficient_scope" => (challenge.as_str(), "Not enough permissions"),
@@ -172,17 +128,14 @@ fn guard(auth: &AuthorizationServer, scope: &'static str) -> BearerLayer {
 struct ActiveUser(&'static User);
 
 impl<S: Sync> FromRequestParts<S> for ActiveUser {
-    type Rejection = (StatusCode, Json<Value>);
+    type Rejection = axum::response::Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let token = parts.extensions.get::<AccessToken>();
-        let user = token
-            .and_then(|token| find_user(token.subject()))
-            .ok_or((StatusCode::UNAUTHORIZED, Json(json!({ "detail": "Not authenticated" }))))?;
-        if user.disabled {
-            return Err((StatusCode::BAD_REQUEST, Json(json!({ "detail": "Inactive user" }))));
+        let token = AccessToken::from_parts(parts).map_err(IntoResponse::into_response)?;
+        match find_user(token.subject()) {
+            Some(user) if !user.disabled => Ok(Self(user)),
+            _ => Err((StatusCode::BAD_REQUEST, Json(json!({ "detail": "Inactive user" }))).into_response()),
         }
-        Ok(Self(user))
     }
 }
 
@@ -192,10 +145,6 @@ async fn read_users_me(ActiveUser(user): ActiveUser) -> Json<&'static User> {
 
 async fn read_own_items(ActiveUser(user): ActiveUser) -> Json<Value> {
     Json(json!([{ "item_id": "Foo", "owner": user.username }]))
-}
-
-async fn read_system_status() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
 }
 
 /// `class Token`.
@@ -249,8 +198,8 @@ async fn method_not_allowed(OriginalUri(uri): OriginalUri) -> impl IntoResponse 
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allow)], Json(json!({ "detail": "Method Not Allowed" })))
 }
 
-fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
-    let auth = AuthorizationServer::new(Accounts::new()?, Tokens::new(secret))
+fn app(secret: &str) -> Result<Router, Box<dyn Error>> {
+    let auth = AuthorizationServer::new(accounts()?, tokens(secret)?)
         .with_optional_grant_type()
         .with_client_credentials_ignored()
         .with_token_response(|token, _| render_token(token))
@@ -259,17 +208,13 @@ fn app(secret: &[u8]) -> Result<Router, Box<dyn Error>> {
         .route("/token", post_service(auth.token_endpoint().into_service()))
         .route("/users/me/", get(read_users_me).route_layer(guard(&auth, "me")))
         .route("/users/me/items/", get(read_own_items).route_layer(guard(&auth, "items me")))
-        .route("/status/", get(read_system_status).route_layer(guard(&auth, "")))
+        .route("/status/", get(Json(json!({ "status": "ok" }))).route_layer(guard(&auth, "")))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // With both backends enabled, jsonwebtoken needs an explicit choice.
-    #[cfg(all(feature = "aws_lc_rs", feature = "rust_crypto"))]
-    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-
     let secret = env::var("SECRET_KEY").unwrap_or_else(|_| {
         eprintln!("SECRET_KEY is not set: signing with a public key, for trying only");
         DEFAULT_SECRET_KEY.to_owned()
@@ -277,6 +222,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
     let listener = tokio::net::TcpListener::bind(&address).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app(secret.as_bytes())?).await?;
+    axum::serve(listener, app(&secret)?).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Access tokens that are JWTs (RFC 9068).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -31,12 +31,15 @@ pub struct Jwt {
     signing: Key,
     validator: JwtValidator,
     ttl: Duration,
+    empty_scope: bool,
+    others: Option<Arc<dyn TokenValidator>>,
 }
 
 impl Jwt {
     /// Tokens from `issuer` (`iss`), for `audience` (`aud`), that expire after 15 minutes.
     pub fn new(key: Key, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
-        Self { validator: JwtValidator::new(&key, issuer, audience), signing: key, ttl: Duration::from_secs(900) }
+        let (validator, ttl) = (JwtValidator::new(&key, issuer, audience), Duration::from_secs(900));
+        Self { signing: key, validator, ttl, empty_scope: false, others: None }
     }
 
     /// The lifetime of a token, in whole seconds, at least one. The default is 15 minutes.
@@ -76,6 +79,37 @@ impl Jwt {
         Self { validator: self.validator.with_verification_key(key), ..self }
     }
 
+    /// Also accepts the tokens that `validator` accepts, so that a move from another issuer logs nobody out. Its subjects are
+    /// the same users. Remove it once the last of its tokens has expired.
+    ///
+    /// ```
+    /// use serde_json::Value;
+    /// use tower_oauth2_password::{Jwt, JwtValidator, Key, TokenValidator};
+    ///
+    /// // jwt.encode({"sub": "johndoe", "scope": "me items", "exp": 4000000000}, "0123456789abcdef0123456789abcdef")
+    /// let made_by_pyjwt = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+    ///     eyJzdWIiOiJqb2huZG9lIiwic2NvcGUiOiJtZSBpdGVtcyIsImV4cCI6NDAwMDAwMDAwMH0.jO_WfxCuEcIdLQhLVQaYFuGm-rLG_pr4yTYxHgThusI";
+    /// let key = Key::hs256("0123456789abcdef0123456789abcdef")?;
+    /// let old = JwtValidator::new(&key, "https://api.example", "api")
+    ///     .with_untyped_tokens()
+    ///     .with_optional_id()
+    ///     .with_optional_issue_time()
+    ///     .with_optional_issuer()
+    ///     .with_optional_audience("scope", Value::is_string);
+    /// let jwt = Jwt::new(key, "https://api.example", "api").with_other_tokens(old);
+    /// assert_eq!(jwt.validate(made_by_pyjwt)?.subject(), "johndoe");
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    pub fn with_other_tokens(self, validator: impl TokenValidator) -> Self {
+        Self { others: Some(Arc::new(validator)), ..self }
+    }
+
+    /// Writes the claim `scope` even if it is empty, for programs that require it. RFC 6749, section 3.3 has no empty scope,
+    /// so the default leaves it out.
+    pub fn with_empty_scope(self) -> Self {
+        Self { empty_scope: true, ..self }
+    }
+
     /// Takes the time from `clock`, in seconds since the Unix epoch, for tests.
     pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { validator: self.validator.with_clock(clock), ..self }
@@ -93,8 +127,7 @@ impl Jwt {
         claims.insert("iat".to_owned(), now.into());
         claims.insert("jti".to_owned(), URL_SAFE_NO_PAD.encode(id).into());
         claims.insert("sub".to_owned(), request.subject.into());
-        // RFC 6749, section 3.3 has no empty scope.
-        let scope = (!request.scope.is_empty()).then(|| request.scope.to_string());
+        let scope = (self.empty_scope || !request.scope.is_empty()).then(|| request.scope.to_string());
         let optional = [("client_id", request.client_id), ("scope", scope), ("sid", request.session_id)];
         claims.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
         if let Some(time) = request.auth_time {
@@ -177,15 +210,22 @@ impl TokenIssuer for Jwt {
 
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        self.validator.validate(token)
+        self.validator.validate(token).or_else(|error| match &self.others {
+            Some(others) => others.validate(token).map_err(|_| error),
+            None => Err(error),
+        })
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        self.validator.validate_to_revoke(token)
+        self.validator.validate_to_revoke(token).or_else(|error| match &self.others {
+            Some(others) => others.validate_to_revoke(token).map_err(|_| error),
+            None => Err(error),
+        })
     }
 
     fn longest_token(&self) -> usize {
-        self.validator.longest_token()
+        let others = self.others.as_ref().map_or(0, |others| others.longest_token());
+        self.validator.longest_token().max(others)
     }
 }
 

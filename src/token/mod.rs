@@ -6,6 +6,7 @@
 //! 3. [`Jwt`] is both: JWTs of type `at+jwt` (RFC 9068), signed and validated with one [`Key`]. A server that only
 //!    validates has a [`JwtValidator`], perhaps with the keys of a JWK Set.
 
+mod accepted;
 mod access;
 mod backend;
 mod jwk;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
+use super::accepted::Accepted;
 use super::access::{AccessToken, Contents};
 use super::{InvalidToken, TokenValidator, verification_key::VerificationKey};
 use crate::secret::debug_only;
@@ -27,6 +28,8 @@ pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 /// 4. Members and claims that occur twice, and base64 with padding, are rejected: one token has one spelling.
 /// 5. The keys may come from a JWK Set: [`from_jwks`](Self::from_jwks) fetches it, [`replace_keys`](Self::replace_keys)
 ///    takes one that the app has. Clones share them.
+/// 6. Tokens of other issuers may need options: PyJWT's and Keycloak's
+///    [have no type](Self::with_untyped_tokens) that tells access tokens from others.
 ///
 /// ```
 /// use tower_oauth2_password::{BearerLayer, InvalidToken, JwtValidator, TokenValidator, VerificationKey};
@@ -52,6 +55,7 @@ pub struct JwtValidator {
     pub(super) audience: Arc<str>,
     leeway: Duration,
     longest_token: usize,
+    pub(super) accepted: Accepted,
     pub(super) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -71,6 +75,7 @@ impl JwtValidator {
             audience: Arc::from(audience),
             leeway: Duration::ZERO,
             longest_token: LONGEST_TOKEN,
+            accepted: Accepted::default(),
             clock: Arc::new(now),
         }
     }
@@ -109,20 +114,24 @@ debug_only!(JwtValidator { issuer, audience, keys, added });
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    typ: String,
+    typ: Option<String>,
     kid: Option<String>,
     #[serde(default, deserialize_with = "present")]
     crit: bool,
 }
 
 impl Header {
-    fn read(text: &str) -> Result<Self, InvalidToken> {
+    fn read(text: &str, accepted: &Accepted) -> Result<Self, InvalidToken> {
         // As text: in members that it ignores, serde_json accepts bytes that are not UTF-8.
         let text = String::from_utf8(decode(text)?).map_err(|_| InvalidToken::Malformed)?;
         // serde also accepts an array of the members' values.
         let is_object = text.trim_ascii_start().starts_with('{');
         let header: Self = serde_json::from_str(&text).map_err(|_| InvalidToken::Malformed)?;
-        let is_typed = ["at+jwt", "application/at+jwt"].iter().any(|typ| header.typ.eq_ignore_ascii_case(typ));
+        let is_typed = match &header.typ {
+            Some(typ) if accepted.untyped && typ.eq_ignore_ascii_case("JWT") => true,
+            Some(typ) => ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known)),
+            None => accepted.untyped,
+        };
         if is_object && is_typed && !header.crit { Ok(header) } else { Err(InvalidToken::Malformed) }
     }
 }
@@ -133,17 +142,16 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D:
 
 #[derive(Deserialize)]
 struct Claims {
-    iss: String,
-    aud: Value,
+    iss: Option<String>,
+    aud: Option<Value>,
     exp: f64,
     nbf: Option<f64>,
-    iat: f64,
-    jti: String,
-    sub: String,
+    iat: Option<f64>,
+    jti: Option<String>,
+    sub: Value,
     client_id: Option<String>,
     sid: Option<String>,
-    #[serde(default)]
-    scope: String,
+    scope: Option<Value>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -152,7 +160,9 @@ impl TokenValidator for JwtValidator {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let hide = |why| if why == InvalidToken::UnknownKey { InvalidToken::Signature } else { why };
         let token = self.check(token, false).map_err(hide)?;
-        let is_meant = token.audience().iter().any(|audience| **audience == *self.audience);
+        // The list is empty where a token without an audience is accepted.
+        let mut audiences = token.audience().iter();
+        let is_meant = audiences.len() == 0 || audiences.any(|audience| **audience == *self.audience);
         if is_meant { Ok(token) } else { Err(InvalidToken::NotForThisServer) }
     }
 
@@ -179,9 +189,10 @@ impl JwtValidator {
         let is_signed = if with_this_header.peek().is_some() {
             with_this_header.any(signed_by)
         } else {
-            let Header { kid, alg, .. } = Header::read(header)?;
+            let Header { kid, alg, .. } = Header::read(header, &self.accepted)?;
             let mut named = keys().filter(|key| kid.as_deref().is_none_or(|id| id == key.id())).peekable();
-            let is_ours = |claims: Value| claims.get("iss").is_some_and(|issuer| *issuer == *self.issuer);
+            let is_ours =
+                |claims: Value| claims.get("iss").map_or(self.accepted.no_issuer, |issuer| *issuer == *self.issuer);
             if named.peek().is_none() && serde_json::from_slice(&payload).is_ok_and(is_ours) {
                 if let Some(reloads) = &self.reloads {
                     // If another token asks already, this one need not.
@@ -201,11 +212,16 @@ impl JwtValidator {
         }
         let payload = self.signed_payload(token)?;
         let claims: Claims = serde_json::from_slice(&payload).map_err(|_| InvalidToken::Malformed)?;
+        let accepted = &self.accepted;
         let audience = match claims.aud {
-            Value::String(one) => vec![one],
-            several => serde_json::from_value(several).map_err(|_| InvalidToken::Malformed)?,
+            None if accepted.is_meant(&payload) => Vec::new(),
+            None => return Err(InvalidToken::Malformed),
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(none)) if none.is_empty() => return Err(InvalidToken::NotForThisServer),
+            Some(several) => serde_json::from_value(several).map_err(|_| InvalidToken::Malformed)?,
         };
-        if *claims.iss != *self.issuer {
+        let issuer = required(claims.iss, accepted.no_issuer)?;
+        if issuer.as_ref().is_some_and(|issuer| **issuer != *self.issuer) {
             return Err(InvalidToken::NotForThisServer);
         }
         let leeway = if to_revoke { LONGEST_LEEWAY } else { self.leeway };
@@ -217,19 +233,23 @@ impl JwtValidator {
             return Err(InvalidToken::NotYetValid);
         }
         let contents = Contents {
-            subject: claims.sub,
+            subject: accepted.subject(claims.sub)?,
             client_id: claims.client_id,
-            scope: claims.scope.parse().map_err(|_| InvalidToken::Malformed)?,
-            id: Some(claims.jti),
+            scope: accepted.scope(claims.scope.as_ref(), &claims.others)?,
+            id: required(claims.jti, accepted.no_id)?,
             session_id: claims.sid,
             expires_at: Some(claims.exp as u64),
-            issued_at: Some(claims.iat as u64),
-            issuer: Some(claims.iss),
+            issued_at: required(claims.iat, accepted.no_issue_time)?.map(|iat| iat as u64),
+            issuer,
             audience,
             claims: claims.others,
         };
         Ok(contents.into())
     }
+}
+
+fn required<T>(claim: Option<T>, is_optional: bool) -> Result<Option<T>, InvalidToken> {
+    if claim.is_some() || is_optional { Ok(claim) } else { Err(InvalidToken::Malformed) }
 }
 
 /// Unpadded and canonical base64url, so that one token has one spelling.

@@ -9,6 +9,7 @@
 )]
 
 mod confusion;
+mod foreign;
 mod forgeries;
 mod introspection;
 mod jose;
