@@ -16,6 +16,7 @@ mod secret;
 pub mod store;
 mod sync;
 mod token;
+mod usernames;
 mod verifier;
 
 pub use self::{
@@ -47,5 +48,6 @@ pub use self::{
         AccessToken, InvalidToken, IssuedToken, Jwt, JwtValidator, Key, KeyError, TokenIssuer, TokenRequest,
         TokenValidator, VerificationKey,
     },
+    usernames::Usernames,
     verifier::{Identity, Login, Verdict, Verifier},
 };
