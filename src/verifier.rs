@@ -16,7 +16,8 @@ use crate::secret::{Secret, debug_only};
 
 /// One attempt to log in.
 ///
-/// `username` and `password` are as they were sent: not trimmed, folded or normalised. They hold only the characters of
+/// `username` and `password` are as they were sent: not trimmed, folded or normalised, unless
+/// [`with_usernames`](crate::AuthorizationServer::with_usernames) says how usernames are spelled. They hold only the characters of
 /// RFC 6749, appendix A, so no control characters but TAB.
 ///
 /// ```

@@ -16,8 +16,6 @@ use crate::{error::TokenError, observe, sync::sleep};
 /// Well within the time for which the store keeps a reservation.
 const LONGEST_DELAY: Duration = Duration::from_secs(20);
 
-type CanonicalAccount = dyn Fn(&str) -> String + Send + Sync;
-
 /// Limits failed attempts at passwords and client secrets. Cheap to clone.
 ///
 /// 1. Failures count by account and address: 10 a minute. They also count by address alone
@@ -57,7 +55,6 @@ pub struct AttemptLimits {
     client_address: ClientAddress,
     key: Arc<Zeroizing<Vec<u8>>>,
     server: Arc<str>,
-    canonical_account: Arc<CanonicalAccount>,
     account_and_address: AttemptLimit,
     address: Option<AttemptLimit>,
     account_slowdown: Option<(AttemptLimit, Duration)>,
@@ -88,7 +85,6 @@ impl AttemptLimits {
             client_address: client_address.into(),
             key: Arc::new(Zeroizing::new(b"tower-oauth2-password attempts".to_vec())),
             server: Arc::default(),
-            canonical_account: Arc::new(str::to_owned),
             account_and_address: AttemptLimit { failures: 10, window: minute },
             address: None,
             account_slowdown: None,
@@ -125,20 +121,6 @@ impl AttemptLimits {
         Self { key: Arc::new(Zeroizing::new(key.as_ref().to_vec())), ..self }
     }
 
-    /// Counts by this form of the username. Set it if your table of users folds names before it looks them up: otherwise
-    /// each spelling of a name has its own limit.
-    ///
-    /// ```
-    /// use std::net::SocketAddr;
-    /// use tower_oauth2_password::{AttemptLimits, ClientAddress, store::MemoryAttemptStore};
-    ///
-    /// let limits = AttemptLimits::new(MemoryAttemptStore::new(), ClientAddress::peer(|peer: &SocketAddr| *peer))
-    ///     .with_canonical_account(|username| username.to_lowercase());
-    /// ```
-    pub fn with_canonical_account(self, canonical: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
-        Self { canonical_account: Arc::new(canonical), ..self }
-    }
-
     /// The same account at another server is another account.
     pub(crate) fn for_server(self, server: Arc<str>) -> Self {
         Self { server, ..self }
@@ -172,7 +154,6 @@ impl AttemptLimits {
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
         let address = address.map(canonical);
-        let account = &(self.canonical_account)(account);
         let mut attempt = self.attempt(budget);
         if let (Some(limit), Some(_)) = (self.address, address) {
             attempt.wait(self.key("address", "", address), limit, false).await?;

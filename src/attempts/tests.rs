@@ -128,16 +128,6 @@ async fn a_waiting_attempt_gets_the_slot_that_becomes_free() {
     assert!(limits.reserve("alice", None).await.is_ok());
 }
 
-#[tokio::test]
-async fn spellings_of_one_name_count_together_if_they_are_folded() {
-    let limits = limits(&Arc::default()).with_canonical_account(|name| name.to_lowercase());
-    for n in 0..10 {
-        let name = if n % 2 == 0 { "alice" } else { "ALICE" };
-        assert_eq!(fail(&limits, name, "192.0.2.1").await, None);
-    }
-    assert_eq!(fail(&limits, "Alice", "192.0.2.1").await, Some(429), "R7.6");
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_delay_is_20_seconds_at_most() {
     let slow = AttemptLimit { failures: 1, window: MINUTE };

@@ -14,7 +14,7 @@ use crate::protocol::client::{Clients, DynClients};
 use crate::protocol::response::{Realm, TokenResponse};
 use crate::protocol::{grant::Grants, refresh_token::RefreshTokens, session::Denials};
 use crate::token::{TokenIssuer, TokenValidator};
-use crate::{secret::debug_only, store::DenyList, verifier::Verifier};
+use crate::{secret::debug_only, store::DenyList, usernames::Usernames, verifier::Verifier};
 
 /// An OAuth2 authorization server: its configuration, given once, from which it makes the layers of its endpoints, the guard
 /// of its routes, its metadata, its JWK Set and its OpenAPI scheme. Cheap to clone.
@@ -128,6 +128,26 @@ impl AuthorizationServer {
         let (list, issuer) = (Arc::new(deny_list), self.issuer_name());
         let longest_ttl = self.grants.issuer.longest_ttl();
         self.with(|server| server.grants.denials = Some(Denials { list, issuer, longest_ttl }))
+    }
+
+    /// Says how usernames are spelled. [`Login::username`](crate::Login::username) is canonical then, and all spellings of a name
+    /// share its limits. At sign-up, store [`Usernames::canonical`] of what was typed. The default takes each spelling for another
+    /// name.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AuthorizationServer, Jwt, Key, Login, Usernames, Verdict};
+    ///
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let verifier = |login: Login| async move {
+    ///     assert_eq!(login.username, "alice"); // for ` Alice ` and `ALICE`, too
+    ///     Ok(Verdict::Denied)
+    /// };
+    /// let usernames = Usernames::new(|typed| Some(typed.trim().to_ascii_lowercase()));
+    /// let auth = AuthorizationServer::new(verifier, jwt).with_usernames(usernames.clone());
+    /// # Ok::<(), tower_oauth2_password::KeyError>(())
+    /// ```
+    pub fn with_usernames(self, usernames: Usernames) -> Self {
+        self.with(|server| server.grants.usernames = Some(usernames))
     }
 
     /// Passes [`Event`]s to your own code, one after the other, for mails such as "new sign-in". No answer waits for it or fails

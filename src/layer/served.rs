@@ -93,7 +93,7 @@ impl AuthorizationServer {
             observe::misconfigured(UNLIMITED);
             return Ok(Attempt::uncounted(budget));
         };
-        limits.reserve_within(&budget, account, self.client_address(request)).await
+        limits.reserve_within(&budget, &self.grants.account(account), self.client_address(request)).await
     }
 
     /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.

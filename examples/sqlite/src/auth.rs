@@ -18,7 +18,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, ForwardedHeader, HandlerScope,
     HashingPool, Identity, Jwt, Key, PasswordVerifier, RefreshTokens, RequiredScope, Scoped, Secret, StoredUser,
-    TokenError, Users,
+    TokenError, Usernames, Users,
     store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
@@ -39,8 +39,9 @@ pub(crate) fn server(database: Database) -> Result<AuthorizationServer, BoxError
     let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
     // A reverse proxy on this machine adds the address of its peer to this header.
     let address = peer.behind_proxies(ForwardedHeader::XForwardedFor, ["127.0.0.1", "::1"])?;
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), address).with_canonical_account(canonical);
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), address);
     Ok(AuthorizationServer::new(PasswordVerifier::new(database), jwt)
+        .with_usernames(Usernames::new(canonical))
         .with_attempt_limits(limits)
         .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
         .with_deny_list(MemoryDenyList::new())
@@ -64,8 +65,11 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 /// The form in which usernames are stored, looked up and limited: `Carol@Example.com` is `carol@example.com`.
-fn canonical(username: &str) -> String {
-    username.trim().to_lowercase()
+fn canonical(typed: &str) -> Option<String> {
+    // In lower-case ASCII no two names look alike.
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-@".contains(&byte);
+    let name = typed.trim().to_ascii_lowercase();
+    ((1..=64).contains(&name.len()) && name.bytes().all(allowed)).then_some(name)
 }
 
 /// A user of the table. As an extractor, the one who is logged in.
@@ -88,7 +92,7 @@ const REPLACE: &str = "UPDATE users SET password_hash = $1 WHERE id = $2 AND pas
 
 impl Users for Database {
     async fn find(&self, username: &str) -> Result<Option<StoredUser>, BoxError> {
-        Ok(find(self, "username", &canonical(username)).await?.map(|user| user.stored))
+        Ok(find(self, "username", username).await?.map(|user| user.stored))
     }
 
     async fn find_subject(&self, subject: &str) -> Result<Option<StoredUser>, BoxError> {
@@ -117,12 +121,8 @@ struct NewUser {
 }
 
 async fn sign_up(app: State<App>, request: Parts, Json(new): Json<NewUser>) -> Result<(StatusCode, Json<Value>)> {
-    // In lower-case ASCII no two names look alike.
-    let name = canonical(&new.username);
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-@".contains(&byte);
-    if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
-        return Err(TokenError::invalid_request("A username is 1 to 64 letters, digits and ._+-@").into());
-    }
+    let refused = TokenError::invalid_request("A username is 1 to 64 letters, digits and ._+-@");
+    let name = canonical(&new.username).ok_or(refused)?;
     let hash = HashingPool::process_wide().hash(checked(new.password)?, app.auth.client_address(&request)).await?;
     let id = random_id()?;
     // The database decides whether the name is taken, so there is no race.

@@ -20,6 +20,7 @@ use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenIssuer, TokenRequest, TokenValidator};
+use crate::usernames::Usernames;
 use crate::verifier::{DynVerifier, Identity, Login, Verifier, is_credential_text};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
@@ -30,6 +31,7 @@ pub(crate) struct Grants {
     pub(crate) verifier: Arc<dyn DynVerifier>,
     pub(crate) issuer: Arc<dyn DynIssuer>,
     pub(crate) validator: Arc<dyn TokenValidator>,
+    pub(crate) usernames: Option<Usernames>,
     pub(crate) policy: ClientPolicy,
     pub(crate) refresh: Option<RefreshTokens>,
     pub(crate) denials: Option<Denials>,
@@ -62,6 +64,7 @@ impl Grants {
             verifier: Arc::new(verifier),
             issuer: Arc::new(issuer),
             validator: Arc::new(validator),
+            usernames: None,
             policy: ClientPolicy::default(),
             refresh: None,
             denials: None,
@@ -86,6 +89,11 @@ impl Grants {
         InvalidConfig::unless(![AUTHORIZATION, COOKIE].contains(&name), hint)?;
         self.login_headers.push(name);
         Ok(())
+    }
+
+    /// How a username is looked up and counted: empty, which nobody has, if it has no canonical form.
+    pub(crate) fn account(&self, typed: &str) -> String {
+        self.usernames.as_ref().map_or_else(|| typed.to_owned(), |names| names.canonical(typed).unwrap_or_default())
     }
 
     fn with_inputs(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {

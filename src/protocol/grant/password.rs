@@ -22,7 +22,7 @@ impl Grants {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
         let client = self.policy.authenticate_for("password", request).await?;
-        let mut login = Login::new(username.expose(), password.clone());
+        let mut login = Login::new(self.account(username.expose()), password.clone());
         login.client_id = client.as_ref().map(|client| client.id().to_owned());
         login.client_address = self.policy.address(&request.parts);
         login.scope = requested_scope(request)?;
