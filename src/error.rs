@@ -43,7 +43,8 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct InvalidConfig(String);
 
 impl InvalidConfig {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// For settings of your own stores and schemes. Say how to fix it.
+    pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 

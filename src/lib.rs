@@ -35,7 +35,9 @@ pub use self::{
         sessions::ActiveSession,
         token::TokenEndpointLayer,
     },
-    password::{Argon2Params, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, StoredUser, Users},
+    password::{
+        Argon2Params, HashCheck, HashSchemes, HashingPool, MemoryUsers, PasswordVerifier, PoolStats, StoredUser, Users,
+    },
     protocol::{
         client::{Client, Clients, StaticClients},
         metadata::AuthorizationServerMetadata,

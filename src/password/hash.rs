@@ -60,10 +60,11 @@ impl StoredHash {
     }
 }
 
-/// The work of one hash, for an attempt that has none to check.
-pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) {
+/// The work of one hash, for an attempt that has none to check. No password is right.
+pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) -> Option<bool> {
     let mut output = Zeroizing::new([0; Params::DEFAULT_OUTPUT_LEN]);
     fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &[0; 16], output.as_mut(), memory);
+    None
 }
 
 /// A new hash with a random salt, as a PHC string.

@@ -1,10 +1,11 @@
 //! The verifier for a table of users.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::pool::HashingPool;
+use super::schemes::{HashCheck, HashSchemes};
 use super::users::{StoredUser, Users};
 use crate::verifier::{Login, Verdict, Verifier};
 use crate::{error::BoxError, observe, sync::timeout_at};
@@ -17,7 +18,7 @@ const LONGEST_UPDATE: Duration = Duration::from_secs(2);
 /// 1. Every attempt computes exactly one hash, whether the user exists, is disabled, has no password, or has a malformed
 ///    hash.
 /// 2. An empty password, one with a control character, and one of more than 4,096 bytes is never correct.
-/// 3. After a correct password, a hash with weaker parameters is replaced.
+/// 3. After a correct password, a hash with weaker parameters or of [another scheme](Self::with_old_hashes) is replaced.
 /// 4. A hash that cannot be read is a wrong password to the client. The log names the user and the reason.
 ///
 /// ```
@@ -42,17 +43,25 @@ const LONGEST_UPDATE: Duration = Duration::from_secs(2);
 pub struct PasswordVerifier<U> {
     users: U,
     pool: HashingPool,
+    old_hashes: Option<Arc<dyn HashSchemes>>,
 }
 
 impl<U: Users> PasswordVerifier<U> {
     /// Hashes on the [pool of the process](HashingPool::process_wide).
     pub fn new(users: U) -> Self {
-        Self { users, pool: HashingPool::process_wide() }
+        Self { users, pool: HashingPool::process_wide(), old_hashes: None }
     }
 
     /// Hashes on your own pool.
     pub fn with_pool(self, pool: HashingPool) -> Self {
         Self { pool, ..self }
+    }
+
+    /// Also checks hashes that another framework wrote. The next login with the right password replaces them by Argon2. The
+    /// package `tower-oauth2-password-legacy-hashes` reads those of bcrypt, Django, passlib, Werkzeug, Spring, ASP.NET and
+    /// WordPress.
+    pub fn with_old_hashes(self, schemes: impl HashSchemes) -> Self {
+        Self { old_hashes: Some(Arc::new(schemes)), ..self }
     }
 
     async fn rehash(&self, user: &StoredUser, login: &Login) {
@@ -68,8 +77,10 @@ impl<U: Users> PasswordVerifier<U> {
 impl<U: Users> Verifier for PasswordVerifier<U> {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         let user = self.users.find(&login.username).await?.and_then(StoredUser::enabled);
-        let (subject, phc) = user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
-        let correct = self.pool.check(subject, phc, login.password.clone(), login.client_address).await?;
+        let (subject, stored) =
+            user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
+        let check = HashCheck::of(self.old_hashes.as_deref(), &login.username, subject, stored, self.pool.params());
+        let correct = self.pool.check(check, login.password.clone(), login.client_address).await?;
         let (Some(is_outdated), Some(user)) = (correct, user) else { return Ok(Verdict::Denied) };
         if is_outdated {
             self.rehash(&user, &login).await;

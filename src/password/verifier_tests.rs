@@ -217,3 +217,101 @@ async fn debug_output_holds_no_hash_and_no_password() {
     let printed = format!("{user:?} {verifier:?} {:?}", Login::new("alice", PASSWORD));
     assert!(!printed.contains("argon2id") && !printed.contains(PASSWORD), "{printed}");
 }
+
+/// A scheme whose rows are `old$` and the password. It says that any password is right that nobody has a hash for.
+#[derive(Clone, Debug, Default)]
+struct Old(Arc<Mutex<Vec<String>>>);
+
+impl HashSchemes for Old {
+    fn read(&self, username: &str, stored: Option<&str>) -> Option<Result<HashCheck, &'static str>> {
+        let log = self.0.clone();
+        let name = username.to_owned();
+        match stored.map(str::to_owned) {
+            Some(row) if row.starts_with("$argon2") => None,
+            Some(row) if row.starts_with("phc$") => Some(HashCheck::argon2(&row[3..])),
+            Some(row) if row.starts_with("old$") => Some(Ok(HashCheck::new(64, move |password| {
+                log.lock().unwrap().push("checked".to_owned());
+                row[4..] == *password
+            }))),
+            Some(_) => Some(Err("it is not old")),
+            None => Some(Ok(HashCheck::new(u64::MAX, move |_| {
+                log.lock().unwrap().push(format!("wasted on {name}"));
+                true
+            }))),
+        }
+    }
+}
+
+/// The verdict, how many hashes it took, and what the scheme did.
+async fn attempt_with_old(table: &Table, username: &str, password: &str) -> (bool, u64, Vec<String>) {
+    let (pool, old) = (pool(), Old::default());
+    let verifier = PasswordVerifier::new(table.clone()).with_pool(pool.clone()).with_old_hashes(old.clone());
+    let verdict = verifier.verify(Login::new(username, password)).await.unwrap();
+    (granted(verdict).is_some(), pool.stats().hashed, old.0.lock().unwrap().clone())
+}
+
+#[tokio::test]
+async fn an_old_hash_is_replaced_after_its_right_password() {
+    let table = Table::of(alice().with_password_hash("old$wonderland123"));
+    for wrong in ["guess", "", "wonderland123\0", &"x".repeat(1 << 20)] {
+        assert_eq!(attempt_with_old(&table, "alice", wrong).await, (false, 1, vec!["checked".to_owned()]));
+    }
+    assert!(table.written().is_empty());
+    assert_eq!(attempt_with_old(&table, "alice", PASSWORD).await, (true, 2, vec!["checked".to_owned()]));
+    let (before, new) = table.written().remove(0);
+    assert!(before == "old$wonderland123" && new.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{before} {new}");
+    let renewed = Table::of(alice().with_password_hash(new));
+    assert_eq!(attempt_with_old(&renewed, "alice", PASSWORD).await, (true, 1, vec![]));
+    assert!(renewed.written().is_empty());
+}
+
+#[tokio::test]
+async fn an_argon2_hash_in_a_row_of_another_form_is_replaced() {
+    let row = format!("phc{}", phc(small()).await);
+    let table = Table::of(alice().with_password_hash(&row));
+    assert_eq!(attempt_with_old(&table, "alice", "guess").await, (false, 1, vec![]));
+    assert_eq!(attempt_with_old(&table, "alice", PASSWORD).await, (true, 2, vec![]));
+    assert_eq!(table.written().remove(0).0, row);
+}
+
+#[tokio::test]
+async fn a_password_that_no_login_can_send_is_never_right_by_an_old_hash() {
+    let longest = "x".repeat(4_096);
+    for (password, right) in [(longest.as_str(), true), (&format!("{longest}x"), false), ("", false), ("\0", false)] {
+        let table = Table::of(alice().with_password_hash(format!("old${password}")));
+        assert_eq!(attempt_with_old(&table, "alice", password).await.0, right, "{password:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_hash_costs_what_the_scheme_says_and_never_logs_in() {
+    let of_alice = vec!["wasted on alice".to_owned()];
+    for (case, user) in [
+        ("disabled", alice().with_password_hash("old$wonderland123").with_disabled(true)),
+        ("no password set", alice()),
+        ("unknown form", alice().with_password_hash("new$wonderland123")),
+        ("malformed", alice().with_password_hash("phc$argon2id$")),
+        ("malformed Argon2", alice().with_password_hash("$argon2id$v=19$m=64")),
+    ] {
+        let table = Table::of(user);
+        assert_eq!(attempt_with_old(&table, "alice", PASSWORD).await, (false, 1, of_alice.clone()), "{case}");
+        assert!(table.written().is_empty(), "{case}");
+    }
+    let nobody = attempt_with_old(&Table::default(), "mallory", PASSWORD).await;
+    assert_eq!(nobody, (false, 1, vec!["wasted on mallory".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_check_that_panics_fails_alone() {
+    #[derive(Debug)]
+    struct Panicking;
+    impl HashSchemes for Panicking {
+        fn read(&self, _: &str, _: Option<&str>) -> Option<Result<HashCheck, &'static str>> {
+            Some(Ok(HashCheck::new(1, |_| panic!("on purpose"))))
+        }
+    }
+    let pool = pool();
+    let verifier = PasswordVerifier::new(Table::default()).with_pool(pool.clone()).with_old_hashes(Panicking);
+    assert!(verifier.verify(Login::new("alice", PASSWORD)).await.is_err());
+    assert!(pool.hash(PASSWORD.into(), None).await.is_ok());
+}

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::queue::{Next, Queue};
-use super::hash::{self, StoredHash};
-use super::{backend::Memory, params::Argon2Params};
+use super::schemes::HashCheck;
+use super::{backend::Memory, hash, params::Argon2Params};
 use crate::attempts::address::canonical;
 use crate::secret::{Secret, debug_only};
 use crate::sync::{Condvar, Mutex, lock, sleep, thread, unwind_guarded, wait_for};
@@ -202,7 +202,8 @@ impl HashingPool {
         phc: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<bool, TokenError> {
-        Ok(self.check("", phc, password, address.or(Some(UNKNOWN))).await?.is_some())
+        let check = HashCheck::of(None, "", "", phc, self.params());
+        Ok(self.check(check, password, address.or(Some(UNKNOWN))).await?.is_some())
     }
 
     /// Runs other code that keeps a core busy, such as bcrypt, and returns its result. It counts as one hash, and must not
@@ -260,27 +261,21 @@ impl HashingPool {
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
+    /// The cost of new hashes.
+    pub(super) fn params(&self) -> Argon2Params {
+        self.settings.params
+    }
+
     /// Computes exactly one hash for an attempt. Returns `Some(outdated)` if the password is correct.
     pub(super) async fn check(
         &self,
-        subject: &str,
-        phc: Option<&str>,
+        check: HashCheck,
         password: Secret,
         address: Option<IpAddr>,
     ) -> Result<Option<bool>, TokenError> {
-        let params = self.settings.params;
-        let unreadable = |reason| observe::unreadable_hash(subject, reason);
-        let phc = phc.filter(|_| is_acceptable(&password));
-        let stored = phc.and_then(|phc| StoredHash::parse(phc).map_err(unreadable).ok());
-        let work = stored.as_ref().map_or(params, |stored| stored.params).work();
-        self.submit(Some(work), address, move |memory| match stored {
-            Some(stored) => stored.verify(password.expose(), memory).then(|| stored.is_outdated(params)),
-            None => {
-                hash::spend(params, password.expose(), memory);
-                None
-            }
-        })
-        .await
+        let acceptable = is_acceptable(&password);
+        let hash = move |memory: &mut Memory| (check.run)(password.expose(), memory).filter(|_| acceptable);
+        self.submit(Some(check.work), address, hash).await
     }
 
     /// The expected cost of all waiting jobs.
