@@ -8,6 +8,8 @@
 
 mod backend;
 mod hash;
+#[cfg(feature = "unicode")]
+mod nfc;
 mod params;
 mod pool;
 mod schemes;

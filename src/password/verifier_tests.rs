@@ -315,3 +315,52 @@ async fn a_check_that_panics_fails_alone() {
     assert!(verifier.verify(Login::new("alice", PASSWORD)).await.is_err());
     assert!(pool.hash(PASSWORD.into(), None).await.is_ok());
 }
+
+#[cfg(feature = "unicode")]
+#[tokio::test]
+async fn a_password_is_right_in_every_spelling() {
+    const NFC: &str = "zo\u{eb} in wonderland";
+    const NFD: &str = "zoe\u{308} in wonderland";
+    let as_sent = pool();
+    let pool = pool().with_nfc_passwords();
+    let try_in = async |table: &Table, password: &str| {
+        let verifier = PasswordVerifier::new(table.clone()).with_pool(pool.clone());
+        granted(verifier.verify(Login::new("alice", password)).await.unwrap()).is_some()
+    };
+    let hashed_in_nfc = pool.hash(NFD.into(), None).await.unwrap();
+    let hashed_before = as_sent.hash(NFD.into(), None).await.unwrap();
+    for (hash, password, right, replaced) in [
+        (&hashed_in_nfc, NFC, true, false),
+        (&hashed_in_nfc, NFD, true, false),
+        (&hashed_in_nfc, "zoe in wonderland", false, false),
+        (&hashed_before, NFD, true, true),
+        (&hashed_before, NFC, false, false),
+    ] {
+        let table = Table::of(alice().with_password_hash(hash));
+        assert_eq!(try_in(&table, password).await, right, "{password:?}");
+        let written = table.written();
+        assert_eq!(written.len(), usize::from(replaced), "{password:?}");
+        if let Some((_, new)) = written.first() {
+            assert!(as_sent.verify(NFC.into(), Some(new), None).await.unwrap(), "the new hash is that of the NFC");
+        }
+    }
+    assert!(!as_sent.verify(NFD.into(), Some(&hashed_in_nfc), None).await.unwrap(), "the default takes it as it was sent");
+}
+
+#[cfg(feature = "unicode")]
+#[tokio::test]
+async fn a_password_that_was_not_sent_in_nfc_costs_everybody_two_hashes() {
+    let table = Table::of(alice().with_password_hash("old$zo\u{eb}"));
+    for (name, password, right, hashes) in [
+        ("alice", "zo\u{eb}?", false, 1),
+        ("alice", "zoe\u{308}?", false, 2),
+        ("mallory", "zo\u{eb}", false, 1),
+        ("mallory", "zoe\u{308}", false, 2),
+        ("alice", "zoe\u{308}", true, 1),
+    ] {
+        let (pool, old) = (pool().with_nfc_passwords(), Old::default());
+        let verifier = PasswordVerifier::new(table.clone()).with_pool(pool).with_old_hashes(old.clone());
+        let verdict = verifier.verify(Login::new(name, password)).await.unwrap();
+        assert_eq!((granted(verdict).is_some(), old.0.lock().unwrap().len()), (right, hashes), "{name} {password:?}");
+    }
+}

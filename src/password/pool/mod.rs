@@ -81,6 +81,8 @@ struct Settings {
     queue_wait: Duration,
     params: Argon2Params,
     niceness: u8,
+    /// How a password is hashed, if not as it was sent.
+    respell: fn(&Secret) -> Option<Secret>,
 }
 
 /// The threads end when this is dropped.
@@ -132,7 +134,10 @@ impl HashingPool {
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (queue_wait, params) = (Duration::from_secs(1), Argon2Params::default());
-        Self { settings: Settings { threads, queue_wait, params, niceness: NICENESS }, threads: Arc::default() }
+        Self {
+            settings: Settings { threads, queue_wait, params, niceness: NICENESS, respell: |_| None },
+            threads: Arc::default(),
+        }
     }
 
     /// The pool that all verifiers share by default.
@@ -169,6 +174,16 @@ impl HashingPool {
         self.edit(|settings| settings.params = params)
     }
 
+    /// Hashes and checks passwords in NFC (NIST SP 800-63B-4, section 3.1.1.2), so that `ë` is the same password from each
+    /// keyboard.
+    ///
+    /// A password that was not sent in NFC may have been hashed as it was, before. So it is checked both ways, which costs two
+    /// hashes, whether the user exists or not. If it is right as it was sent, the hash is replaced.
+    #[cfg(feature = "unicode")]
+    pub fn with_nfc_passwords(self) -> Self {
+        self.edit(|settings| settings.respell = super::nfc::nfc)
+    }
+
     /// What the pool has done so far.
     pub fn stats(&self) -> PoolStats {
         let Some(Threads(pool)) = self.threads.get() else { return PoolStats::default() };
@@ -202,7 +217,7 @@ impl HashingPool {
         phc: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<bool, TokenError> {
-        let check = HashCheck::of(None, "", "", phc, self.params());
+        let check = || HashCheck::of(None, "", "", phc, self.params());
         Ok(self.check(check, password, address.or(Some(UNKNOWN))).await?.is_some())
     }
 
@@ -255,7 +270,7 @@ impl HashingPool {
     }
 
     pub(super) async fn hash_for(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
-        let params = self.settings.params;
+        let (params, password) = (self.settings.params, (self.settings.respell)(&password).unwrap_or(password));
         let hash = move |memory: &mut Memory| hash::hash(params, password.expose(), memory);
         let hashed = self.submit(Some(params.work()), address, hash).await?;
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
@@ -266,16 +281,24 @@ impl HashingPool {
         self.settings.params
     }
 
-    /// Computes exactly one hash for an attempt. Returns `Some(outdated)` if the password is correct.
+    /// Computes exactly one hash for an attempt, or two if the password has another spelling in NFC. Returns `Some(outdated)` if
+    /// the password is correct.
     pub(super) async fn check(
         &self,
-        check: HashCheck,
+        check: impl Fn() -> HashCheck,
         password: Secret,
         address: Option<IpAddr>,
     ) -> Result<Option<bool>, TokenError> {
-        let acceptable = is_acceptable(&password);
-        let hash = move |memory: &mut Memory| (check.run)(password.expose(), memory).filter(|_| acceptable);
-        self.submit(Some(check.work), address, hash).await
+        let spellings = [(self.settings.respell)(&password), Some(password)].into_iter().flatten();
+        let checks: Vec<_> = spellings.map(|spelling| (check(), spelling)).collect();
+        let work = checks.iter().map(|(check, _)| check.work).sum();
+        let hash = move |memory: &mut Memory| {
+            checks.into_iter().enumerate().find_map(|(n, (check, password))| {
+                let is_outdated = (check.run)(password.expose(), memory).filter(|_| is_acceptable(&password))?;
+                Some(is_outdated || n > 0)
+            })
+        };
+        self.submit(Some(work), address, hash).await
     }
 
     /// The expected cost of all waiting jobs.
