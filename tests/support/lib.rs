@@ -9,6 +9,8 @@ pub mod port;
 pub mod postgres;
 pub mod redis;
 pub mod refresh_model;
+#[cfg(feature = "model")]
+pub mod refresh_server;
 pub mod secrets;
 pub mod slow;
 pub mod tally;

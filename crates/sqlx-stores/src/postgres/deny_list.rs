@@ -3,8 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{Executor as _, PgPool};
 use tokio::time::timeout;
 use tower_oauth2_password::BoxError;
 use tower_oauth2_password::store::{Denial, DenyList, StoreFuture, TokenRef};
@@ -16,6 +16,9 @@ use crate::record::DeniedRow;
 
 /// After so long without a notification, the table is asked. A pooler may have lost it.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// Less than `ANSWER` and `CATCH_UP`.
+const LIMITS: &str = "SELECT set_config('lock_timeout', '300', false), set_config('statement_timeout', '25000', false)";
 
 /// Revoked access tokens in Postgres. Each process has a copy, which the guard reads without waiting.
 ///
@@ -47,10 +50,7 @@ impl PgDenyList {
     fn follow(&self) {
         self.copy.follow(|| {
             let Connection { pool, names, channel, .. } = &*self.connection;
-            // A connection of its own, so that a busy pool does not cut the list off.
-            let options: PgPoolOptions = pool.options().clone().min_connections(0).max_connections(1);
-            let pool = options.connect_lazy_with((*pool.connect_options()).clone());
-            Follower { pool, names: names.clone(), channel: channel.clone() }
+            Follower { pool: pool.clone(), names: names.clone(), channel: channel.clone() }
         });
     }
 }
@@ -64,7 +64,8 @@ impl DenyList for PgDenyList {
             let most = self.copy.may_be_full().then_some(MOST_DENIED);
             let arguments =
                 arguments![key, subject, before, micros(denial.ttl), SHARE, most, self.connection.channel.as_str()];
-            let (kept, left, before) = self.connection.ask::<(bool, i64, Option<i64>)>("deny", arguments, deadline).await?;
+            let (kept, left, before) =
+                self.connection.ask::<(bool, i64, Option<i64>)>("deny", arguments, deadline).await?;
             if kept {
                 self.copy.insert(&key, before, left).await?;
             }
@@ -89,7 +90,13 @@ type Change = (i64, i64, Option<Vec<u8>>, Option<i64>, Option<i64>);
 
 impl Source for Follower {
     async fn read_into(&self, copy: &Weak<LocalCopy>) -> Result<(), BoxError> {
-        let mut listener = timeout(ANSWER, PgListener::connect_with(&self.pool)).await??;
+        // A connection of its own, so that a busy pool does not cut the list off. A new one each time: one that hangs counts as
+        // taken.
+        let options: PgPoolOptions = self.pool.options().clone().min_connections(0).max_connections(1);
+        let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
+        let mut listener = timeout(ANSWER, PgListener::connect_with(&own)).await??;
+        // What is given up here must not wait on for a lock there.
+        timeout(ANSWER, listener.execute(LIMITS)).await??;
         // Before the table is read, so that no notification falls between.
         timeout(ANSWER, listener.listen(&self.channel)).await??;
         let mut oldest = timeout(CATCH_UP, self.whole(&mut listener, copy)).await??;

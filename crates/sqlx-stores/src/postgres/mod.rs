@@ -113,7 +113,8 @@ async fn create(connection: &mut PgConnection, names: &str, prefix: &str) -> Res
 }
 
 async fn version(connection: &mut PgConnection, names: &str) -> Result<Option<i64>, BoxError> {
-    let exists = "SELECT to_regclass($1) IS NOT NULL";
+    // A search of the catalogue, and not `to_regclass`, which may answer from a cache while another process creates them.
+    let exists = "SELECT EXISTS (SELECT FROM pg_tables WHERE quote_ident(schemaname) || '.' || tablename = $1)";
     if !sqlx::query_scalar(exists).bind(format!("{names}schema")).fetch_one(&mut *connection).await? {
         return Ok(None);
     }

@@ -23,9 +23,8 @@ impl SqliteAttemptStore {
         let (key, p) = (slot.key.0.to_vec(), &self.0.prefix);
         let mut transaction = self.0.begin(deadline).await?;
         let now = transaction.now;
-        let count = format!(
-            "SELECT count(*), coalesce(sum(failed), 0) FROM {p}attempts WHERE key = $1 AND expires > $2"
-        );
+        let count =
+            format!("SELECT count(*), coalesce(sum(failed), 0) FROM {p}attempts WHERE key = $1 AND expires > $2");
         let count = sqlx::query_as(&count).bind(&key).bind(now);
         let (taken, failures): (i64, i64) = count.fetch_one(transaction.sql()).await?;
         let answer = if failures >= limit {
@@ -39,7 +38,8 @@ impl SqliteAttemptStore {
         } else if taken >= limit {
             Reservation::Busy
         } else {
-            let reserve = format!("INSERT OR REPLACE INTO {p}attempts (key, id, failed, expires) VALUES ($1, $2, 0, $3)");
+            let reserve =
+                format!("INSERT OR REPLACE INTO {p}attempts (key, id, failed, expires) VALUES ($1, $2, 0, $3)");
             let reserve = sqlx::query(&reserve).bind(key).bind(slot.id.cast_signed()).bind(now + micros(LEASE));
             reserve.execute(transaction.sql()).await?;
             transaction.sweep(&format!("{p}attempts")).await?;

@@ -55,9 +55,8 @@ impl SqliteDenyList {
         let known = sqlx::query_as::<_, (i64, Option<i64>)>(&known).bind(&key).bind(now);
         let known = known.fetch_optional(transaction.sql()).await?;
         if known.is_none() {
-            let share = format!(
-                "SELECT count(*) FROM {p}denied WHERE subject = $1 AND ended_before IS NULL AND expires > $2"
-            );
+            let share =
+                format!("SELECT count(*) FROM {p}denied WHERE subject = $1 AND ended_before IS NULL AND expires > $2");
             let share = sqlx::query_scalar::<_, i64>(&share).bind(&subject).bind(now);
             if row.before.is_none() && share.fetch_one(transaction.sql()).await? >= SHARE {
                 return transaction.commit().await.map(|()| false);
@@ -120,7 +119,8 @@ impl Follower {
         );
         let deadline = Instant::now() + limit;
         loop {
-            let rows = self.0.read(deadline, || sqlx::query_as::<_, (i64, Vec<u8>, Option<i64>, i64)>(&page).bind(last));
+            let rows =
+                self.0.read(deadline, || sqlx::query_as::<_, (i64, Vec<u8>, Option<i64>, i64)>(&page).bind(last));
             let (rows, now) = (before(deadline, rows).await?, now());
             let Some(copy) = copy.upgrade() else { return Ok(last) };
             for (number, key, ended, expires) in &rows {

@@ -1,5 +1,4 @@
 //! Databases of the tests, and what they ask of the stores.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +21,11 @@ pub const SOON: Duration = Duration::from_secs(5);
 /// The deadline that a request sets for its stores.
 pub fn soon() -> Instant {
     Instant::now() + Duration::from_millis(500)
+}
+
+/// The deadline of calls that must fail.
+pub fn brief() -> Instant {
+    Instant::now() + Duration::from_millis(200)
 }
 
 pub fn threads() -> Runtime {

@@ -1,27 +1,21 @@
 //! The stores keep the contracts of their traits.
-#![cfg(all(feature = "postgres", feature = "sqlite"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub)]
-
-mod support;
 
 use sqlx::sqlite::SqlitePoolOptions;
 use test_support::postgres::Postgres;
 use tower_oauth2_password_sqlx::{PgStores, SqliteStores};
 use tower_oauth2_password_testkit::{self as testkit, Job};
 
-use support::{File, pool, threads};
+use crate::support::{File, pool, threads};
 
 fn spawn(job: Job) {
     tokio::spawn(job);
 }
 
-/// All contracts at once: as handles of two processes, each with a pool of its own. The slot that is never settled takes
-/// half a minute.
+/// All contracts at once: as handles of two processes, each with a pool of its own.
 macro_rules! keeps_the_contracts {
     ($one:expr, $other:expr) => {{
         let (one, other) = ($one, $other);
         tokio::join!(
-            testkit::attempt_store_lease(one.attempts()),
             async {
                 testkit::refresh_store(one.refresh_tokens()).await;
                 testkit::refresh_store_in_parallel([one.refresh_tokens(), other.refresh_tokens()], spawn).await;
@@ -71,5 +65,15 @@ fn sqlite_in_memory_keeps_the_contracts() {
         let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
         let open = async || SqliteStores::open(pool.clone()).await.unwrap();
         keeps_the_contracts!(open().await, open().await);
+    });
+}
+
+#[test]
+fn a_slot_that_is_never_settled_is_freed() {
+    let (postgres, file) = (Postgres::start(), File::new());
+    threads().block_on(async {
+        let postgres = PgStores::open(pool(&postgres).await).await.unwrap().attempts();
+        let sqlite = SqliteStores::open(file.wal().await).await.unwrap().attempts();
+        tokio::join!(testkit::attempt_store_lease(postgres), testkit::attempt_store_lease(sqlite));
     });
 }
