@@ -344,7 +344,10 @@ async fn a_password_is_right_in_every_spelling() {
             assert!(as_sent.verify(NFC.into(), Some(new), None).await.unwrap(), "the new hash is that of the NFC");
         }
     }
-    assert!(!as_sent.verify(NFD.into(), Some(&hashed_in_nfc), None).await.unwrap(), "the default takes it as it was sent");
+    assert!(
+        !as_sent.verify(NFD.into(), Some(&hashed_in_nfc), None).await.unwrap(),
+        "the default takes it as it was sent"
+    );
 }
 
 #[cfg(feature = "unicode")]

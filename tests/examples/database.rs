@@ -14,7 +14,7 @@ use tower_oauth2_password::{Argon2Params, HashingPool};
 
 use test_support::postgres::Postgres;
 use test_support::{
-    client::{attempt, eventually, get, refresh, request, try_request},
+    client::{SECRET, attempt, eventually, get, refresh, request, try_request},
     example::Example,
     http::Reply,
 };
@@ -392,11 +392,37 @@ async fn a_renewed_hash_does_not_undo_a_change(site: &Site) {
     assert_eq!(site.column("password_hash", "kim").await, "changed");
 }
 
+/// Sessions, revocations and blocks are where the users are.
+async fn a_restart_logs_nobody_out(url: &str) {
+    let start = || Example::start("sqlite", &[("DATABASE_URL", url), SECRET]);
+    let mut site = Site { server: start(), table: AnyPoolOptions::new().connect_lazy(url).unwrap() };
+    for name in ["rabbit", "hatter"] {
+        site.new_user(name, "down-the-hole").await;
+    }
+    let session = site.log_in("rabbit", "down-the-hole").await;
+    let logged_out = site.log_in("hatter", "down-the-hole").await;
+    assert_eq!(site.delete("/users/me/sessions", &logged_out.text("access_token")).await.status, 204);
+    for _ in 0..10 {
+        site.refused("hatter", "wrong").await;
+    }
+    site.server = start();
+    assert_eq!(get(&site.server, "/users/me", &session.text("access_token")).await.body, "rabbit\n");
+    let refreshed = refresh(&site.server, &session.text("refresh_token")).await;
+    assert_eq!(refreshed.status, 200, "{refreshed:?}");
+    assert_eq!(refresh(&site.server, &logged_out.text("refresh_token")).await.status, 400);
+    site.signed_out(&logged_out.text("access_token")).await;
+    assert_eq!(attempt(&site.server, "hatter", "down-the-hole").await.status, 429);
+    site.server = start();
+    assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 400, "used before the restart");
+}
+
 struct TempFile(PathBuf);
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", self.0.display()));
+        }
     }
 }
 
@@ -410,6 +436,7 @@ async fn users_in_a_file_of_sqlite() {
 
     let site = Site::start(&url).await;
     site.log_in("carol", "down-the-hole").await;
+    a_restart_logs_nobody_out(&url).await;
 }
 
 #[tokio::test]
@@ -437,6 +464,7 @@ async fn users_in_postgres() {
     site.available_again("carol", "down-the-hole").await;
     assert_eq!(refresh(&site.server, &session.text("refresh_token")).await.status, 200);
     assert_eq!(site.sign_up("lea", "down-the-hole").await.status, 201);
+    a_restart_logs_nobody_out(&postgres.url()).await;
 }
 
 #[test]

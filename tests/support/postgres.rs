@@ -41,6 +41,33 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops all its processes where they are.
+    pub fn pause(&self) {
+        self.signal_all("-STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal_all("-CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let server = self.child.id().to_string();
+        // The parent is the second field after the name in parentheses.
+        let is_child = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(&server)
+        };
+        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let children = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_child);
+        // A process that has ended meanwhile is no error.
+        let mut kill = Command::new("kill");
+        kill.arg(signal).arg(&server).args(children).stderr(Stdio::null()).status().unwrap();
+    }
+
     /// Stops the server and closes every connection to it.
     pub fn stop(&mut self) {
         self.end("-INT");

@@ -19,12 +19,11 @@ use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, ForwardedHeader, HandlerScope,
     HashingPool, Identity, Jwt, Key, PasswordVerifier, RefreshTokens, RequiredScope, Scoped, Secret, StoredUser,
     TokenError, Usernames, Users,
-    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
 use crate::{
     App,
-    database::{Database, random_id},
+    database::{Database, Stores, random_id},
     index, me,
     problem::{Problem, Result, render},
 };
@@ -32,19 +31,18 @@ use crate::{
 /// Where the single-page app comes from.
 const ORIGIN: HeaderValue = HeaderValue::from_static("https://app.example");
 
-pub(crate) fn server(database: Database) -> Result<AuthorizationServer, BoxError> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)?;
+/// `secret` must be the same after a restart.
+pub(crate) fn server(database: Database, stores: Stores, secret: &str) -> Result<AuthorizationServer, BoxError> {
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
     let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
     // A reverse proxy on this machine adds the address of its peer to this header.
     let address = peer.behind_proxies(ForwardedHeader::XForwardedFor, ["127.0.0.1", "::1"])?;
-    let limits = AttemptLimits::new(MemoryAttemptStore::new(), address);
+    let limits = AttemptLimits::new(stores.attempts, address).with_key(format!("attempts {secret}"));
     Ok(AuthorizationServer::new(PasswordVerifier::new(database), jwt)
         .with_usernames(Usernames::new(canonical))
         .with_attempt_limits(limits)
-        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
-        .with_deny_list(MemoryDenyList::new())
+        .with_refresh_tokens(RefreshTokens::new(stores.refresh_tokens))
+        .with_deny_list(stores.deny_list)
         .with_error_response(render))
 }
 

@@ -1,9 +1,17 @@
 //! The database of this app. The same statements run on SQLite and Postgres.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
-use sqlx::{AnyPool, Row, any::AnyPoolOptions};
-use tower_oauth2_password::BoxError;
+use sqlx::{
+    AnyPool, PgPool, Row, SqlitePool,
+    any::AnyPoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
+use tower_oauth2_password::{
+    BoxError,
+    store::{AttemptStore, DenyList, RefreshStore},
+};
+use tower_oauth2_password_sqlx::{PgStores, SqliteStores};
 
 /// Tokens hold the id and not the username, which may get another owner. A new stamp ends all refresh tokens of a user.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS users (
@@ -51,6 +59,25 @@ impl Database {
         let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value));
         Ok(within(query.execute(&self.0)).await?.rows_affected())
     }
+}
+
+pub(crate) struct Stores {
+    pub(crate) refresh_tokens: Arc<dyn RefreshStore>,
+    pub(crate) attempts: Arc<dyn AttemptStore>,
+    pub(crate) deny_list: Arc<dyn DenyList>,
+}
+
+/// Keeps sessions, failed attempts and revoked tokens beside the users, in tables of their own.
+pub(crate) async fn stores(url: &str) -> Result<Stores, BoxError> {
+    if url.starts_with("sqlite") {
+        let options = SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal);
+        let stores = SqliteStores::open(SqlitePool::connect_with(options).await?).await?;
+        let (refresh_tokens, attempts) = (Arc::new(stores.refresh_tokens()), Arc::new(stores.attempts()));
+        return Ok(Stores { refresh_tokens, attempts, deny_list: Arc::new(stores.deny_list()) });
+    }
+    let stores = PgStores::open(PgPool::connect(url).await?).await?;
+    let (refresh_tokens, attempts) = (Arc::new(stores.refresh_tokens()), Arc::new(stores.attempts()));
+    Ok(Stores { refresh_tokens, attempts, deny_list: Arc::new(stores.deny_list()) })
 }
 
 async fn within<T>(query: impl Future<Output = sqlx::Result<T>>) -> Result<T, BoxError> {

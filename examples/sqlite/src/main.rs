@@ -9,8 +9,9 @@
 //!         http://127.0.0.1:8000/users/me/password
 //!     curl -X DELETE -H "authorization: Bearer $ACCESS_TOKEN" http://127.0.0.1:8000/users/me/sessions
 //!
-//! The users are in memory. `DATABASE_URL='sqlite:users.db?mode=rwc'` keeps them in a file,
-//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. The first statement makes carol an administrator at her
+//! Users and sessions are in memory. `DATABASE_URL='sqlite:users.db?mode=rwc'` keeps them in a file,
+//! `DATABASE_URL=postgres://me:secret@localhost/mydb` in Postgres. With `JWT_SECRET`, 32 random bytes or more, a restart then
+//! logs nobody out. The first statement makes carol an administrator at her
 //! next login, who may `DELETE /users/{id}`. The second ends her logins and refreshes, and the third the refreshes only:
 //!
 //!     UPDATE users SET scope = 'items:read admin' WHERE username = 'carol';
@@ -26,7 +27,10 @@ use std::{env, net::SocketAddr};
 use tokio::net::TcpListener;
 use tower_oauth2_password::{AccessToken, AuthorizationServer, BoxError};
 
-use self::{auth::User, database::Database};
+use self::{
+    auth::User,
+    database::{Database, random_id},
+};
 
 #[derive(Clone)]
 struct App {
@@ -49,10 +53,12 @@ async fn main() -> Result<(), BoxError> {
         .with_writer(std::io::stderr)
         .init();
     let url = env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
-    let database = Database::open(url.as_deref().unwrap_or("sqlite::memory:"))
-        .await
-        .map_err(|error| format!("the database of DATABASE_URL cannot be used: {error}"))?;
-    let auth = auth::server(database.clone())?;
+    let url = url.as_deref().unwrap_or("sqlite::memory:");
+    let unusable = |error| format!("the database of DATABASE_URL cannot be used: {error}");
+    let database = Database::open(url).await.map_err(unusable)?;
+    let stores = database::stores(url).await.map_err(unusable)?;
+    let secret = env::var("JWT_SECRET").or_else(|_| Ok::<_, BoxError>(random_id()? + &random_id()?))?;
+    let auth = auth::server(database.clone(), stores, &secret)?;
     let app = auth::router(App { database, auth });
 
     let listener = TcpListener::bind(env::var("ADDR").as_deref().unwrap_or("127.0.0.1:8000")).await?;

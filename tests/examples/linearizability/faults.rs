@@ -8,41 +8,119 @@ use std::{
 use tokio::task::block_in_place;
 
 use crate::{dice::Dice, recorder::Recorder};
-use test_support::{example::Example, redis::Redis, slow::Slow};
+use test_support::{
+    client::{SECRET, request},
+    example::Example,
+    postgres::Postgres,
+    redis::Redis,
+    slow::Slow,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    RedisPaused,
-    RedisKilled,
-    RedisSlow,
-    /// Some requests reach Redis too late for an abandoned call to take effect, and later requests overtake them.
+    StorePaused,
+    StoreStopped,
+    StoreSlow,
+    /// Some requests reach the store too late for an abandoned call to take effect, and later requests overtake them.
     RequestsHeld,
     ServerPaused,
     ServerKilled,
 }
 
 pub const ALL: [Fault; 6] = [
-    Fault::RedisPaused,
+    Fault::StorePaused,
     Fault::RequestsHeld,
     Fault::ServerKilled,
-    Fault::RedisSlow,
-    Fault::RedisKilled,
+    Fault::StoreSlow,
+    Fault::StoreStopped,
     Fault::ServerPaused,
 ];
 
-/// Two servers on one Redis. The second connects through a proxy that can be slow.
+/// What the servers share.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+enum Store {
+    Redis(Redis),
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// Starts a server that keeps its sessions here, or behind this proxy.
+    fn serve(&self, proxy: Option<&Slow>) -> Example {
+        let (example, variable, url) = match self {
+            Self::Redis(redis) => ("server", "REDIS_URL", redis.url()),
+            Self::Postgres(postgres) => ("sqlite", "DATABASE_URL", postgres.url()),
+        };
+        let url = proxy.map_or_else(
+            || url.clone(),
+            |slow| url.replace(&format!("127.0.0.1:{}", self.port()), &slow.address.to_string()),
+        );
+        Example::start(example, &[SECRET, (variable, &url), ("RUST_LOG", "error")])
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Redis(redis) => redis.port(),
+            Self::Postgres(postgres) => postgres.port(),
+        }
+    }
+
+    fn pause(&self) {
+        match self {
+            Self::Redis(redis) => redis.pause(),
+            Self::Postgres(postgres) => postgres.pause(),
+        }
+    }
+
+    fn resume(&self) {
+        match self {
+            Self::Redis(redis) => redis.resume(),
+            Self::Postgres(postgres) => postgres.resume(),
+        }
+    }
+
+    fn stop(&mut self) {
+        match self {
+            Self::Redis(redis) => redis.kill9(),
+            Self::Postgres(postgres) => postgres.stop(),
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            Self::Redis(redis) => redis.restart(),
+            Self::Postgres(postgres) => postgres.restart(),
+        }
+    }
+}
+
+/// Two servers on one store. The second connects through a proxy that can be slow.
 pub struct World {
-    redis: Redis,
+    store: Store,
     pub slow: Slow,
     servers: [Example; 2],
 }
 
 impl World {
-    pub async fn start() -> Self {
-        let redis = Redis::durable();
-        let slow = Slow::in_front_of(redis.port()).await;
-        let servers = block_in_place(|| [server(&redis.url()), server(&proxied(&slow))]);
-        Self { redis, slow, servers }
+    pub async fn on_redis() -> Self {
+        Self::on(Store::Redis(block_in_place(Redis::durable))).await
+    }
+
+    pub async fn on_postgres() -> Self {
+        let world = Self::on(Store::Postgres(block_in_place(Postgres::start))).await;
+        for body in
+            [r#"{"username":"alice","password":"wonderland123"}"#, r#"{"username":"bob","password":"builder456"}"#]
+        {
+            let reply =
+                request(&world.servers[0], "POST", "/users", &[("content-type", "application/json")], body).await;
+            assert_eq!(reply.status, 201, "{reply:?}");
+        }
+        world
+    }
+
+    async fn on(store: Store) -> Self {
+        let slow = Slow::in_front_of(store.port()).await;
+        let servers = block_in_place(|| [store.serve(None), store.serve(Some(&slow))]);
+        Self { store, slow, servers }
     }
 
     pub fn recorder(&self) -> Recorder {
@@ -66,17 +144,17 @@ impl World {
     async fn cause(&mut self, fault: Fault, recorder: &Recorder, dice: &mut Dice) {
         let number = dice.below(2) as usize;
         match fault {
-            Fault::RedisPaused => {
-                self.redis.pause();
+            Fault::StorePaused => {
+                self.store.pause();
                 pause(20 + dice.below(900)).await;
-                self.redis.resume();
+                self.store.resume();
             }
-            Fault::RedisKilled => {
-                self.redis.kill9();
+            Fault::StoreStopped => {
+                self.store.stop();
                 pause(dice.below(500)).await;
-                block_in_place(|| self.redis.restart());
+                block_in_place(|| self.store.restart());
             }
-            Fault::RedisSlow => {
+            Fault::StoreSlow => {
                 self.slow.set_round_trip(Duration::from_millis(50 + dice.below(900)));
                 pause(1_000).await;
                 self.slow.set_round_trip(Duration::ZERO);
@@ -95,22 +173,12 @@ impl World {
             Fault::ServerKilled => {
                 self.servers[number].signal("-KILL");
                 pause(dice.below(300)).await;
-                let url = if number == 0 { self.redis.url() } else { proxied(&self.slow) };
-                self.servers[number] = block_in_place(|| server(&url));
+                let proxy = (number == 1).then_some(&self.slow);
+                self.servers[number] = block_in_place(|| self.store.serve(proxy));
                 *recorder.servers[number].write().unwrap() = self.servers[number].address;
             }
         }
     }
-}
-
-fn server(redis_url: &str) -> Example {
-    let variables =
-        [("JWT_SECRET", "0123456789abcdef0123456789abcdef"), ("REDIS_URL", redis_url), ("RUST_LOG", "error")];
-    Example::start("server", &variables)
-}
-
-fn proxied(slow: &Slow) -> String {
-    format!("redis://{}", slow.address)
 }
 
 async fn pause(millis: u64) {

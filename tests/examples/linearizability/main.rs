@@ -1,4 +1,4 @@
-//! Two example servers on one Redis, clients that use the same refresh tokens at once, and faults. The replies must be
+//! Two example servers on one Redis, or on one Postgres, clients that use the same refresh tokens at once, and faults. The replies must be
 //! possible for a single, sequential server. `LINEARIZABILITY_SECONDS` makes the run longer.
 
 mod checker;
@@ -23,9 +23,17 @@ const SHORT: u64 = 12;
 const CALM: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_run_with_faults_can_be_explained() {
+async fn a_run_on_redis_with_faults_can_be_explained() {
+    can_be_explained(World::on_redis().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_on_postgres_with_faults_can_be_explained() {
+    can_be_explained(World::on_postgres().await).await;
+}
+
+async fn can_be_explained(mut world: World) {
     let seconds = std::env::var("LINEARIZABILITY_SECONDS").map_or(SHORT, |text| text.parse().unwrap());
-    let mut world = World::start().await;
     let recorder = Arc::new(world.recorder());
     let end_of_faults = Instant::now() + Duration::from_secs(seconds) - CALM;
     let clients: Vec<_> = (0..CLIENTS)
@@ -64,7 +72,7 @@ async fn a_run_with_faults_can_be_explained() {
 /// Random runs show this too rarely: an abandoned revocation reaches Redis long after its deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_abandoned_call_has_no_late_effect() {
-    let world = World::start().await;
+    let world = World::on_redis().await;
     let recorder = world.recorder();
     let ask = async |server, asked, token: &str| recorder.operate(server, asked, token, NO_ANSWER).await;
     let token = recorder.first_token(1, true).await.unwrap();

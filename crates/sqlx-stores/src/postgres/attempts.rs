@@ -10,6 +10,26 @@ use crate::call::{LEASE, STORE_BUDGET, adds_and_clears, before, duration, micros
 
 /// Failed attempts in Postgres: a row for each failure that counts, and for each attempt in progress.
 /// [`PgStores::attempts`](super::PgStores::attempts) returns it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sqlx::PgPool;
+/// use tower_oauth2_password::{BoxError, store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, Slot}};
+/// use tower_oauth2_password_sqlx::{PgAttemptStore, PgStores};
+///
+/// async fn attempt(pool: PgPool) -> Result<Reservation, BoxError> {
+///     let store: PgAttemptStore = PgStores::open(pool).await?.attempts();
+///     let limit = AttemptLimit { failures: 10, window: Duration::from_secs(60) };
+///     store.reserve(Slot { key: AttemptKey([7; 16]), id: 1, limit }, Instant::now() + Duration::from_millis(500)).await
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let pool = PgPool::connect_lazy("postgres://me@127.0.0.1:1/app")?; // nothing listens there
+/// assert!(attempt(pool).await.is_err());
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PgAttemptStore(pub(super) Arc<Connection>);
 

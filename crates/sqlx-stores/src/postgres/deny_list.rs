@@ -28,6 +28,24 @@ const LIMITS: &str = "SELECT set_config('lock_timeout', '300', false), set_confi
 /// 2. The list holds 1,000,000 entries that have not expired. When it is full, `deny` fails.
 ///
 /// [`PgStores::deny_list`](super::PgStores::deny_list) returns it.
+///
+/// ```
+/// use sqlx::PgPool;
+/// use tower_oauth2_password::BoxError;
+/// use tower_oauth2_password_sqlx::{PgDenyList, PgStores};
+///
+/// async fn is_ready(pool: PgPool) -> Result<bool, BoxError> {
+///     let list: PgDenyList = PgStores::open(pool).await?.deny_list(); // once, when the app starts
+///     Ok(list.is_in_sync())
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let pool = PgPool::connect_lazy("postgres://me@127.0.0.1:1/app")?; // nothing listens there
+/// assert!(is_ready(pool).await.is_err());
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PgDenyList {
     connection: Arc<Connection>,
@@ -95,6 +113,7 @@ impl Source for Follower {
         let options: PgPoolOptions = self.pool.options().clone().min_connections(0).max_connections(1);
         let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
         let mut listener = timeout(ANSWER, PgListener::connect_with(&own)).await??;
+        listener.eager_reconnect(false);
         // What is given up here must not wait on for a lock there.
         timeout(ANSWER, listener.execute(LIMITS)).await??;
         // Before the table is read, so that no notification falls between.
@@ -105,7 +124,7 @@ impl Source for Follower {
         }
         loop {
             match timeout(QUIET, listener.try_recv()).await {
-                // The next use would connect again, and what was added meanwhile would be missing.
+                // Another connection may lead to another server, of which nothing is known.
                 Ok(Ok(None)) => return Err("Postgres closed the connection".into()),
                 Ok(Err(error)) => return Err(error.into()),
                 Ok(Ok(Some(_))) | Err(_) => {}

@@ -14,6 +14,26 @@ use crate::record::{FamilyRow, family, login_record, subject_key};
 /// Refresh token families in Postgres, a row each. [`PgStores::refresh_tokens`](super::PgStores::refresh_tokens) returns it.
 ///
 /// `convert_from(login, 'UTF8')::json ->> 'subject'` of the table `oauth2_families` says whose they are.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sqlx::PgPool;
+/// use tower_oauth2_password::{BoxError, store::{RefreshStore, SubjectRef}};
+/// use tower_oauth2_password_sqlx::{PgRefreshStore, PgStores};
+///
+/// async fn sessions_of_alice(pool: PgPool) -> Result<usize, BoxError> {
+///     let store: PgRefreshStore = PgStores::open(pool).await?.refresh_tokens();
+///     let alice = SubjectRef::new("https://api.example api", "alice");
+///     Ok(store.list(alice, Instant::now() + Duration::from_millis(500)).await?.len())
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let pool = PgPool::connect_lazy("postgres://me@127.0.0.1:1/app")?; // nothing listens there
+/// assert!(sessions_of_alice(pool).await.is_err());
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PgRefreshStore(pub(super) Arc<Connection>);
 

@@ -11,6 +11,23 @@ use crate::call::{LEASE, STORE_BUDGET, adds_and_clears, before, duration, micros
 
 /// Failed attempts in SQLite: a row for each failure that counts, and for each attempt in progress.
 /// [`SqliteStores::attempts`](super::SqliteStores::attempts) returns it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sqlx::SqlitePool;
+/// use tower_oauth2_password::store::{AttemptKey, AttemptLimit, AttemptStore, Reservation, Slot};
+/// use tower_oauth2_password_sqlx::SqliteStores;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = SqliteStores::open(SqlitePool::connect("sqlite::memory:").await?).await?.attempts();
+/// let limit = AttemptLimit { failures: 1, window: Duration::from_secs(60) };
+/// let (slot, soon) = (Slot { key: AttemptKey([7; 16]), id: 1, limit }, Instant::now() + Duration::from_secs(5));
+/// assert_eq!(store.reserve(slot, soon).await?, Reservation::Reserved);
+/// assert_eq!(store.reserve(Slot { id: 2, ..slot }, soon).await?, Reservation::Busy);
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteAttemptStore(pub(super) Arc<Connection>);
 

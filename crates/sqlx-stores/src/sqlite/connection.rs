@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sqlx::pool::PoolConnection;
 use sqlx::query::QueryAs;
 use sqlx::sqlite::{SqliteArguments, SqlitePoolOptions, SqliteRow};
-use sqlx::{FromRow, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, FromRow, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::sleep;
 use tower_oauth2_password::BoxError;
@@ -24,6 +24,8 @@ const MOST_CONNECTIONS: u32 = 4;
 
 pub(super) struct Connection {
     pool: SqlitePool,
+    /// A database in memory ends with its last connection, and those of the pool may be closed at any time.
+    _keeper: std::sync::Mutex<SqliteConnection>,
     pub(super) prefix: String,
     /// Writers of this process wait here in order, those of other processes try again and again.
     writing: Arc<Mutex<()>>,
@@ -31,10 +33,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connections of their own: SQLite's busy timeout knows no deadline, so they go without it.
-    pub(super) fn new(pool: &SqlitePool, prefix: String) -> Self {
+    pub(super) async fn new(pool: &SqlitePool, prefix: String) -> Result<Self, BoxError> {
         let options = (*pool.connect_options()).clone().busy_timeout(Duration::ZERO);
+        let _keeper = std::sync::Mutex::new(SqliteConnection::connect_with(&options).await?);
         let pool: SqlitePoolOptions = pool.options().clone().min_connections(0).max_connections(MOST_CONNECTIONS);
-        Self { pool: pool.connect_lazy_with(options), prefix, writing: Arc::default() }
+        Ok(Self { pool: pool.connect_lazy_with(options), _keeper, prefix, writing: Arc::default() })
     }
 
     /// Runs a query that changes nothing.

@@ -22,6 +22,25 @@ const POLL: Duration = Duration::from_millis(200);
 /// 2. The list holds 1,000,000 entries that have not expired. When it is full, `deny` fails.
 ///
 /// [`SqliteStores::deny_list`](super::SqliteStores::deny_list) returns it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sqlx::SqlitePool;
+/// use tower_oauth2_password::store::{Denial, Denied, DenyList, TokenRef};
+/// use tower_oauth2_password_sqlx::SqliteStores;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let list = SqliteStores::open(SqlitePool::connect("sqlite::memory:").await?).await?.deny_list();
+/// let denial = Denial::new(Denied::Session("s-1"), None, "alice", Duration::from_secs(900));
+/// assert!(list.deny(denial, Instant::now() + Duration::from_secs(5)).await?);
+/// let mut token = TokenRef::new("alice");
+/// assert!(!list.is_denied(token));
+/// token.session_id = Some("s-1");
+/// assert!(list.is_denied(token));
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteDenyList {
     connection: Arc<Connection>,

@@ -20,8 +20,8 @@ pub use self::{attempts::SqliteAttemptStore, deny_list::SqliteDenyList, refresh:
 
 /// The three stores in one SQLite database, for one or several processes on one machine.
 ///
-/// 1. They have connections of their own to the database of the pool, up to four. One that is in memory ends with the last
-///    connection of the app.
+/// 1. They have connections of their own to the database of the pool, up to five. One in memory lives as long as the stores,
+///    and is the pool's own if its URL is `sqlite::memory:`.
 /// 2. Each decision is one transaction that begins with the lock for writing. A call ends by its deadline. One that waited for
 ///    the lock until then changes nothing.
 /// 3. SQLite has no clock: the time is that of this machine's wall clock, once the lock is held. It must be slewed, not stepped.
@@ -64,10 +64,13 @@ impl SqliteStores {
     /// As for `open`, and when the prefix has other characters or more than 30.
     pub async fn open_with_prefix(pool: SqlitePool, prefix: &str) -> Result<Self, BoxError> {
         check_prefix(prefix)?;
-        let connection = Connection::new(&pool, prefix.to_owned());
         let deadline = Instant::now() + OPENING;
-        before(deadline, create(&connection, deadline)).await?;
-        Ok(Self(Arc::new(connection)))
+        before(deadline, async {
+            let connection = Connection::new(&pool, prefix.to_owned()).await?;
+            create(&connection, deadline).await?;
+            Ok(Self(Arc::new(connection)))
+        })
+        .await
     }
 
     /// Refresh token families.

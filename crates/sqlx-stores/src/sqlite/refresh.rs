@@ -16,6 +16,24 @@ use crate::record::{FamilyRow, family, login_record, subject_key};
 /// [`SqliteStores::refresh_tokens`](super::SqliteStores::refresh_tokens) returns it.
 ///
 /// `login ->> 'subject'` of the table `oauth2_families` says whose they are.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sqlx::SqlitePool;
+/// use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
+/// use tower_oauth2_password_sqlx::SqliteStores;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let store = SqliteStores::open(SqlitePool::connect("sqlite::memory:").await?).await?.refresh_tokens();
+/// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
+/// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_secs(5));
+/// assert!(store.insert(id, Family::new(first, "alice", day, day), 100, soon).await?);
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// # })?;
+/// # Ok::<(), tower_oauth2_password::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteRefreshStore(pub(super) Arc<Connection>);
 
