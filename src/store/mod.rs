@@ -2,7 +2,8 @@
 //!
 //! 1. Each kind of state has one trait: [`RefreshStore`], [`AttemptStore`], [`DenyList`]. Its documentation is a contract.
 //! 2. The memory stores serve one process. They are bounded, and their contents are lost when the process ends.
-//! 3. The [Redis stores](redis) serve several processes (feature `redis`).
+//! 3. The [Redis stores](redis) serve several processes (feature `redis`), and so do those of the package
+//!    `tower-oauth2-password-sqlx`, in Postgres or SQLite.
 //! 4. The package `tower-oauth2-password-testkit` checks the contract of your own store.
 //!
 //! A request waits 500 ms for all its stores together, unless

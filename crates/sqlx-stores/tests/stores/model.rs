@@ -42,7 +42,7 @@ where
 }
 
 fn matches(check: impl Fn(Times, &[Step]) -> Result<(), TestCaseError>) {
-    let config = Config { cases: 8, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
     for times in [TIMES, Times { grace: Some(500), ..TIMES }, Times { idle: 30_000, grace: Some(3_000), ..TIMES }] {
         let run = TestRunner::new(config.clone())
             .run(&proptest::collection::vec(step(), 1..40), |steps| check(times, &steps));

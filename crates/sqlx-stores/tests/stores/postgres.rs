@@ -128,15 +128,31 @@ async fn faults_of_postgres_are_errors_within_a_second() {
     follows(&list).await;
 }
 
+/// A pool of one connection through a proxy, without the ping that would be a request of its own.
+async fn proxied(postgres: &Postgres) -> (Slow, PgStores) {
+    let slow = Slow::in_front_of(postgres.port()).await;
+    let url = format!("postgres://postgres@{}/postgres", slow.address);
+    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect(&url).await.unwrap();
+    (slow, PgStores::open(pool).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_gives_its_place_to_another() {
+    let postgres = Postgres::start();
+    let (slow, stores) = proxied(&postgres).await;
+    let families = stores.refresh_tokens();
+    assert!(families.find(id(1), soon()).await.unwrap().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    slow.hold_one(0, Duration::from_secs(60));
+    fails("find", families.find(id(1), brief())).await;
+    within(SOON, "another connection", async || families.find(id(1), soon()).await.is_ok()).await;
+}
+
 #[tokio::test]
 async fn a_call_that_postgres_starts_late_changes_nothing() {
     let postgres = Postgres::start();
-    let port = postgres.url().rsplit([':', '/']).nth(1).unwrap().parse().unwrap();
-    let slow = Slow::in_front_of(port).await;
-    let url = format!("postgres://postgres@{}/postgres", slow.address);
-    // Without a ping, the rotation is the next request.
-    let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect(&url).await.unwrap();
-    let families = PgStores::open(pool).await.unwrap().refresh_tokens();
+    let (slow, stores) = proxied(&postgres).await;
+    let families = stores.refresh_tokens();
     let (_, direct) = open(&postgres).await;
     assert!(families.insert(id(1), family(1), 9, soon()).await.unwrap());
     assert_eq!(families.rotate(id(1), hash(9), next(8), soon()).await.unwrap(), Rotation::Mismatch);
@@ -311,6 +327,9 @@ async fn many_calls_at_once_keep_the_share_of_a_subject() {
 async fn expired_rows_are_removed() {
     let postgres = Postgres::start();
     let (pool, stores) = open(&postgres).await;
+    let old =
+        "INSERT INTO oauth2_ended SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 1, 1 FROM generate_series(1, 200) n";
+    pool.execute(old).await.unwrap();
     let (families, attempts, list) = (stores.refresh_tokens(), stores.attempts(), stores.deny_list());
     for number in 0..60_u8 {
         let brief = Duration::from_micros(1);
@@ -325,7 +344,7 @@ async fn expired_rows_are_removed() {
         let token = number.to_string();
         list.deny(Denial::new(Denied::Token(&token), None, &token, brief), soon()).await.unwrap();
     }
-    for table in ["families", "attempts", "denied"] {
+    for table in ["families", "ended", "attempts", "denied"] {
         let left = count(&pool, &format!("SELECT count(*) FROM oauth2_{table}")).await;
         assert!(left <= 2, "{left} rows of {table}");
     }

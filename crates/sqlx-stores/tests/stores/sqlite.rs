@@ -10,7 +10,7 @@ use tower_oauth2_password::store::{
 };
 use tower_oauth2_password_sqlx::{SqliteDenyList, SqliteStores};
 
-use crate::support::{File, HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, soon};
+use crate::support::{File, HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, soon, threads};
 
 const LIMIT: AttemptLimit = AttemptLimit { failures: 1, window: HOUR };
 const SLOT: Slot = Slot { key: AttemptKey([9; 16]), id: 1, limit: LIMIT };
@@ -181,9 +181,8 @@ async fn a_row_that_is_swept_gives_its_number_to_no_other() {
     let file = File::new();
     let stores = SqliteStores::open(file.wal().await).await.unwrap();
     let (one, other) = (stores.deny_list(), stores.deny_list());
-    let brief = Denial::new(Denied::Token("brief"), None, "brief", Duration::from_millis(1));
-    assert!(one.deny(brief, soon()).await.unwrap());
-    follows(&other).await;
+    assert!(one.deny(denial("swept"), soon()).await.unwrap());
+    within(SOON, "the token", async || denies(&other, "swept")).await;
     let mut connection = SqliteConnection::connect_with(&file.options()).await.unwrap();
     connection.execute("DELETE FROM oauth2_denied").await.unwrap();
     assert!(one.deny(denial("next"), soon()).await.unwrap());
@@ -209,6 +208,9 @@ async fn expired_rows_are_removed() {
     let file = File::new();
     let pool = file.wal().await;
     let stores = SqliteStores::open(pool.clone()).await.unwrap();
+    let old = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200)
+        INSERT INTO oauth2_ended SELECT unhex(printf('%032x', n)), 1, 1 FROM n";
+    pool.execute(old).await.unwrap();
     let (families, attempts, list) = (stores.refresh_tokens(), stores.attempts(), stores.deny_list());
     let deadline = Instant::now() + Duration::from_secs(20);
     for number in 0..60_u8 {
@@ -222,8 +224,27 @@ async fn expired_rows_are_removed() {
         let token = number.to_string();
         list.deny(Denial::new(Denied::Token(&token), None, &token, brief), deadline).await.unwrap();
     }
-    for table in ["families", "attempts", "denied"] {
+    for table in ["families", "ended", "attempts", "denied"] {
         let left = count(&pool, &format!("SELECT count(*) FROM oauth2_{table}")).await;
         assert!(left <= 2, "{left} rows of {table}");
     }
+}
+
+#[test]
+fn a_list_follows_again_in_the_next_runtime() {
+    let file = File::new();
+    let runtime = threads();
+    let (stores, list) = runtime.block_on(async {
+        let stores = SqliteStores::open(file.wal().await).await.unwrap();
+        let list = stores.deny_list();
+        follows(&list).await;
+        (stores, list)
+    });
+    drop(runtime);
+    assert!(!list.is_in_sync(), "nothing follows without a runtime");
+    threads().block_on(async {
+        follows(&list).await;
+        assert!(stores.deny_list().deny(denial("a"), soon()).await.unwrap());
+        within(Duration::from_secs(1), "the token", async || denies(&list, "a")).await;
+    });
 }
