@@ -37,7 +37,6 @@ pub const ALL: [Fault; 6] = [
 ];
 
 /// What the servers share.
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 enum Store {
     Redis(Redis),
     Postgres(Postgres),
