@@ -402,10 +402,10 @@ async fn a_quiet_list_keeps_its_connection_and_a_dropped_one_ends_it() {
     let connected = stats.line("clients", "connected_clients:").await;
     let list = stores(&redis).deny_list();
     list.deny(denial("first", HOUR), soon()).await.unwrap();
-    within(Duration::from_secs(5), "a ping", async || stats.calls(["ping"]).await[0] > 0).await;
+    within(Duration::from_secs(5), "the copy", async || list.is_in_sync()).await;
     let (connections, _) = stats.connections_and_keys().await;
-    let pings = stats.calls(["ping"]).await[0];
-    within(Duration::from_secs(5), "pings", async || stats.calls(["ping"]).await[0] > pings + 1).await;
+    let proofs = stats.calls(["publish"]).await[0];
+    within(Duration::from_secs(5), "proofs", async || stats.calls(["publish"]).await[0] > proofs + 2).await;
     assert_eq!(stats.connections_and_keys().await.0, connections);
     drop(list);
     let ended = async || stats.line("clients", "connected_clients:").await == connected;

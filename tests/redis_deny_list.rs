@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use test_support::{client::within, redis::Redis};
+use test_support::{client::within, redis::Redis, slow::Slow};
 use tokio::runtime::{Builder, Runtime};
 use tower_oauth2_password::store::{
     Denial, Denied, DenyList, TokenRef,
@@ -70,5 +70,29 @@ fn a_long_list_is_read_in_pages() {
         let list = list(&redis);
         within(SOON, "the copy", async || list.is_in_sync()).await;
         assert_eq!(format!("{list:?}").matches("len: 12000").count(), 1, "{list:?}");
+    });
+}
+
+#[test]
+fn a_list_that_messages_do_not_reach_is_not_in_sync_within_two_seconds_and_reads_what_it_missed() {
+    let redis = Redis::start();
+    runtime().block_on(async {
+        let proxy = Slow::in_front_of(redis.port()).await;
+        let guarding = RedisStores::open(&format!("redis://{}", proxy.address)).unwrap().deny_list();
+        let revoking = list(&redis);
+        within(SOON, "the copy", async || guarding.is_in_sync()).await;
+        deny(&revoking, "heard").await;
+        within(Duration::from_secs(1), "the message", async || denies(&guarding, "heard")).await;
+
+        proxy.lose_messages(true);
+        deny(&revoking, "missed").await;
+        within(Duration::from_secs(2), "the loss", async || !guarding.is_in_sync()).await;
+        within(Duration::from_secs(2), "reading", async || denies(&guarding, "missed")).await;
+        deny(&revoking, "later").await;
+        within(Duration::from_secs(3), "reading again", async || denies(&guarding, "later")).await;
+        assert!(!guarding.is_in_sync(), "what was published has not arrived");
+
+        proxy.lose_messages(false);
+        within(SOON, "the end of the loss", async || guarding.is_in_sync()).await;
     });
 }

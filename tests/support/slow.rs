@@ -1,10 +1,10 @@
-//! A TCP proxy that delays everything in both directions.
+//! A TCP proxy that delays everything in both directions, and can lose what Redis publishes.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,7 @@ struct Delays {
     held_ms: AtomicU64,
     /// How many requests until the one to delay.
     until_held: AtomicI64,
+    loses_messages: AtomicBool,
 }
 
 impl Slow {
@@ -53,6 +54,11 @@ impl Slow {
         self.delays.each_way_ms.store(delay.as_millis() as u64 / 2, Ordering::Relaxed);
     }
 
+    /// Drops what Redis publishes, if nothing else is on its way, and passes on everything else.
+    pub fn lose_messages(&self, loses: bool) {
+        self.delays.loses_messages.store(loses, Ordering::Relaxed);
+    }
+
     /// Delays one request, the one after `others` more, for `held`, and everything that follows it on its connection.
     pub fn hold_one(&self, others: u32, held: Duration) {
         self.delays.held_ms.store(held.as_millis() as u64, Ordering::Relaxed);
@@ -72,6 +78,9 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delays: Arc<Dela
     });
     let mut piece = vec![0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
+        if piece.starts_with(b"*3\r\n$7\r\nmessage\r\n") && delays.loses_messages.load(Ordering::Relaxed) {
+            continue;
+        }
         let mut delay = delays.each_way_ms.load(Ordering::Relaxed);
         if requests && delays.until_held.fetch_sub(1, Ordering::Relaxed) == 1 {
             delay += delays.held_ms.load(Ordering::Relaxed);

@@ -46,9 +46,10 @@ struct Link {
 }
 
 impl Link {
-    fn new(connection: MultiplexedConnection, time: Time) -> Self {
-        let learned = Instant::now();
-        Self { connection, server_ms: server_ms(time), learned, trusted_until: learned + OFFSET_AGE }
+    /// The second argument is the answer to `TIME`.
+    fn new(connection: MultiplexedConnection, (seconds, micros): (u64, u64)) -> Self {
+        let (learned, server_ms) = (Instant::now(), seconds * 1000 + micros / 1000);
+        Self { connection, server_ms, learned, trusted_until: learned + OFFSET_AGE }
     }
 }
 
@@ -189,13 +190,6 @@ impl Connection {
 
 fn time_to(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
-}
-
-/// The answer to `TIME`: seconds and microseconds.
-pub(super) type Time = (u64, u64);
-
-pub(super) fn server_ms((seconds, micros): Time) -> u64 {
-    seconds * 1000 + micros / 1000
 }
 
 /// Runs `future` in the background, if there is a runtime.

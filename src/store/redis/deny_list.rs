@@ -5,14 +5,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
-use redis::{AsyncConnectionConfig, Client, RedisError};
-use tokio::time::{sleep, timeout};
+use redis::aio::PubSubStream;
+use tokio::time::{sleep, timeout, timeout_at};
 
-use super::connection::{Connection, MAX_MS, Time, millis, server_ms, spawn};
-use super::scripts::DENY;
+use super::connection::{Connection, MAX_MS, hex, millis, spawn};
+use super::scripts::{BEAT, DENY, READ_PAGE};
 use crate::store::deny_list::Denial;
 use crate::store::memory::{Entry, MemoryDenyList};
-use crate::store::{DenyList, StoreFuture, TokenRef};
+use crate::store::{DenyList, StoreFuture, TokenRef, in_time};
 use crate::sync::{Mutex, OnDrop, lock};
 use crate::{error::BoxError, observe, secret::random};
 
@@ -20,13 +20,14 @@ use crate::{error::BoxError, observe, secret::random};
 const MAX_ENTRIES: u64 = 1_000_000;
 /// The shortest and the longest wait before connecting again: not all processes should read the list at the same moment.
 const RECONNECT_MS: [u64; 2] = [100, 500];
-/// After so long without a message, the subscription is checked.
+/// So long after each proof that messages arrive, the next one begins.
 const QUIET: Duration = Duration::from_millis(250);
-const ANSWER: Duration = Duration::from_millis(400);
-/// After connecting, the whole list is read, which may take long.
-const CATCH_UP: Duration = Duration::from_secs(30);
+/// A message that was published must arrive within this time.
+const HEARD: Duration = Duration::from_secs(1);
 /// How many entries are read at once: Redis does nothing else meanwhile.
-const PAGE: usize = 5_000;
+const PAGE: usize = 2_000;
+/// Each page is read within this time.
+const READ: Duration = Duration::from_secs(5);
 
 /// Revoked access tokens in Redis. Each process has a copy, which the guard reads without waiting.
 ///
@@ -69,6 +70,62 @@ impl LocalCopy {
         }
     }
 
+    /// Takes what is published, for a moment, and proves that it arrives. Subscribes and reads the list first.
+    async fn keep_up(&self, subscription: &mut Option<PubSubStream>) -> Result<(), BoxError> {
+        let Some(messages) = subscription else {
+            let mut made = timeout(HEARD, self.connection.client.get_async_pubsub()).await??;
+            timeout(HEARD, made.subscribe(&self.key)).await??;
+            return self.catch_up(subscription.insert(made.into_on_message())).await;
+        };
+        self.take(messages, Instant::now() + QUIET, None).await?;
+        self.prove(messages).await
+    }
+
+    /// Publishes a message as `deny` does, and waits for it. A PING would show only that somebody answers.
+    async fn prove(&self, messages: &mut PubSubStream) -> Result<(), BoxError> {
+        let (beat, deadline) = (format!("\0{}", hex(random()?)), Instant::now() + HEARD);
+        while let Err(error) = self.connection.run::<()>(&BEAT, &self.key, &beat, deadline).await {
+            // One slow call of the stores makes all others fail for a moment.
+            in_time(deadline - QUIET).map_err(|_| error)?;
+            sleep(QUIET).await;
+        }
+        let heard = self.take(messages, deadline, Some(beat.as_bytes())).await?;
+        if heard { Ok(()) } else { Err("what is published through Redis does not arrive".into()) }
+    }
+
+    /// Takes messages until then, or until this one arrives.
+    async fn take(&self, from: &mut PubSubStream, until: Instant, last: Option<&[u8]>) -> Result<bool, BoxError> {
+        while let Ok(message) = timeout_at(until.into(), from.next()).await {
+            let message = message.ok_or("Redis closed the subscription")?;
+            let message = message.get_payload_bytes();
+            if let Some((member, until, now)) = parse(message) {
+                self.insert(member, until, now);
+            } else if last == Some(message) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the list in pages, the entry that expires last first: meanwhile, entries leave only at the other end. It is read
+    /// even if messages do not arrive. They come first: no entry falls between the list and the messages.
+    async fn catch_up(&self, messages: &mut PubSubStream) -> Result<(), BoxError> {
+        let mut heard = self.prove(messages).await;
+        for first in (0..).step_by(PAGE) {
+            let (page, deadline) = ((first, first + PAGE - 1), Instant::now() + READ);
+            let page = self.connection.run(&READ_PAGE, &self.key, page, deadline).await?;
+            let (now, entries): (u64, Vec<(Vec<u8>, f64)>) = page;
+            entries.iter().for_each(|(member, until)| self.insert(member, *until as u64, now));
+            if heard.is_ok() {
+                heard = self.prove(messages).await;
+            }
+            if entries.len() < PAGE {
+                break;
+            }
+        }
+        heard
+    }
+
     fn set_in_sync(&self, result: Result<(), &BoxError>) {
         let before = lock(&self.in_sync).replace(result.is_ok());
         if before != Some(result.is_ok()) {
@@ -86,7 +143,9 @@ impl RedisDenyList {
         list
     }
 
-    /// Whether the copy holds all that Redis holds, but for the last moment.
+    /// Whether the copy holds all that Redis holds, but for the last second: every 250 ms the task publishes a message, which
+    /// must arrive within a second. Otherwise this is false, and the copy reads the whole list again every two seconds until
+    /// messages arrive.
     pub fn is_in_sync(&self) -> bool {
         self.follow();
         *lock(&self.local.in_sync) == Some(true)
@@ -96,7 +155,6 @@ impl RedisDenyList {
     fn follow(&self) {
         if !self.local.following.load(Ordering::Acquire) && !self.local.following.swap(true, Ordering::AcqRel) {
             let list = Arc::downgrade(&self.local);
-            let client = self.local.connection.client.clone();
             // A task ends with its runtime. The next call may come from another one.
             let followed = list.clone();
             let ended = OnDrop(move || {
@@ -105,10 +163,9 @@ impl RedisDenyList {
                     list.following.store(false, Ordering::Release);
                 }
             });
-            let key = self.local.key.clone();
             spawn(async move {
                 let _ended = ended;
-                follow(client, key, list).await;
+                follow(list).await;
             });
         }
     }
@@ -157,62 +214,23 @@ fn read(member: &[u8], until: u64) -> Option<Entry> {
     Some(Entry { key, subject: *subject, before: before.map(|end| UNIX_EPOCH + end) })
 }
 
-async fn follow(client: Client, key: String, list: Weak<LocalCopy>) {
-    loop {
-        // However the subscription ends, connecting again fixes it, or the log says why not.
-        let ended = subscription(&client, &key, &list).await;
-        let Some(list) = list.upgrade() else { return };
-        list.set_in_sync(ended.as_ref().copied());
+async fn follow(list: Weak<LocalCopy>) {
+    let mut subscription = None;
+    while let Some(list) = list.upgrade() {
+        let result = list.keep_up(&mut subscription).await;
+        list.set_in_sync(result.as_ref().copied());
         drop(list);
-        let [random] = random().unwrap_or_default();
-        let [shortest, longest] = RECONNECT_MS;
-        sleep(Duration::from_millis(shortest + (longest - shortest) * u64::from(random) / 255)).await;
-    }
-}
-
-async fn subscription(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), BoxError> {
-    let (mut sink, mut messages) = timeout(ANSWER, client.get_async_pubsub()).await??.split();
-    timeout(ANSWER, sink.subscribe(key)).await??;
-    // After subscribing, so that no entry falls between the list and the messages.
-    timeout(CATCH_UP, catch_up(client, key, list)).await??;
-    if let Some(list) = list.upgrade() {
-        list.set_in_sync(Ok(()));
-    }
-    loop {
-        match timeout(QUIET, messages.next()).await {
-            Ok(Some(message)) => {
-                let Some(list) = list.upgrade() else { return Ok(()) };
-                if let Some((member, until, now)) = parse(message.get_payload_bytes()) {
-                    list.insert(member, until, now);
-                }
-            }
-            Ok(None) => return Err("Redis closed the subscription".into()),
-            Err(_) if list.strong_count() == 0 => return Ok(()),
-            Err(_) => drop(timeout(ANSWER, sink.ping::<redis::Value>()).await??),
+        if result.is_err() {
+            // However the subscription ended, connecting again fixes it, or the log says why not.
+            subscription = None;
+            let [random] = random().unwrap_or_default();
+            let [shortest, longest] = RECONNECT_MS;
+            sleep(Duration::from_millis(shortest + (longest - shortest) * u64::from(random) / 255)).await;
         }
     }
 }
 
-/// Reads the list in pages, the entry that expires last first: meanwhile, entries leave only at the other end.
-async fn catch_up(client: &Client, key: &str, list: &Weak<LocalCopy>) -> Result<(), RedisError> {
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    for first in (0..).step_by(PAGE) {
-        let mut both = redis::pipe();
-        both.cmd("TIME").cmd("ZREVRANGE").arg(key).arg(first).arg(first + PAGE - 1).arg("WITHSCORES");
-        let (time, entries): (Time, Vec<(Vec<u8>, f64)>) = both.query_async(&mut connection).await?;
-        let Some(list) = list.upgrade() else { return Ok(()) };
-        for (member, until) in &entries {
-            list.insert(member, *until as u64, server_ms(time));
-        }
-        if entries.len() < PAGE {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A message: the length of the member, the member, and two times as text.
+/// A message: the length of the member, the member, and two times as text. `None` for what `prove` publishes.
 fn parse(message: &[u8]) -> Option<(&[u8], u64, u64)> {
     let (length, rest) = message.split_first()?;
     let (member, times) = rest.split_at_checked(usize::from(*length))?;

@@ -18,7 +18,7 @@
 //! - Replicas: replication is asynchronous, so a failover may lose the last writes in the same way. The URL must name the
 //!   primary: a replica refuses scripts that write. Redis Cluster is not supported.
 //! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
-//! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +ping +subscribe +publish +del
+//! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +subscribe +publish +del
 //!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, and `+select` if the URL
 //!   names a database other than 0.
 //! - TLS is not compiled in. For `rediss://`, enable a TLS feature of the crate `redis`.

@@ -34,6 +34,8 @@ scripts! {
     RESERVE: "reserve.lua", repeatable: true;
     SETTLE: "settle.lua", repeatable: false;
     DENY: "deny.lua", repeatable: true;
+    BEAT: "beat.lua", repeatable: true;
+    READ_PAGE: "read_page.lua", repeatable: true;
 }
 
 /// Loads all scripts, so that no first use needs a second round trip.
