@@ -176,7 +176,8 @@ async fn debug_output_of_a_store_holds_no_contents() {
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn debug_output_of_redis_stores_holds_no_password() {
-    let stores = crate::store::redis::RedisStores::open(&format!("redis://app:{MARKER}@127.0.0.1:1/0")).unwrap();
+    let scheme = if cfg!(feature = "redis-tls") { "rediss" } else { "redis" };
+    let stores = crate::store::redis::RedisStores::open(&format!("{scheme}://app:{MARKER}@127.0.0.1:1/0")).unwrap();
     let values: [&dyn Debug; 4] = [&stores, &stores.refresh_tokens(), &stores.attempts(), &stores.deny_list()];
     for value in values {
         for shown in [format!("{value:?}"), format!("{value:#?}")] {
@@ -197,7 +198,7 @@ fn the_error_for_a_malformed_url_does_not_quote_it() {
         format!("redis://app:{MARKER}@127.0.0.1:6379/0?protocol=4"),
         format!("redis://app:{MARKER}%FF@127.0.0.1"),
         format!("redis://app:{MARKER}@"),
-        format!("rediss://app:{MARKER}@127.0.0.1"),
+        format!("rediss://app:{MARKER}@127.0.0.1:port"),
         format!("redis://{MARKER}/:@:"),
         MARKER.to_owned(),
     ] {

@@ -70,6 +70,21 @@ impl Redis {
         assert_eq!(&answer, b"+OK", "{line}");
     }
 
+    /// Also listens with TLS. Returns that port, and the root certificate of the CA that only this server has.
+    pub fn secure(&self) -> (u16, Vec<u8>) {
+        let (port, dir) = (free_port(), self.dir.display());
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+        openssl(&self.dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca"));
+        let subject =
+            "-subj /CN=redis -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=CA:FALSE";
+        openssl(&self.dir, &format!("req -x509 {key} -keyout tls.key -out tls.pem -CA ca.pem -CAkey ca.key {subject}"));
+        self.command(&format!(
+            "CONFIG SET tls-cert-file {dir}/tls.pem tls-key-file {dir}/tls.key tls-ca-cert-file {dir}/ca.pem \
+             tls-auth-clients no tls-port {port}"
+        ));
+        (port, fs::read(self.dir.join("ca.pem")).unwrap())
+    }
+
     pub fn kill9(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -138,6 +153,12 @@ impl Drop for Redis {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+fn openssl(dir: &PathBuf, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
+    let output = output.unwrap_or_else(|_| panic!("openssl is not installed: apt-get install openssl"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Whether Redis listens there, and not the end of another connection.

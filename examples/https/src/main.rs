@@ -17,7 +17,7 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer},
 };
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, OverTls,
@@ -36,7 +36,10 @@ fn tls() -> Result<TlsAcceptor, BoxError> {
     std::fs::write(&file, made.cert.pem())?;
     println!("certificate: {}", file.display());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.into()], key)?;
+    // Named here: rustls chooses one itself only if no other package of the build brings another.
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = config.with_no_client_auth().with_single_cert(vec![made.cert.into()], key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, ToRedisArgs, aio::MultiplexedConnection};
+use redis::{FromRedisValue, RedisError, ToRedisArgs, aio::MultiplexedConnection};
 use tokio::time::timeout_at;
 
 use super::scripts::{self, Decision};
+use super::server::Server;
 use crate::store::in_time;
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::{error::BoxError, secret::debug_only};
@@ -60,7 +61,7 @@ struct State {
 }
 
 pub(super) struct Connection {
-    pub(super) client: Client,
+    pub(super) server: Server,
     state: Mutex<State>,
     /// How many calls in a row got no answer in the little time that they had.
     missed: AtomicU32,
@@ -71,8 +72,8 @@ pub(super) struct Connection {
 debug_only!(Connection {});
 
 impl Connection {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, state: Mutex::default(), missed: AtomicU32::new(0), connecting: tokio::sync::Mutex::new(()) }
+    pub(super) fn new(server: Server) -> Self {
+        Self { server, state: Mutex::default(), missed: AtomicU32::new(0), connecting: tokio::sync::Mutex::new(()) }
     }
 
     /// Runs a script. `arguments` follow the deadline.
@@ -162,8 +163,7 @@ impl Connection {
                 time => return time.map(|time| Link::new(connection, time)),
             }
         }
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = self.server.connect().await?;
         let mut pipe = redis::pipe();
         scripts::load_all(&mut pipe);
         let (time,) = pipe.cmd("TIME").query_async(&mut connection).await?;

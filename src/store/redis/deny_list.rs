@@ -73,9 +73,8 @@ impl LocalCopy {
     /// Takes what is published, for a moment, and proves that it arrives. Subscribes and reads the list first.
     async fn keep_up(&self, subscription: &mut Option<PubSubStream>) -> Result<(), BoxError> {
         let Some(messages) = subscription else {
-            let mut made = timeout(HEARD, self.connection.client.get_async_pubsub()).await??;
-            timeout(HEARD, made.subscribe(&self.key)).await??;
-            return self.catch_up(subscription.insert(made.into_on_message())).await;
+            let messages = timeout(HEARD, self.connection.server.subscribe(&self.key)).await??;
+            return self.catch_up(subscription.insert(messages)).await;
         };
         self.take(messages, Instant::now() + QUIET, None).await?;
         self.prove(messages).await

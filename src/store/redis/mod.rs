@@ -21,17 +21,23 @@
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +subscribe +publish +del
 //!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, and `+select` if the URL
 //!   names a database other than 0.
-//! - TLS is not compiled in. For `rediss://`, enable a TLS feature of the crate `redis`.
+//! - TLS: the feature `redis-tls` and a URL that begins with `rediss://`. rustls with aws-lc-rs encrypts, whatever provider
+//!   the process has or lacks. The certificate must be for the host in the URL, by a root that the system trusts, or by
+//!   [one that you name](RedisStores::with_root_certificate). Clients have no certificate: `tls-auth-clients` is `no` or
+//!   `optional`, and the URL has a user and a password.
 
 mod attempts;
 mod connection;
 mod deny_list;
 mod refresh;
 mod scripts;
+mod server;
+#[cfg_attr(not(feature = "redis-tls"), path = "no_tls.rs")]
+mod tls;
 
 use std::sync::Arc;
 
-use self::connection::Connection;
+use self::{connection::Connection, server::Server};
 use crate::{error::InvalidConfig, secret::debug_only};
 
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
@@ -54,15 +60,35 @@ pub struct RedisStores {
 }
 
 impl RedisStores {
-    /// Parses the URL, `redis://[user:password@]host[:port][/db]`. The first use connects, so Redis may be down.
+    /// Parses the URL, `redis[s]://[user:password@]host[:port][/db]`. The first use connects, so Redis may be down.
     ///
     /// # Errors
-    /// When the URL is malformed. The message does not quote it, as it may hold a password.
+    /// When the URL is malformed. The message does not quote it, as it may hold a password. For `rediss://`, also without the
+    /// feature `redis-tls`, and where the system has no root certificates.
     pub fn open(url: &str) -> Result<Self, InvalidConfig> {
-        let client = redis::Client::open(url).map_err(|_| {
-            InvalidConfig::new("the Redis URL is malformed: write redis://[user:password@]host[:port][/db]")
-        })?;
-        Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Connection::new(client)) })
+        Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Connection::new(Server::parse(url)?)) })
+    }
+
+    /// Trusts the root certificates in this PEM text, for instance of a private CA, and no others. Call this before anything
+    /// else.
+    ///
+    /// ```
+    /// use tower_oauth2_password::store::redis::RedisStores;
+    ///
+    /// let stores = RedisStores::open("rediss://app:secret@redis.internal:6380")?;
+    /// assert!(stores.with_root_certificate(b"no certificate").is_err());
+    /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no certificate in the text, and when the URL is not `rediss://`.
+    #[cfg(feature = "redis-tls")]
+    pub fn with_root_certificate(self, pem: &[u8]) -> Result<Self, InvalidConfig> {
+        let tls = Some(tls::of_pem(pem)?);
+        if self.connection.server.tls.is_none() {
+            return Err(InvalidConfig::new("a root certificate needs a URL that begins with rediss://"));
+        }
+        Ok(Self { connection: Arc::new(Connection::new(Server { tls, ..self.connection.server.clone() })), ..self })
     }
 
     /// Sets the prefix of all keys, before a colon. The default is `oauth2`.
@@ -94,3 +120,14 @@ impl RedisStores {
 
 // The client's own `Debug` may show the password in the URL.
 debug_only!(RedisStores { prefix });
+
+#[cfg(all(test, not(feature = "redis-tls")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secure_url_names_the_feature_that_it_needs() {
+        let error = RedisStores::open("rediss://localhost").unwrap_err();
+        assert!(error.to_string().contains("`redis-tls`"), "{error}");
+    }
+}

@@ -1,0 +1,54 @@
+//! One server of Redis: its address, who we are there, and TLS.
+
+use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError};
+
+use super::tls::{self, Stream, Tls};
+use crate::error::InvalidConfig;
+
+const MALFORMED: &str = "the Redis URL is malformed: write redis[s]://[user:password@]host[:port][/db]";
+
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) client: Client,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Server {
+    pub(super) fn parse(url: &str) -> Result<Self, InvalidConfig> {
+        // The crate `redis` never sees that it is TLS: it would take rustls's provider from the process, or set it.
+        let secure = url.split_once("s://").filter(|(scheme, _)| ["redis", "valkey"].contains(scheme));
+        let tls = secure.map(|_| tls::of_system()).transpose()?;
+        let plain = secure.map(|(_, rest)| format!("redis://{rest}"));
+        let client = Client::open(plain.as_deref().unwrap_or(url)).map_err(|_| InvalidConfig::new(MALFORMED))?;
+        Ok(Self { client, tls })
+    }
+
+    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let (redis, config) = (self.client.get_connection_info().redis_settings(), AsyncConnectionConfig::new());
+        let config = config.set_connection_timeout(None).set_response_timeout(None);
+        let Some(stream) = self.secured().await? else {
+            return self.client.get_multiplexed_async_connection_with_config(&config).await;
+        };
+        let (connection, driver) = MultiplexedConnection::new_with_config(redis, stream, config).await?;
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSubStream, RedisError> {
+        let mut subscription = match self.secured().await? {
+            Some(stream) => PubSub::new(self.client.get_connection_info().redis_settings(), stream).await?,
+            None => self.client.get_async_pubsub().await?,
+        };
+        subscription.subscribe(channel).await?;
+        Ok(subscription.into_on_message())
+    }
+
+    /// A connection that TLS protects, if the URL asks for it.
+    async fn secured(&self) -> Result<Option<Stream>, RedisError> {
+        match (&self.tls, self.client.get_connection_info().addr()) {
+            (Some(tls), ConnectionAddr::Tcp(host, port)) => Ok(Some(tls::connect(tls, host, *port).await?)),
+            _ => Ok(None),
+        }
+    }
+}
