@@ -11,7 +11,11 @@
 
 use std::time::{Duration, Instant};
 
-use test_support::{client::within, redis::Redis, slow::Slow};
+use test_support::{
+    client::within,
+    redis::{Redis, documented_rights},
+    slow::Slow,
+};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
     Reservation, Rotation, SecretHash, Slot, SubjectRef, Successor, TokenRef, redis::RedisStores,
@@ -302,13 +306,6 @@ async fn a_full_redis_is_an_error_and_keeps_its_connection() {
         assert!(store.find(ID, soon()).await.unwrap().is_some());
     }
     assert_eq!(stats.connections_and_keys().await, before);
-}
-
-/// The rights that Redis's user needs, from the page of the Redis stores.
-fn documented_rights() -> String {
-    let page = include_str!("../src/store/redis/mod.rs").replace("\n//!  ", "");
-    let (_, rights) = page.split_once("- ACL, for the prefix `oauth2`: `").unwrap();
-    rights.split_once('`').unwrap().0.to_owned()
 }
 
 #[tokio::test]

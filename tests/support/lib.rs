@@ -1,6 +1,7 @@
 //! Shared code for the tests of several packages.
 
 pub mod client;
+pub mod cluster;
 pub mod example;
 pub mod http;
 pub mod log;

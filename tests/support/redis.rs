@@ -155,6 +155,13 @@ impl Drop for Redis {
     }
 }
 
+/// The rights that Redis's user needs, from the page of the Redis stores.
+pub fn documented_rights() -> String {
+    let page = include_str!("../../src/store/redis/mod.rs").replace("\n//!  ", "");
+    let (_, rights) = page.split_once("- ACL, for the prefix `oauth2`: `").unwrap();
+    rights.split_once('`').unwrap().0.to_owned()
+}
+
 fn openssl(dir: &PathBuf, arguments: &str) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
     let output = output.unwrap_or_else(|_| panic!("openssl is not installed: apt-get install openssl"));

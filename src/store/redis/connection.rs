@@ -101,8 +101,8 @@ impl Connection {
             self.missed.store(0, Ordering::Relaxed);
             let Err(error) = answer else { return answer.map_err(BoxError::from) };
             match error.code() {
-                // A full Redis or list is no fault of the connection.
-                Some("OOM" | "FULL") => {}
+                // A full Redis or list is no fault of the connection, nor is a key that another node has.
+                Some("OOM" | "FULL" | "MOVED" | "ASK") => {}
                 // The caller was late, or the offset to the server's clock is wrong.
                 Some("LATE") => self.distrust_clock(&link),
                 // Any other error may be, for instance a demoted primary.
@@ -112,6 +112,10 @@ impl Connection {
                 return Err(error.into());
             }
         }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.state().link.is_some()
     }
 
     /// Whether a call without an answer says something about Redis: it had time, or was one of several.
@@ -166,7 +170,12 @@ impl Connection {
         let mut connection = self.server.connect().await?;
         let mut pipe = redis::pipe();
         scripts::load_all(&mut pipe);
-        let (time,) = pipe.cmd("TIME").query_async(&mut connection).await?;
+        pipe.cmd("TIME");
+        if self.server.asking {
+            // It counts for the next command of this connection, which is the only call.
+            pipe.cmd("ASKING").ignore();
+        }
+        let (time,) = pipe.query_async(&mut connection).await?;
         Ok(Link::new(connection, time))
     }
 

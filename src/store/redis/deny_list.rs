@@ -8,7 +8,8 @@ use futures_util::StreamExt as _;
 use redis::aio::PubSubStream;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::connection::{Connection, MAX_MS, hex, millis, spawn};
+use super::connection::{MAX_MS, hex, millis, spawn};
+use super::nodes::Nodes;
 use super::scripts::{BEAT, DENY, READ_PAGE};
 use crate::store::deny_list::Denial;
 use crate::store::memory::{Entry, MemoryDenyList};
@@ -52,7 +53,7 @@ pub struct RedisDenyList {
 
 #[derive(Debug)]
 struct LocalCopy {
-    connection: Arc<Connection>,
+    connection: Arc<Nodes>,
     key: String,
     entries: MemoryDenyList,
     following: AtomicBool,
@@ -73,7 +74,10 @@ impl LocalCopy {
     /// Takes what is published, for a moment, and proves that it arrives. Subscribes and reads the list first.
     async fn keep_up(&self, subscription: &mut Option<PubSubStream>) -> Result<(), BoxError> {
         let Some(messages) = subscription else {
-            let messages = timeout(HEARD, self.connection.server.subscribe(&self.key)).await??;
+            // In a cluster, this finds out who has the list. Each node delivers what any of them publishes.
+            self.connection.run::<()>(&BEAT, &self.key, "", Instant::now() + HEARD).await?;
+            let node = self.connection.owner(&self.key)?;
+            let messages = timeout(HEARD, node.server.subscribe(&self.key)).await??;
             return self.catch_up(subscription.insert(messages)).await;
         };
         self.take(messages, Instant::now() + QUIET, None).await?;
@@ -134,7 +138,7 @@ impl LocalCopy {
 }
 
 impl RedisDenyList {
-    pub(super) fn new(connection: Arc<Connection>, prefix: &str) -> Self {
+    pub(super) fn new(connection: Arc<Nodes>, prefix: &str) -> Self {
         let (key, entries) = (format!("{prefix}:deny"), MemoryDenyList::new().with_capacity(usize::MAX));
         let (following, in_sync) = (AtomicBool::new(false), Mutex::new(None));
         let list = Self { local: Arc::new(LocalCopy { connection, key, entries, following, in_sync }) };

@@ -16,11 +16,16 @@
 //!   process that starts later accepts a revoked access token until it expires. With `appendonly yes` and
 //!   `appendfsync everysec` one second may be lost: a revocation, a rotation (the older token is valid again), some failures.
 //! - Replicas: replication is asynchronous, so a failover may lose the last writes in the same way. The URL must name the
-//!   primary: a replica refuses scripts that write. Redis Cluster is not supported.
+//!   primary: a replica refuses scripts that write.
+//! - Cluster: [`open_cluster`](RedisStores::open_cluster), or the URL of any node. A key is asked for where it is, also while it
+//!   is being moved, so that a resharding loses nothing. While a failed primary has no successor, calls for its keys fail; what
+//!   it had confirmed and not yet replicated is lost. The first call for a slot may take a round trip more. A certificate must be
+//!   for the host names or addresses that the nodes announce. Each process publishes four times a second, and each message goes
+//!   to all nodes.
 //! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +subscribe +publish +del
-//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, and `+select` if the URL
-//!   names a database other than 0.
+//!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, `+select` if the URL
+//!   names a database other than 0, and `+asking` in a cluster.
 //! - TLS: the feature `redis-tls` and a URL that begins with `rediss://`. rustls with aws-lc-rs encrypts, whatever provider
 //!   the process has or lacks. The certificate must be for the host in the URL, by a root that the system trusts, or by
 //!   [one that you name](RedisStores::with_root_certificate). Clients have no certificate: `tls-auth-clients` is `no` or
@@ -29,6 +34,7 @@
 mod attempts;
 mod connection;
 mod deny_list;
+mod nodes;
 mod refresh;
 mod scripts;
 mod server;
@@ -37,12 +43,12 @@ mod tls;
 
 use std::sync::Arc;
 
-use self::{connection::Connection, server::Server};
+use self::{nodes::Nodes, server::Server};
 use crate::{error::InvalidConfig, secret::debug_only};
 
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
 
-/// The three stores in one Redis. They share one connection.
+/// The three stores in one Redis. They share one connection, or one to each node of a cluster.
 ///
 /// ```
 /// use tower_oauth2_password::store::redis::RedisStores;
@@ -56,7 +62,7 @@ pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::R
 #[must_use]
 pub struct RedisStores {
     prefix: Arc<str>,
-    connection: Arc<Connection>,
+    connection: Arc<Nodes>,
 }
 
 impl RedisStores {
@@ -66,7 +72,28 @@ impl RedisStores {
     /// When the URL is malformed. The message does not quote it, as it may hold a password. For `rediss://`, also without the
     /// feature `redis-tls`, and where the system has no root certificates.
     pub fn open(url: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Connection::new(Server::parse(url)?)) })
+        Self::open_cluster([url])
+    }
+
+    /// Opens a Redis Cluster, of which these are some nodes. They name the others, which have the same user, password and TLS.
+    ///
+    /// ```
+    /// use tower_oauth2_password::store::redis::RedisStores;
+    ///
+    /// let nodes = ["redis://app:secret@10.0.0.1:6379", "redis://app:secret@10.0.0.2:6379"];
+    /// assert!(RedisStores::open_cluster(nodes).is_ok());
+    /// assert!(RedisStores::open_cluster::<&str>([]).is_err());
+    /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and without a URL.
+    pub fn open_cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, InvalidConfig> {
+        let servers = urls.into_iter().map(|url| Server::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err(InvalidConfig::new("a Redis Cluster needs the URL of one node or more"));
+        }
+        Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Nodes::new(servers)) })
     }
 
     /// Trusts the root certificates in this PEM text, for instance of a private CA, and no others. Call this before anything
@@ -84,11 +111,12 @@ impl RedisStores {
     /// When there is no certificate in the text, and when the URL is not `rediss://`.
     #[cfg(feature = "redis-tls")]
     pub fn with_root_certificate(self, pem: &[u8]) -> Result<Self, InvalidConfig> {
-        let tls = Some(tls::of_pem(pem)?);
-        if self.connection.server.tls.is_none() {
-            return Err(InvalidConfig::new("a root certificate needs a URL that begins with rediss://"));
+        let (tls, seeds) = (Some(tls::of_pem(pem)?), self.connection.seeds.iter().map(|seed| &seed.server));
+        if seeds.clone().any(|server| server.tls.is_none()) {
+            return Err(InvalidConfig::new("a root certificate needs URLs that begin with rediss://"));
         }
-        Ok(Self { connection: Arc::new(Connection::new(Server { tls, ..self.connection.server.clone() })), ..self })
+        let servers = seeds.map(|server| Server { tls: tls.clone(), ..server.clone() });
+        Ok(Self { connection: Arc::new(Nodes::new(servers)), ..self })
     }
 
     /// Sets the prefix of all keys, before a colon. The default is `oauth2`.

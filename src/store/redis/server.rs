@@ -12,6 +12,8 @@ const MALFORMED: &str = "the Redis URL is malformed: write redis[s]://[user:pass
 pub(super) struct Server {
     pub(super) client: Client,
     pub(super) tls: Option<Tls>,
+    /// For one call, to a key that is being moved there.
+    pub(super) asking: bool,
 }
 
 impl Server {
@@ -21,7 +23,19 @@ impl Server {
         let tls = secure.map(|_| tls::of_system()).transpose()?;
         let plain = secure.map(|(_, rest)| format!("redis://{rest}"));
         let client = Client::open(plain.as_deref().unwrap_or(url)).map_err(|_| InvalidConfig::new(MALFORMED))?;
-        Ok(Self { client, tls })
+        Ok(Self { client, tls, asking: false })
+    }
+
+    /// Another node of the same cluster.
+    pub(super) fn at(&self, address: &str, asking: bool) -> Option<Self> {
+        let (host, port) = address.rsplit_once(':')?;
+        let address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?);
+        let client = Client::open(self.client.get_connection_info().clone().set_addr(address)).ok()?;
+        Some(Self { client, tls: self.tls.clone(), asking })
+    }
+
+    pub(super) fn address(&self) -> &ConnectionAddr {
+        self.client.get_connection_info().addr()
     }
 
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -46,7 +60,7 @@ impl Server {
 
     /// A connection that TLS protects, if the URL asks for it.
     async fn secured(&self) -> Result<Option<Stream>, RedisError> {
-        match (&self.tls, self.client.get_connection_info().addr()) {
+        match (&self.tls, self.address()) {
             (Some(tls), ConnectionAddr::Tcp(host, port)) => Ok(Some(tls::connect(tls, host, *port).await?)),
             _ => Ok(None),
         }

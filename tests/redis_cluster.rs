@@ -1,0 +1,251 @@
+//! The Redis stores on a real Redis Cluster.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{join, join_all};
+use test_support::{
+    client::within,
+    cluster::Cluster,
+    redis::{Redis, documented_rights},
+};
+use tokio::runtime::Builder;
+use tower_oauth2_password::{
+    BoxError,
+    store::{
+        AttemptKey, AttemptLimit, AttemptStore as _, Denial, Denied, DenyList as _, Family, FamilyId,
+        RefreshStore as _, Reservation, Rotation, SecretHash, Slot, Successor, TokenRef,
+        redis::{RedisDenyList, RedisRefreshStore, RedisStores},
+    },
+};
+use tower_oauth2_password_testkit::{self as testkit, Job};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const SOON: Duration = Duration::from_secs(5);
+
+fn stores(cluster: &Cluster) -> RedisStores {
+    RedisStores::open_cluster(cluster.urls()).unwrap()
+}
+
+/// The deadline that a request sets for its stores.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(500)
+}
+
+async fn deny(list: &RedisDenyList, id: &str) -> Result<(), BoxError> {
+    list.deny(Denial::new(Denied::Token(id), None, id, HOUR), soon()).await.map(|denied| assert!(denied))
+}
+
+fn denies(list: &RedisDenyList, id: &str) -> bool {
+    let mut token = TokenRef::new("alice");
+    token.id = Some(id);
+    list.is_denied(token)
+}
+
+fn spawn(job: Job) {
+    tokio::spawn(job);
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn a_cluster_keeps_the_contracts() {
+    let cluster = Cluster::start(0);
+    block_on(async {
+        testkit::refresh_store(stores(&cluster).refresh_tokens()).await;
+        let both = [stores(&cluster).refresh_tokens(), stores(&cluster).refresh_tokens()];
+        testkit::refresh_store_in_parallel(both, spawn).await;
+        testkit::attempt_store(stores(&cluster).attempts()).await;
+        let both = [stores(&cluster).attempts(), stores(&cluster).attempts()];
+        testkit::attempt_store_in_parallel(both, spawn).await;
+        testkit::deny_list(stores(&cluster).deny_list()).await;
+        testkit::deny_list_shared(stores(&cluster).deny_list(), stores(&cluster).deny_list()).await;
+    });
+}
+
+#[test]
+fn the_others_are_found_while_a_node_that_was_named_is_down() {
+    let cluster = Cluster::start(0);
+    block_on(async {
+        let down = Redis::start();
+        let urls = [down.url(), cluster.nodes[0].url()];
+        drop(down);
+        let store = RedisStores::open_cluster(urls).unwrap().refresh_tokens();
+        let mut answers = Vec::new();
+        for byte in 0..16 {
+            answers.push(store.find(FamilyId([byte; 16]), soon()).await.is_ok());
+        }
+        assert!(answers[1..].iter().all(|found| *found), "{answers:?}");
+    });
+}
+
+#[test]
+fn a_key_that_is_being_moved_is_found_in_either_node_with_the_documented_rights() {
+    let cluster = Cluster::start(0);
+    for node in &cluster.nodes {
+        node.command(&format!("ACL SETUSER app on >secret {} +asking", documented_rights()));
+    }
+    block_on(async {
+        let urls = cluster.urls().into_iter().map(|url| url.replace("//", "//app:secret@"));
+        let stores = RedisStores::open_cluster(urls).unwrap();
+        let (one, other) = (stores.attempts(), stores.clone().attempts());
+        let slot = |id| Slot { key: AttemptKey([9; 16]), id, limit: AttemptLimit { failures: 2, window: HOUR } };
+        let key = format!("oauth2:a:{}", "09".repeat(16));
+        let (from, to) = (cluster.owner(&key), (cluster.owner(&key) + 1) % 3);
+        cluster.begin_move(&key, to);
+        assert_eq!(one.reserve(slot(1), soon()).await.unwrap(), Reservation::Reserved);
+        assert_eq!(other.reserve(slot(2), soon()).await.unwrap(), Reservation::Reserved);
+        assert_eq!(one.reserve(slot(3), soon()).await.unwrap(), Reservation::Busy);
+        assert!(!cluster.ask(from, &format!("zcard {key}")).starts_with('2'), "the new node has it");
+        cluster.end_move(&key, to);
+        assert_eq!(other.reserve(slot(4), soon()).await.unwrap(), Reservation::Busy);
+        assert_eq!(cluster.ask(to, &format!("zcard {key}")).trim(), "2");
+    });
+}
+
+/// Logs in and refreshes once, again and again until it is stopped. Returns why calls failed, and the families whose refresh
+/// was confirmed, and when.
+async fn load(store: RedisRefreshStore, worker: u8, stop: Arc<AtomicBool>) -> (Vec<String>, Vec<(FamilyId, Instant)>) {
+    let (mut failed, mut families) = (Vec::new(), Vec::new());
+    for number in 0_u32.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut id = [worker; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let family = Family::new(SecretHash([1; 32]), format!("{worker} {number}"), HOUR, HOUR);
+        if let Err(error) = store.insert(FamilyId(id), family, 10, soon()).await {
+            failed.push(error.to_string());
+            continue;
+        }
+        let next = Successor::new(SecretHash([2; 32]));
+        match store.rotate(FamilyId(id), SecretHash([1; 32]), next, soon()).await {
+            Ok(rotated) => {
+                assert_eq!(rotated, Rotation::Rotated);
+                families.push((FamilyId(id), Instant::now()));
+            }
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    (failed, families)
+}
+
+/// Which of these are not as they were confirmed.
+async fn lost(store: &RedisRefreshStore, families: &[(FamilyId, Instant)]) -> Vec<Instant> {
+    let mut lost = Vec::new();
+    for (id, confirmed) in families {
+        let found = store.find(*id, soon()).await.unwrap();
+        if found.is_none_or(|family| family.current != SecretHash([2; 32])) {
+            lost.push(*confirmed);
+        }
+    }
+    lost
+}
+
+#[test]
+fn a_resharding_under_load_loses_nothing_and_fails_nothing() {
+    let cluster = Cluster::start(0);
+    let stop = Arc::new(AtomicBool::new(false));
+    block_on(async {
+        let (guarding, revoking) = (stores(&cluster).deny_list(), stores(&cluster).deny_list());
+        within(SOON, "the copy", async || guarding.is_in_sync()).await;
+        let home = cluster.owner("oauth2:deny");
+        let store = stores(&cluster).refresh_tokens();
+        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), worker, stop.clone())));
+        let workers = join_all(workers.collect::<Vec<_>>());
+        let moved = async {
+            for round in 0..5 {
+                tokio::task::block_in_place(|| cluster.reshard(home, (home + 1) % 3, 500));
+                deny(&revoking, &round.to_string()).await.unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        let (results, ()) = join(workers, moved).await;
+        assert_ne!(cluster.owner("oauth2:deny"), home);
+        for (failed, families) in results.into_iter().map(Result::unwrap) {
+            assert_eq!(failed, [""; 0]);
+            assert!(families.len() > 100, "{}", families.len());
+            assert_eq!(lost(&store, &families).await.len(), 0);
+        }
+        for round in 0..5 {
+            within(Duration::from_secs(1), "the message", async || denies(&guarding, &round.to_string())).await;
+        }
+        within(SOON, "the copy", async || guarding.is_in_sync()).await;
+    });
+}
+
+#[test]
+fn a_list_whose_node_is_cut_off_from_the_others_is_not_in_sync_until_it_has_another() {
+    let cluster = Cluster::start(0);
+    block_on(async {
+        let guarding = stores(&cluster).deny_list();
+        within(SOON, "the copy", async || guarding.is_in_sync()).await;
+        let revoking = stores(&cluster).deny_list();
+        // The list moves, and the subscription stays.
+        let home = cluster.owner("oauth2:deny");
+        let new = (home + 1) % 3;
+        cluster.begin_move("oauth2:deny", new);
+        cluster.end_move("oauth2:deny", new);
+        deny(&revoking, "heard").await.unwrap();
+        within(Duration::from_secs(1), "the message", async || denies(&guarding, "heard")).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(guarding.is_in_sync(), "all nodes deliver what one publishes");
+
+        // The others send that node nothing any more. Its clients reach it, and it answers.
+        for other in [new, (home + 2) % 3] {
+            assert_eq!(cluster.ask(other, "config set cluster-require-full-coverage no").trim(), "OK");
+            assert_eq!(cluster.ask(other, &format!("cluster forget {}", cluster.id(home))).trim(), "OK");
+        }
+        deny(&revoking, "missed").await.unwrap();
+        within(Duration::from_secs(2), "the loss", async || !guarding.is_in_sync()).await;
+        within(SOON, "another node", async || guarding.is_in_sync()).await;
+        assert!(denies(&guarding, "missed"));
+    });
+}
+
+#[test]
+fn a_failover_under_load_loses_the_last_moment_at_most() {
+    let mut cluster = Cluster::start(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    block_on(async {
+        let (guarding, revoking) = (stores(&cluster).deny_list(), stores(&cluster).deny_list());
+        within(SOON, "the copy", async || guarding.is_in_sync() && revoking.is_in_sync()).await;
+        deny(&revoking, "before").await.unwrap();
+        within(Duration::from_secs(1), "the message", async || denies(&guarding, "before")).await;
+        let store = stores(&cluster).refresh_tokens();
+        let home = cluster.owner("oauth2:deny");
+        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), worker, stop.clone())));
+        let workers = join_all(workers.collect::<Vec<_>>());
+        let killed = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let begun = Instant::now();
+            cluster.nodes[home].kill9();
+            within(Duration::from_secs(2), "the loss", async || !guarding.is_in_sync()).await;
+            within(Duration::from_secs(20), "the failover", async || deny(&revoking, "after").await.is_ok()).await;
+            within(SOON, "the copy", async || guarding.is_in_sync() && denies(&guarding, "after")).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.store(true, Ordering::Relaxed);
+            begun
+        };
+        let (results, killed) = join(workers, killed).await;
+        for (failed, families) in results.into_iter().map(Result::unwrap) {
+            let lost = lost(&store, &families).await;
+            assert!(families.len() > 100 && !failed.is_empty(), "{} and {}", families.len(), failed.len());
+            for confirmed in lost {
+                assert!(confirmed + Duration::from_secs(1) > killed, "lost {:?} before", killed - confirmed);
+            }
+        }
+        let late = stores(&cluster).deny_list();
+        within(SOON, "the copy", async || late.is_in_sync()).await;
+        assert!(denies(&late, "before") && denies(&guarding, "before"));
+    });
+}
