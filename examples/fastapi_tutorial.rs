@@ -90,7 +90,7 @@ fn accounts() -> Result<impl Verifier, Box<dyn Error>> {
 }
 
 /// Tokens of this server, and those that the tutorial's server signed with the same key. Their claims are `sub`, `scope` and
-/// `exp`, and the key signs nothing else, so that any `sub` tells them from other tokens.
+/// `exp`, and the key signs nothing else, so that `sub` is enough to know them by.
 fn tokens(secret: &str) -> Result<Jwt, KeyError> {
     let key = Key::hs256(secret)?;
     let old = JwtValidator::new(&key, ISSUER, AUDIENCE)

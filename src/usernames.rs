@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "unicode")]
+use unicode_normalization::UnicodeNormalization;
+
 use crate::secret::debug_only;
 use crate::sync::unwind_guarded;
 
@@ -55,7 +58,6 @@ impl Usernames {
     /// In lower case and NFC (Unicode Standard Annex 15). Every text is a name.
     #[cfg(feature = "unicode")]
     pub fn lowercase_nfc() -> Self {
-        use unicode_normalization::UnicodeNormalization;
         Self::new(|typed| Some(typed.nfc().collect::<String>().to_lowercase().nfc().collect()))
     }
 
@@ -63,7 +65,6 @@ impl Usernames {
     /// is a name.
     #[cfg(feature = "unicode")]
     pub fn lowercase_nfkc() -> Self {
-        use unicode_normalization::UnicodeNormalization;
         Self::new(|typed| Some(typed.nfkc().collect::<String>().to_lowercase().nfkc().collect()))
     }
 

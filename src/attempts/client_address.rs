@@ -97,11 +97,9 @@ impl ClientAddress {
     ) -> Result<Self, InvalidConfig> {
         let networks = networks.into_iter().map(|text| network(text.as_ref().trim())).collect::<Result<_, _>>()?;
         let networks = IpNet::aggregate(&networks);
-        if networks.is_empty() || networks.iter().any(|network| network.prefix_len() == 0) {
-            let fix =
-                "the trusted proxies are none or all: list the networks of your own, or leave `behind_proxies` out";
-            return Err(InvalidConfig::new(fix));
-        }
+        let are_some = !networks.is_empty() && networks.iter().all(|network| network.prefix_len() > 0);
+        let fix = "the trusted proxies are none or all: list the networks of your own, or leave `behind_proxies` out";
+        InvalidConfig::unless(are_some, fix)?;
         Ok(Self { proxies: Some((header, networks.into())), ..self })
     }
 

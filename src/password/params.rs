@@ -40,13 +40,10 @@ impl Argon2Params {
     /// When out of range: 8 KiB a lane to 262,144 KiB, 1 to 10 passes, 1 to 16 lanes.
     pub fn new(m_cost: u32, t_cost: u32, p_cost: u32) -> Result<Self, InvalidConfig> {
         let params = Self { m_cost, t_cost, p_cost };
-        if params.within_caps() && params.argon2(Params::DEFAULT_OUTPUT_LEN).is_some() {
-            Ok(params)
-        } else {
-            Err(InvalidConfig::new(format!(
-                "Argon2 with m={m_cost} KiB, t={t_cost}, p={p_cost} is out of range: m is 8*p to 262144, t 1 to 10, p 1 to 16"
-            )))
-        }
+        let is_in_range = params.within_caps() && params.argon2(Params::DEFAULT_OUTPUT_LEN).is_some();
+        let range = "m is 8*p to 262144, t 1 to 10, p 1 to 16";
+        let hint = format!("Argon2 with m={m_cost} KiB, t={t_cost}, p={p_cost} is out of range: {range}");
+        InvalidConfig::unless(is_in_range, hint).map(|()| params)
     }
 
     pub(super) fn within_caps(self) -> bool {

@@ -210,17 +210,13 @@ impl TokenIssuer for Jwt {
 
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        self.validator.validate(token).or_else(|error| match &self.others {
-            Some(others) => others.validate(token).map_err(|_| error),
-            None => Err(error),
-        })
+        let others = |error| self.others.as_ref().ok_or(error)?.validate(token).map_err(|_| error);
+        self.validator.validate(token).or_else(others)
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        self.validator.validate_to_revoke(token).or_else(|error| match &self.others {
-            Some(others) => others.validate_to_revoke(token).map_err(|_| error),
-            None => Err(error),
-        })
+        let others = |error| self.others.as_ref().ok_or(error)?.validate_to_revoke(token).map_err(|_| error);
+        self.validator.validate_to_revoke(token).or_else(others)
     }
 
     fn longest_token(&self) -> usize {

@@ -9,6 +9,7 @@
 mod accepted;
 mod access;
 mod backend;
+mod foreign;
 mod jwk;
 mod jwk_set;
 mod jwt;

@@ -29,7 +29,7 @@ pub(crate) const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 /// 5. The keys may come from a JWK Set: [`from_jwks`](Self::from_jwks) fetches it, [`replace_keys`](Self::replace_keys)
 ///    takes one that the app has. Clones share them.
 /// 6. Tokens of other issuers may need options: PyJWT's and Keycloak's
-///    [have no type](Self::with_untyped_tokens) that tells access tokens from others.
+///    [have no type](Self::with_untyped_tokens) that marks access tokens.
 ///
 /// ```
 /// use tower_oauth2_password::{BearerLayer, InvalidToken, JwtValidator, TokenValidator, VerificationKey};

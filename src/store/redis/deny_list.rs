@@ -74,7 +74,7 @@ impl LocalCopy {
     /// Takes what is published, for a moment, and proves that it arrives. Subscribes and reads the list first.
     async fn keep_up(&self, subscription: &mut Option<PubSubStream>) -> Result<(), BoxError> {
         let Some(messages) = subscription else {
-            // In a cluster, this finds out who has the list. Each node delivers what any of them publishes.
+            // In a cluster, this finds the node that has the list. Each node delivers what any of them publishes.
             self.connection.run::<()>(&BEAT, &self.key, "", Instant::now() + HEARD).await?;
             let node = self.connection.owner(&self.key)?;
             let messages = timeout(HEARD, node.server.subscribe(&self.key)).await??;

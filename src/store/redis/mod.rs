@@ -90,9 +90,7 @@ impl RedisStores {
     /// As for [`open`](Self::open), and without a URL.
     pub fn open_cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, InvalidConfig> {
         let servers = urls.into_iter().map(|url| Server::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        if servers.is_empty() {
-            return Err(InvalidConfig::new("a Redis Cluster needs the URL of one node or more"));
-        }
+        InvalidConfig::unless(!servers.is_empty(), "a Redis Cluster needs the URL of one node or more")?;
         Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Nodes::new(servers)) })
     }
 
@@ -112,9 +110,8 @@ impl RedisStores {
     #[cfg(feature = "redis-tls")]
     pub fn with_root_certificate(self, pem: &[u8]) -> Result<Self, InvalidConfig> {
         let (tls, seeds) = (Some(tls::of_pem(pem)?), self.connection.seeds.iter().map(|seed| &seed.server));
-        if seeds.clone().any(|server| server.tls.is_none()) {
-            return Err(InvalidConfig::new("a root certificate needs URLs that begin with rediss://"));
-        }
+        let are_secure = seeds.clone().all(|server| server.tls.is_some());
+        InvalidConfig::unless(are_secure, "a root certificate needs URLs that begin with rediss://")?;
         let servers = seeds.map(|server| Server { tls: tls.clone(), ..server.clone() });
         Ok(Self { connection: Arc::new(Nodes::new(servers)), ..self })
     }

@@ -1,4 +1,4 @@
-//! One server of Redis: its address, who we are there, and TLS.
+//! One server of Redis: its address, our credentials, and TLS.
 
 use redis::aio::{MultiplexedConnection, PubSub, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError};
