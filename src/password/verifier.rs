@@ -77,9 +77,9 @@ impl<U: Users> PasswordVerifier<U> {
 impl<U: Users> Verifier for PasswordVerifier<U> {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
         let user = self.users.find(&login.username).await?.and_then(StoredUser::enabled);
-        let (subject, stored) =
-            user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
-        let check = || HashCheck::of(self.old_hashes.as_deref(), &login.username, subject, stored, self.pool.params());
+        let (subject, row) = user.as_ref().map_or(("", None), |user| (user.identity().subject(), user.password_hash()));
+        let read = |row: Option<&str>| self.old_hashes.as_ref()?.read(&login.username, row);
+        let check = |params| HashCheck::of(read, subject, row, params);
         let correct = self.pool.check(check, login.password.clone(), login.client_address).await?;
         let (Some(is_outdated), Some(user)) = (correct, user) else { return Ok(Verdict::Denied) };
         if is_outdated {

@@ -217,7 +217,7 @@ impl HashingPool {
         phc: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<bool, TokenError> {
-        let check = || HashCheck::of(None, "", "", phc, self.params());
+        let check = |params| HashCheck::of(|_| None, "", phc, params);
         Ok(self.check(check, password, address.or(Some(UNKNOWN))).await?.is_some())
     }
 
@@ -276,21 +276,16 @@ impl HashingPool {
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
-    /// The cost of new hashes.
-    pub(super) fn params(&self) -> Argon2Params {
-        self.settings.params
-    }
-
-    /// Computes exactly one hash for an attempt, or two if the password has another spelling in NFC. Returns `Some(outdated)` if
+    /// Computes exactly one hash for an attempt, or two if the password has another spelling in NFC, given the cost of new ones. Returns `Some(outdated)` if
     /// the password is correct.
     pub(super) async fn check(
         &self,
-        check: impl Fn() -> HashCheck,
+        check: impl Fn(Argon2Params) -> HashCheck,
         password: Secret,
         address: Option<IpAddr>,
     ) -> Result<Option<bool>, TokenError> {
         let spellings = [(self.settings.respell)(&password), Some(password)].into_iter().flatten();
-        let checks: Vec<_> = spellings.map(|spelling| (check(), spelling)).collect();
+        let checks: Vec<_> = spellings.map(|spelling| (check(self.settings.params), spelling)).collect();
         let work = checks.iter().map(|(check, _)| check.work).sum();
         let hash = move |memory: &mut Memory| {
             checks.into_iter().enumerate().find_map(|(n, (check, password))| {
