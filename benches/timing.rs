@@ -11,9 +11,10 @@ use http::StatusCode;
 use support::{form, median, send};
 use tokio::runtime::Runtime;
 use tower_oauth2_password::{
-    HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret, StandaloneService, StoredUser,
-    TokenEndpointLayer, Verdict, Verifier,
+    HashSchemes, HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret, StandaloneService,
+    StoredUser, TokenEndpointLayer, Verdict, Verifier,
 };
+use tower_oauth2_password_legacy_hashes::{Cost, OldHashes, Prf};
 
 const ROUNDS: usize = 1_000;
 /// How much one median may differ from the other.
@@ -29,6 +30,19 @@ const USERS: [(&str, &str); 5] = [
     ("passwordless", "user without a password"),
     ("foreign", "user with a foreign hash"),
 ];
+
+/// What rows and strangers cost in a table with old hashes, cheap enough for many rounds; and a row of that cost. The last is
+/// Argon2.
+const OLD: [(&str, Cost, &str); 3] = [
+    ("bcrypt", Cost::Bcrypt(8), "$2b$08$KIXQ4lQe0gN1bPzGkCy5o.6jFsgTgvW0cL7kJtqVqQyYt1F1l0p7e"),
+    (
+        "PBKDF2",
+        Cost::Pbkdf2(Prf::Sha256, 60_000),
+        "pbkdf2_sha256$60000$odicowUWvjrxJ3fi$NNKm4YNxpeNngxQpa/oNtiPJfEPISlfh5wxcP27VZ5I=",
+    ),
+    ("Argon2", Cost::Current, ""),
+];
+const MD5: &str = "$1$salt$qJH7.N4xYta3aEG/dfqo/0";
 
 /// SplitMix64: any order will do.
 struct Dice(u64);
@@ -46,12 +60,41 @@ enum Password {
     Wrong,
     Empty,
     Megabyte,
+    /// A wrong one, in the table with old hashes.
+    Old,
+    /// One of 73 bytes, in the same.
+    OldLong,
 }
+
+/// A login whose time is compared with that of another case.
+struct Case {
+    label: String,
+    user: String,
+    password: Password,
+    beside: usize,
+}
+
+/// In the table with old hashes, for each cost: a user with such a row, a name that nobody has, and a user with an MD5 row. The
+/// names of the latter two have that cost.
+fn old_users(old_hashes: &OldHashes) -> [[String; 3]; OLD.len()] {
+    let cost_of = |hashes: &OldHashes, name: &str| format!("{:?}", hashes.read(name, None));
+    OLD.map(|(label, cost, _)| {
+        let expected = cost_of(&OldHashes::new(KEY, [(1, cost)]).unwrap(), "");
+        let mut names =
+            (0..).map(|number| format!("name{number}")).filter(|name| cost_of(old_hashes, name) == expected);
+        [format!("old-{label}"), names.next().unwrap(), names.next().unwrap()]
+    })
+}
+
+const KEY: [u8; 32] = [7; 32];
 
 struct World {
     endpoint: StandaloneService,
     verifier: PasswordVerifier<MemoryUsers>,
+    old: PasswordVerifier<MemoryUsers>,
+    old_users: [[String; 3]; OLD.len()],
     megabyte: String,
+    long: String,
 }
 
 impl World {
@@ -64,23 +107,61 @@ impl World {
         users.insert("disabled", user("disabled").with_password_hash(&hash).with_disabled(true));
         users.insert("passwordless", user("passwordless"));
         users.insert("foreign", user("foreign").with_password_hash(BCRYPT));
-        let verifier = PasswordVerifier::new(users).with_pool(pool);
+        let verifier = PasswordVerifier::new(users).with_pool(pool.clone());
+        let old_hashes = OldHashes::new(KEY, OLD.map(|(_, cost, _)| (1, cost))).unwrap();
+        let (old_users, table) = (old_users(&old_hashes), MemoryUsers::default());
+        for ([known, _, weak], (_, _, row)) in old_users.iter().zip(OLD) {
+            table.insert(known, user(known).with_password_hash(if row.is_empty() { &hash } else { row }));
+            table.insert(weak, user(weak).with_password_hash(MD5));
+        }
+        let old = PasswordVerifier::new(table).with_pool(pool).with_old_hashes(old_hashes);
         let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
         let endpoint = TokenEndpointLayer::new(verifier.clone(), jwt).into_service();
-        Self { endpoint, verifier, megabyte: "x".repeat(1 << 20) }
+        Self { endpoint, verifier, old, old_users, megabyte: "x".repeat(1 << 20), long: "x".repeat(73) }
     }
 
     async fn log_in(&mut self, user: &str, password: Password) {
-        let text = match password {
+        let (verifier, text) = match password {
             Password::Wrong => {
                 let body = format!("grant_type=password&username={user}&password=Wonderland123");
                 assert_eq!(send(&mut self.endpoint, form(body)).await.status(), StatusCode::BAD_REQUEST);
                 return;
             }
-            Password::Empty => "",
-            Password::Megabyte => &self.megabyte,
+            Password::Empty => (&self.verifier, ""),
+            Password::Megabyte => (&self.verifier, self.megabyte.as_str()),
+            Password::Old => (&self.old, "Wonderland123"),
+            Password::OldLong => (&self.old, self.long.as_str()),
         };
-        assert!(matches!(self.verifier.verify(Login::new(user, text)).await, Ok(Verdict::Denied)));
+        assert!(matches!(verifier.verify(Login::new(user, text)).await, Ok(Verdict::Denied)));
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for (kind, password) in
+            [("at the endpoint", Password::Wrong), ("empty password", Password::Empty), ("1 MB", Password::Megabyte)]
+        {
+            let beside = cases.len();
+            cases.extend(USERS.map(|(user, label)| Case {
+                label: format!("{label}, {kind}"),
+                user: user.to_owned(),
+                password,
+                beside,
+            }));
+        }
+        for ((scheme, ..), [known, stranger, weak]) in OLD.iter().zip(&self.old_users) {
+            let beside = cases.len();
+            for (label, user, password) in [
+                ("known user", known, Password::Old),
+                ("known user, 73 bytes", known, Password::OldLong),
+                ("unknown user", stranger, Password::Old),
+                ("unknown user, 73 bytes", stranger, Password::OldLong),
+                ("user with MD5", weak, Password::Old),
+            ] {
+                let label = format!("old hashes, {scheme}: {label}");
+                cases.push(Case { label, user: user.clone(), password, beside });
+            }
+        }
+        cases
     }
 
     /// Milliseconds of CPU and of wall time that a login takes.
@@ -120,16 +201,13 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut world = World::new(&runtime);
     let mut dice = Dice(u64::from(std::process::id()));
-    let kinds =
-        [("at the endpoint", Password::Wrong), ("empty password", Password::Empty), ("1 MB", Password::Megabyte)];
-    let cases: Vec<(Password, &str)> =
-        kinds.iter().flat_map(|(_, password)| USERS.map(|(user, _)| (*password, user))).collect();
+    let cases = world.cases();
     let mut times: Vec<[Vec<f64>; 2]> = cases.iter().map(|_| Default::default()).collect();
     for _ in 0..rounds {
         let mut left: Vec<usize> = (0..cases.len()).collect();
         while !left.is_empty() {
             let case = left.swap_remove(dice.below(left.len()));
-            let taken = world.time(&runtime, cases[case].1, cases[case].0);
+            let taken = world.time(&runtime, &cases[case].user, cases[case].password);
             times[case].iter_mut().zip(taken).for_each(|(column, time)| column.push(time));
         }
     }
@@ -139,10 +217,9 @@ fn main() -> ExitCode {
     );
     println!("{:<44}{:>9}{:>26}{:>10}{:>26}", "", "CPU ms", "ratio", "wall ms", "ratio");
     let mut off = false;
-    for (number, [cpu, wall]) in times.iter().enumerate() {
-        let (kind, user) = (number / USERS.len(), number % USERS.len());
-        let beside = &times[number - user];
-        print!("{:<44}", format!("{}, {}", USERS[user].1, kinds[kind].0));
+    for (case, [cpu, wall]) in cases.iter().zip(&times) {
+        let beside = &times[case.beside];
+        print!("{:<44}", case.label);
         for (these, those) in [(cpu, &beside[0]), (wall, &beside[1])] {
             let (ratio, low, high) = ratio(these, those, &mut dice);
             off |= (ratio - 1.0).abs() > TOLERANCE;
