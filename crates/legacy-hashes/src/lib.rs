@@ -43,7 +43,7 @@ pub struct OldHashes {
 
 impl OldHashes {
     /// `strangers` says what it costs to check a name that nobody has, or whose row cannot be read: each cost with its weight,
-    /// as they are in your table. [`Cost`] tells how to choose them. The choice is an HMAC-SHA-256 of the name as it was sent,
+    /// as they are in your table. [`Cost`] tells how to choose them. The choice is an HMAC-SHA-256 of the name,
     /// so it is the same each time and everywhere if `key` is: use the secret of
     /// [`AttemptLimits::with_key`](tower_oauth2_password::AttemptLimits::with_key). Who knows it can tell strangers from users.
     ///
