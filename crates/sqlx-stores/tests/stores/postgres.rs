@@ -5,13 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::join_all;
 use sqlx::{Executor, PgPool, migrate::Migrator, postgres::PgPoolOptions};
 use test_support::{client::within, postgres::Postgres, slow::Slow};
+use tokio::runtime::{Builder, Runtime};
 use tower_oauth2_password::store::{
     AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, RefreshStore,
     Reservation, Rotation, Slot, SubjectRef, TokenRef,
 };
 use tower_oauth2_password_sqlx::{PgDenyList, PgStores};
 
-use crate::support::{HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, pool, soon};
+use crate::support::{HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, pool, soon, threads};
 
 const LIMIT: AttemptLimit = AttemptLimit { failures: 1, window: HOUR };
 const SLOT: Slot = Slot { key: AttemptKey([9; 16]), id: 1, limit: LIMIT };
@@ -348,4 +349,29 @@ async fn expired_rows_are_removed() {
         let left = count(&pool, &format!("SELECT count(*) FROM oauth2_{table}")).await;
         assert!(left <= 2, "{left} rows of {table}");
     }
+}
+
+#[test]
+fn a_list_follows_again_in_the_next_runtime() {
+    let postgres = Postgres::start();
+    for runtime in [threads, one_thread] {
+        let first = runtime();
+        let list = first.block_on(async {
+            let list = open(&postgres).await.1.deny_list();
+            follows(&list).await;
+            list
+        });
+        drop(first);
+        assert!(!list.is_in_sync(), "nothing follows without a runtime");
+        runtime().block_on(async {
+            follows(&list).await;
+            let token = format!("{:?}", Instant::now());
+            assert!(open(&postgres).await.1.deny_list().deny(denial(&token), soon()).await.unwrap());
+            within(Duration::from_secs(1), "the token", async || denies(&list, &token)).await;
+        });
+    }
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
