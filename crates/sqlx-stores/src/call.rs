@@ -6,7 +6,7 @@ use tower_oauth2_password::{BoxError, store::AttemptOutcome};
 
 /// The deadline of calls that come without one: an outage must not hold them.
 pub(crate) const STORE_BUDGET: Duration = Duration::from_millis(500);
-/// How long the tables may take to be created.
+/// How long connecting may take, and creating the tables.
 pub(crate) const OPENING: Duration = Duration::from_secs(5);
 /// How long a slot stays reserved for an attempt that is never settled.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -27,10 +27,6 @@ pub(crate) fn micros(time: Duration) -> i64 {
 
 pub(crate) fn duration(micros: i64) -> Duration {
     Duration::from_micros(micros.try_into().unwrap_or_default())
-}
-
-pub(crate) fn time_to(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 /// An error once the deadline has passed.

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Arguments as _, FromRow, PgConnection, PgPool, Postgres};
 use tower_oauth2_password::BoxError;
 
-use crate::call::{before, micros, time_to};
+use crate::call::{before, micros};
 
 /// How long the offset to the server's clock is used: clocks drift apart.
 const OFFSET_AGE: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl Connection {
             let call = format!("SELECT * FROM {}{function}(${}, ${}{others})", self.names, count + 1, count + 2);
             let clock = self.clock(&mut connection).await?;
             arguments.add(clock.server.saturating_add(micros(deadline.saturating_duration_since(clock.learned))))?;
-            arguments.add(micros(time_to(deadline)))?;
+            arguments.add(micros(deadline.saturating_duration_since(Instant::now())))?;
             Ok(sqlx::query_as_with::<Postgres, T, _>(&call, arguments).fetch_all(&mut *connection).await?)
         });
         let answer = answer.await;

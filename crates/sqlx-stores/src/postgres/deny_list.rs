@@ -10,7 +10,7 @@ use tower_oauth2_password::BoxError;
 use tower_oauth2_password::store::{Denial, DenyList, StoreFuture, TokenRef};
 
 use super::connection::{Connection, arguments};
-use crate::call::{MOST_DENIED, PAGE, SHARE, micros};
+use crate::call::{MOST_DENIED, OPENING, PAGE, SHARE, micros};
 use crate::copy::{ANSWER, CATCH_UP, LocalCopy, Source};
 use crate::record::DeniedRow;
 
@@ -112,7 +112,7 @@ impl Source for Follower {
         // taken.
         let options: PgPoolOptions = self.pool.options().clone().min_connections(0).max_connections(1);
         let own = options.connect_lazy_with((*self.pool.connect_options()).clone());
-        let mut listener = timeout(ANSWER, PgListener::connect_with(&own)).await??;
+        let mut listener = timeout(OPENING, PgListener::connect_with(&own)).await??;
         listener.eager_reconnect(false);
         // What is given up here must not wait on for a lock there.
         timeout(ANSWER, listener.execute(LIMITS)).await??;

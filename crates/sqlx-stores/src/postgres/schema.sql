@@ -48,7 +48,8 @@ CREATE INDEX ON {p}denied (tx);
 CREATE FUNCTION {p}clock() RETURNS bigint LANGUAGE sql AS
 $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 
--- The time, unless the caller has given up. Waiting for a lock ends at the deadline, too.
+-- The time, unless the caller has given up. Waiting for a lock ends about then, too. What changes something asks at its end
+-- again: it may have waited, or been slow.
 CREATE FUNCTION {p}now(a_deadline bigint, a_left bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   t bigint := {p}clock();
@@ -96,6 +97,7 @@ BEGIN
     SELECT o.ctid FROM {p}families o WHERE o.expires <= t ORDER BY o.expires LIMIT 8 FOR UPDATE SKIP LOCKED));
   DELETE FROM {p}ended e WHERE e.ctid = ANY (ARRAY(
     SELECT o.ctid FROM {p}ended o WHERE o.expires <= t ORDER BY o.expires LIMIT 8 FOR UPDATE SKIP LOCKED));
+  PERFORM {p}now(a_deadline, a_left);
   RETURN QUERY SELECT true;
 END $$;
 
@@ -130,6 +132,7 @@ BEGIN
   ELSE
     UPDATE {p}families o SET previous = o.secret, secret = a_new, sealed = a_sealed, used = t,
       expires = least(o.ends, t + o.idle) WHERE o.id = a_id;
+    PERFORM {p}now(a_deadline, a_left);
     RETURN QUERY SELECT 2;
   END IF;
 END $$;
@@ -139,10 +142,9 @@ RETURNS TABLE (r_revoked boolean) LANGUAGE plpgsql AS $$
 DECLARE
   t bigint := {p}now(a_deadline, a_left);
 BEGIN
-  PERFORM FROM {p}families o WHERE o.id = a_id FOR UPDATE;
-  t := {p}now(a_deadline, a_left);
   DELETE FROM {p}families o WHERE o.id = a_id;
   RETURN QUERY SELECT FOUND;
+  PERFORM {p}now(a_deadline, a_left);
 END $$;
 
 CREATE FUNCTION {p}end_subject(a_deadline bigint, a_left bigint, a_subject bytea, a_except bytea, a_kept bigint)
@@ -155,6 +157,7 @@ BEGIN
   RETURN QUERY WITH gone AS (
     DELETE FROM {p}families f WHERE f.subject = a_subject AND f.id IS DISTINCT FROM a_except RETURNING f.expires
   ) SELECT count(*) FROM gone WHERE gone.expires > t;
+  PERFORM {p}now(a_deadline, a_left);
 END $$;
 
 CREATE FUNCTION {p}reserve(
@@ -178,6 +181,7 @@ BEGIN
       ON CONFLICT (key, id) DO UPDATE SET failed = false, expires = excluded.expires;
     DELETE FROM {p}attempts a WHERE a.ctid = ANY (ARRAY(
       SELECT o.ctid FROM {p}attempts o WHERE o.expires <= t ORDER BY o.expires LIMIT 8 FOR UPDATE SKIP LOCKED));
+    PERFORM {p}now(a_deadline, a_left);
     RETURN QUERY SELECT 0, 0::bigint;
   END IF;
 END $$;
@@ -199,6 +203,7 @@ BEGIN
   ELSE
     DELETE FROM {p}attempts a WHERE a.key = a_key AND CASE WHEN a.failed THEN a_clears ELSE a.id = a_id END;
   END IF;
+  PERFORM {p}now(a_deadline, a_left);
   RETURN QUERY SELECT true;
 END $$;
 
@@ -229,5 +234,6 @@ BEGIN
   END IF;
   DELETE FROM {p}denied d WHERE d.ctid = ANY (ARRAY(
     SELECT o.ctid FROM {p}denied o WHERE o.expires <= t ORDER BY o.expires LIMIT 8 FOR UPDATE SKIP LOCKED));
+  PERFORM {p}now(a_deadline, a_left);
   RETURN QUERY SELECT true, d.expires - t, d.ended_before FROM {p}denied d WHERE d.key = a_key;
 END $$;

@@ -42,29 +42,16 @@ fn postgres_keeps_the_contracts() {
 }
 
 #[test]
-fn a_file_of_sqlite_keeps_the_contracts() {
-    let file = File::new();
+fn sqlite_keeps_the_contracts() {
+    let (wal, rollback) = (File::new(), File::new());
     threads().block_on(async {
-        let open = async || SqliteStores::open(file.wal().await).await.unwrap();
-        keeps_the_contracts!(open().await, open().await);
-    });
-}
-
-#[test]
-fn a_file_of_sqlite_keeps_the_contracts_without_wal() {
-    let file = File::new();
-    threads().block_on(async {
-        let open = async || SqliteStores::open(file.pool().await).await.unwrap();
-        keeps_the_contracts!(open().await, open().await);
-    });
-}
-
-#[test]
-fn sqlite_in_memory_keeps_the_contracts() {
-    threads().block_on(async {
-        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
-        let open = async || SqliteStores::open(pool.clone()).await.unwrap();
-        keeps_the_contracts!(open().await, open().await);
+        let memory = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+        let open = async |pool| SqliteStores::open(pool).await.unwrap();
+        let in_wal = async { keeps_the_contracts!(open(wal.wal().await).await, open(wal.wal().await).await) };
+        let in_file =
+            async { keeps_the_contracts!(open(rollback.pool().await).await, open(rollback.pool().await).await) };
+        let in_memory = async { keeps_the_contracts!(open(memory.clone()).await, open(memory.clone()).await) };
+        tokio::join!(in_wal, in_file, in_memory);
     });
 }
 

@@ -182,6 +182,45 @@ async fn a_call_that_waited_for_a_lock_until_its_deadline_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_not_done_by_its_deadline_changes_nothing() {
+    let postgres = Postgres::start();
+    let (pool, stores) = open(&postgres).await;
+    let (families, attempts, list) = (stores.refresh_tokens(), stores.attempts(), stores.deny_list());
+    assert!(families.insert(id(1), family(1), 9, soon()).await.unwrap());
+    let (known, other) = (Slot { key: AttemptKey([8; 16]), ..SLOT }, Slot { id: 2, ..SLOT });
+    assert_eq!(attempts.reserve(known, soon()).await.unwrap(), Reservation::Reserved);
+    let rows = async || -> Vec<String> {
+        let all = ["families", "ended", "attempts", "denied"]
+            .map(|table| format!("SELECT '{table} ' || to_jsonb(t)::text AS line FROM oauth2_{table} t"));
+        sqlx::query_scalar(&format!("{} ORDER BY line", all.join(" UNION ALL "))).fetch_all(&pool).await.unwrap()
+    };
+    let before = rows().await;
+    pool.execute(
+        "CREATE FUNCTION slow_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.7); RETURN NULL; END $$",
+    )
+    .await
+    .unwrap();
+    for table in ["families", "ended", "attempts", "denied"] {
+        let slow = format!(
+            "CREATE TRIGGER slow_disk AFTER INSERT OR UPDATE OR DELETE ON oauth2_{table} EXECUTE FUNCTION slow_disk()"
+        );
+        pool.execute(slow.as_str()).await.unwrap();
+    }
+    fails("insert", families.insert(id(2), family(1), 9, brief())).await;
+    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("reserve", attempts.reserve(other, brief())).await;
+    fails("settle", attempts.settle(known, AttemptOutcome::Failed, brief())).await;
+    fails("settle", attempts.settle(known, AttemptOutcome::Released, brief())).await;
+    fails("deny", list.deny(denial("a"), brief())).await;
+    fails("revoke", families.revoke(id(1), brief())).await;
+    fails("revoke_subject", families.revoke_subject(SubjectRef::new("", "alice"), None)).await;
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    within(SOON, "the end of the calls", async || count(&pool, busy).await == 0).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(rows().await, before);
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_costs_one_call() {
     let postgres = Postgres::start();
     let (pool, stores) = open(&postgres).await;
@@ -286,7 +325,7 @@ async fn after_a_lost_connection_the_whole_list_is_read() {
     }
     for round in ["first", "second"] {
         pool.execute(format!("SELECT pg_terminate_backend(pid) {LISTENERS}").as_str()).await.unwrap();
-        assert!(one.deny(denial(round), Instant::now() + SOON).await.unwrap());
+        assert!(one.deny(denial(round), soon()).await.unwrap());
         within(Duration::from_secs(2), "the token", async || denies(&other, round)).await;
         follows(&other).await;
     }
