@@ -45,6 +45,10 @@ impl Postgres {
         self.port
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops all its processes where they are.
     pub fn pause(&self) {
         self.signal_all("-STOP");
