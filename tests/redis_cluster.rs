@@ -77,7 +77,8 @@ fn the_others_are_found_while_a_node_that_was_named_is_down() {
     let cluster = Cluster::start(0);
     block_on(async {
         let down = Redis::start();
-        let urls = [down.url(), cluster.nodes[0].url()];
+        // The last is asked first.
+        let urls = [cluster.nodes[0].url(), down.url()];
         drop(down);
         let store = RedisStores::open_cluster(urls).unwrap().refresh_tokens();
         let mut answers = Vec::new();
@@ -112,9 +113,34 @@ fn a_key_that_is_being_moved_is_found_in_either_node_with_the_documented_rights(
     });
 }
 
+#[cfg(feature = "redis-tls")]
+#[test]
+fn tls_leads_to_the_nodes_that_others_name() {
+    let (cluster, urls, root) = Cluster::start_secure();
+    block_on(async {
+        let stores = RedisStores::open_cluster(&urls[..1]).unwrap().with_root_certificate(&root).unwrap();
+        let families = stores.refresh_tokens();
+        for byte in 0..16 {
+            let family = Family::new(SecretHash([1; 32]), format!("{byte}"), HOUR, HOUR);
+            assert!(families.insert(FamilyId([byte; 16]), family, 10, soon()).await.unwrap());
+        }
+        for node in 0..3 {
+            assert_ne!(cluster.ask(node, "dbsize").trim(), "0");
+        }
+        let (guarding, revoking) = (stores.deny_list(), stores.deny_list());
+        within(SOON, "the copy", async || guarding.is_in_sync()).await;
+        deny(&revoking, "heard").await.unwrap();
+        within(Duration::from_secs(1), "the message", async || denies(&guarding, "heard")).await;
+    });
+}
+
 /// Logs in and refreshes once, again and again until it is stopped. Returns why calls failed, and the families whose refresh
 /// was confirmed, and when.
-async fn load(store: RedisRefreshStore, worker: u8, stop: Arc<AtomicBool>) -> (Vec<String>, Vec<(FamilyId, Instant)>) {
+async fn load(
+    store: RedisRefreshStore,
+    (round, worker): (u32, u8),
+    stop: Arc<AtomicBool>,
+) -> (Vec<String>, Vec<(FamilyId, Instant)>) {
     let (mut failed, mut families) = (Vec::new(), Vec::new());
     for number in 0_u32.. {
         if stop.load(Ordering::Relaxed) {
@@ -122,7 +148,8 @@ async fn load(store: RedisRefreshStore, worker: u8, stop: Arc<AtomicBool>) -> (V
         }
         let mut id = [worker; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
-        let family = Family::new(SecretHash([1; 32]), format!("{worker} {number}"), HOUR, HOUR);
+        id[4..8].copy_from_slice(&round.to_be_bytes());
+        let family = Family::new(SecretHash([1; 32]), format!("{round} {worker} {number}"), HOUR, HOUR);
         if let Err(error) = store.insert(FamilyId(id), family, 10, soon()).await {
             failed.push(error.to_string());
             continue;
@@ -160,7 +187,7 @@ fn a_resharding_under_load_loses_nothing_and_fails_nothing() {
         within(SOON, "the copy", async || guarding.is_in_sync()).await;
         let home = cluster.owner("oauth2:deny");
         let store = stores(&cluster).refresh_tokens();
-        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), worker, stop.clone())));
+        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), (0, worker), stop.clone())));
         let workers = join_all(workers.collect::<Vec<_>>());
         let moved = async {
             for round in 0..5 {
@@ -223,7 +250,7 @@ fn a_failover_under_load_loses_the_last_moment_at_most() {
         within(Duration::from_secs(1), "the message", async || denies(&guarding, "before")).await;
         let store = stores(&cluster).refresh_tokens();
         let home = cluster.owner("oauth2:deny");
-        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), worker, stop.clone())));
+        let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), (0, worker), stop.clone())));
         let workers = join_all(workers.collect::<Vec<_>>());
         let killed = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -247,5 +274,51 @@ fn a_failover_under_load_loses_the_last_moment_at_most() {
         let late = stores(&cluster).deny_list();
         within(SOON, "the copy", async || late.is_in_sync()).await;
         assert!(denies(&late, "before") && denies(&guarding, "before"));
+    });
+}
+
+/// Repeats failovers and moves of slots under load for `SOAK_SECONDS`: see .ci/soak.
+#[test]
+#[ignore = "takes as long as it is told"]
+fn soak() {
+    let seconds = std::env::var("SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut cluster = Cluster::start(1);
+    block_on(async {
+        let (guarding, revoking) = (stores(&cluster).deny_list(), stores(&cluster).deny_list());
+        let store = stores(&cluster).refresh_tokens();
+        for round in 0_u32.. {
+            if Instant::now() > end && round > 0 {
+                break;
+            }
+            within(SOON, "the copy", async || guarding.is_in_sync() && revoking.is_in_sync()).await;
+            let stop = Arc::new(AtomicBool::new(false));
+            let workers = (0..4).map(|worker| tokio::spawn(load(store.clone(), (round, worker), stop.clone())));
+            let workers = join_all(workers.collect::<Vec<_>>());
+            deny(&revoking, &format!("before {round}")).await.unwrap();
+            // What is confirmed in the last second before a failover may be lost.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            let home = cluster.owner("oauth2:deny");
+            let begun = Instant::now();
+            cluster.nodes[home].kill9();
+            within(Duration::from_secs(30), "the failover", async || deny(&revoking, "after").await.is_ok()).await;
+            cluster.nodes[home].restart();
+            cluster.wait_until_ready(1);
+            let (from, to) = cluster.two_primaries();
+            cluster.reshard(from, to, 100);
+            stop.store(true, Ordering::Relaxed);
+            let (mut confirmed, mut lost_then) = (0, 0);
+            for (_, families) in workers.await.into_iter().map(Result::unwrap) {
+                for lost in lost(&store, &families).await {
+                    lost_then += 1;
+                    assert!(lost + Duration::from_secs(1) > begun && lost < begun + SOON, "in round {round}");
+                }
+                confirmed += families.len();
+            }
+            eprintln!("round {round}: {confirmed} refreshes confirmed, {lost_then} lost");
+            let late = stores(&cluster).deny_list();
+            within(SOON, "the copy", async || late.is_in_sync()).await;
+            assert!((0..=round).all(|round| denies(&late, &format!("before {round}"))));
+        }
     });
 }

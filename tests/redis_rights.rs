@@ -16,7 +16,7 @@ fn without_the_right_to_subscribe_the_log_says_so_once_and_when_it_is_over() {
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let redis = Redis::start();
-    redis.command("ACL SETUSER app on >secret ~* +@all -subscribe");
+    redis.command("ACL SETUSER app on >secret ~* &* +@all -subscribe");
     let url = redis.url().replace("//", "//app:secret@");
     let said = |text: &str| log.text().matches(text).count();
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

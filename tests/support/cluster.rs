@@ -1,12 +1,16 @@
 //! The test's own Redis Cluster.
 
 use std::{
+    fs,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use super::redis::Redis;
+use super::{
+    port::free_port,
+    redis::{Redis, make_certificates},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {
@@ -25,16 +29,52 @@ impl Cluster {
         let addresses: Vec<_> = addresses.collect();
         let create = format!("--cluster create {} --cluster-replicas {replicas} --cluster-yes", addresses.join(" "));
         cli(0, &create);
-        cluster.wait_for("the cluster", || {
-            let ready = |node| {
-                let replicas_are_up =
-                    cluster.ask(node, "info replication").contains(&format!("connected_slaves:{replicas}"));
-                let is_replica = cluster.ask(node, "info replication").contains("master_link_status:up");
-                cluster.ask(node, "cluster info").contains("cluster_state:ok") && (replicas_are_up || is_replica)
-            };
-            (0..cluster.nodes.len()).all(ready)
-        });
+        cluster.wait_until_ready(replicas);
         cluster
+    }
+
+    /// Waits until all nodes are up, and each primary has so many replicas.
+    pub fn wait_until_ready(&self, replicas: usize) {
+        let has_replicas = format!("connected_slaves:{replicas}");
+        self.wait_for("the cluster", || {
+            (0..self.nodes.len()).all(|node| {
+                let role = self.ask(node, "info replication");
+                let is_copied = role.contains(&has_replicas) || role.contains("master_link_status:up");
+                is_copied && self.ask(node, "cluster info").contains("cluster_state:ok")
+            })
+        });
+    }
+
+    pub fn two_primaries(&self) -> (usize, usize) {
+        let is_primary = |node: &usize| self.ask(*node, "info replication").contains("role:master");
+        let mut primaries = (0..self.nodes.len()).filter(is_primary);
+        (primaries.next().unwrap(), primaries.next().unwrap())
+    }
+
+    /// Three primaries that use TLS among themselves, too, the URLs for that, and the certificate of their CA.
+    pub fn start_secure() -> (Self, Vec<String>, Vec<u8>) {
+        let ports = [(); 3].map(|()| free_port());
+        let dir = std::env::temp_dir().join(format!("tower-oauth2-cluster-{}-{}", std::process::id(), ports[0]));
+        fs::create_dir(&dir).unwrap();
+        let root = make_certificates(&dir);
+        let nodes = ports.map(|port| {
+            let settings = format!(
+                "--cluster-enabled yes --cluster-node-timeout 15000 --tls-port {port} --tls-cluster yes \
+                 --tls-cert-file {0}/tls.pem --tls-key-file {0}/tls.key --tls-ca-cert-file {0}/ca.pem --tls-auth-clients optional",
+                dir.display()
+            );
+            let settings: Vec<&'static str> = settings.leak().split_whitespace().collect();
+            Redis::start_with(&settings)
+        });
+        let cluster = Self { nodes: nodes.into() };
+        let [one, two, three] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let tls = format!("--tls --cacert {}/ca.pem", dir.display());
+        cli(ports[0], &format!("{tls} --cluster create {one} {two} {three} --cluster-yes"));
+        fs::remove_dir_all(dir).unwrap();
+        cluster.wait_for("the cluster", || {
+            (0..3).all(|node| cluster.ask(node, "cluster info").contains("cluster_state:ok"))
+        });
+        (cluster, ports.map(|port| format!("rediss://localhost:{port}")).into(), root)
     }
 
     pub fn urls(&self) -> Vec<String> {

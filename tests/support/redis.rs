@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -73,16 +73,12 @@ impl Redis {
     /// Also listens with TLS. Returns that port, and the root certificate of the CA that only this server has.
     pub fn secure(&self) -> (u16, Vec<u8>) {
         let (port, dir) = (free_port(), self.dir.display());
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-        openssl(&self.dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca"));
-        let subject =
-            "-subj /CN=redis -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=CA:FALSE";
-        openssl(&self.dir, &format!("req -x509 {key} -keyout tls.key -out tls.pem -CA ca.pem -CAkey ca.key {subject}"));
+        let root = make_certificates(&self.dir);
         self.command(&format!(
             "CONFIG SET tls-cert-file {dir}/tls.pem tls-key-file {dir}/tls.key tls-ca-cert-file {dir}/ca.pem \
              tls-auth-clients no tls-port {port}"
         ));
-        (port, fs::read(self.dir.join("ca.pem")).unwrap())
+        (port, root)
     }
 
     pub fn kill9(&mut self) {
@@ -162,7 +158,16 @@ pub fn documented_rights() -> String {
     rights.split_once('`').unwrap().0.to_owned()
 }
 
-fn openssl(dir: &PathBuf, arguments: &str) {
+/// Writes `tls.pem` and `tls.key` for localhost, and `ca.pem`, which it returns.
+pub(crate) fn make_certificates(dir: &Path) -> Vec<u8> {
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca"));
+    let subject = "-subj /CN=redis -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=CA:FALSE";
+    openssl(dir, &format!("req -x509 {key} -keyout tls.key -out tls.pem -CA ca.pem -CAkey ca.key {subject}"));
+    fs::read(dir.join("ca.pem")).unwrap()
+}
+
+fn openssl(dir: &Path, arguments: &str) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
     let output = output.unwrap_or_else(|_| panic!("openssl is not installed: apt-get install openssl"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -179,7 +184,8 @@ fn answers(port: u16) -> io::Result<bool> {
 }
 
 fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
-    Command::new("redis-server")
+    // Valkey takes the same arguments.
+    Command::new(std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into()))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir)
         .args(settings)

@@ -1,4 +1,4 @@
-//! The stores in Redis (6.2 or later), for services of more than one process.
+//! The stores in Redis (6.2 or later) or Valkey, for services of more than one process.
 //!
 //! 1. Each decision is one Lua script on one key, by Redis's own clock.
 //! 2. A call ends by its deadline. A script that Redis starts after that does nothing.
@@ -82,13 +82,13 @@ impl RedisStores {
     ///
     /// let nodes = ["redis://app:secret@10.0.0.1:6379", "redis://app:secret@10.0.0.2:6379"];
     /// assert!(RedisStores::open_cluster(nodes).is_ok());
-    /// assert!(RedisStores::open_cluster::<&str>([]).is_err());
+    /// assert!(RedisStores::open_cluster([""; 0]).is_err());
     /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
     /// ```
     ///
     /// # Errors
     /// As for [`open`](Self::open), and without a URL.
-    pub fn open_cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, InvalidConfig> {
+    pub fn open_cluster(urls: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, InvalidConfig> {
         let servers = urls.into_iter().map(|url| Server::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
         InvalidConfig::unless(!servers.is_empty(), "a Redis Cluster needs the URL of one node or more")?;
         Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Nodes::new(servers)) })

@@ -5,7 +5,7 @@ use std::{convert::Infallible, io};
 use crate::error::InvalidConfig;
 
 pub(super) type Tls = Infallible;
-pub(super) type Stream = tokio::io::Empty;
+pub(super) type Stream = tokio::net::TcpStream;
 
 pub(super) fn of_system() -> Result<Tls, InvalidConfig> {
     Err(InvalidConfig::new("rediss:// needs the feature `redis-tls` of tower-oauth2-password"))
