@@ -211,13 +211,10 @@ async fn count_bytes(port: u16, bytes: Arc<AtomicU64>) -> SocketAddr {
 
 type Connection = SendRequest<Full<Bytes>>;
 
-async fn send(connection: &mut Connection, request: Request<Full<Bytes>>) -> Bytes {
+async fn send(connection: &mut Connection, request: Request<Full<Bytes>>) -> (bool, Bytes) {
     connection.ready().await.unwrap();
     let response = connection.send_request(request).await.unwrap();
-    let status = response.status();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-    body
+    (response.status().is_success(), response.into_body().collect().await.unwrap().to_bytes())
 }
 
 fn form(body: String) -> Request<Full<Bytes>> {
@@ -225,12 +222,12 @@ fn form(body: String) -> Request<Full<Bytes>> {
     request.body(body.into()).unwrap()
 }
 
-/// Sends `count` requests over one connection to each server and task, and returns what `read` makes of the answers.
+/// Sends `count` requests over one connection for each task, and returns what `read` makes of each answer and its success.
 async fn all<T: Send + 'static>(
     servers: &[Server],
     count: usize,
     request: impl Fn(usize) -> Request<Full<Bytes>> + Send + Sync + 'static,
-    read: fn(&[u8]) -> T,
+    read: fn((bool, Bytes)) -> T,
 ) -> Vec<T> {
     let (next, request) = (Arc::new(AtomicUsize::new(0)), Arc::new(request));
     let mut tasks = JoinSet::new();
@@ -247,16 +244,21 @@ async fn all<T: Send + 'static>(
                 if number >= count {
                     return answers;
                 }
-                answers.push(read(&send(&mut connection, request(number)).await));
+                answers.push(read(send(&mut connection, request(number)).await));
             }
         });
     }
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
+fn must_succeed((success, body): (bool, Bytes)) -> Bytes {
+    assert!(success, "{}", String::from_utf8_lossy(&body));
+    body
+}
+
 /// The access token and the refresh token of an answer.
-fn tokens(body: &[u8]) -> [String; 2] {
-    let body: Value = serde_json::from_slice(body).unwrap();
+fn tokens(answer: (bool, Bytes)) -> [String; 2] {
+    let body: Value = serde_json::from_slice(&must_succeed(answer)).unwrap();
     ["access_token", "refresh_token"].map(|name| body[name].as_str().unwrap().to_owned())
 }
 
@@ -297,7 +299,7 @@ async fn measure(name: &str, store: &Store, processes: usize) {
     let servers: Vec<_> = (0..processes).map(|_| Server::start(&store.url())).collect();
     let meter = Meter { name: format!("{name} | {processes}"), servers: &servers, store };
     let login = move |number| form(format!("grant_type=password&username=user{number}&password={PASSWORD}"));
-    // The first logins connect.
+    // The first logins connect, which may take longer than a login waits.
     all(&servers, 10 * TASKS, login, |_| ()).await;
     let issued = meter.step("login", LOGINS, all(&servers, LOGINS, login, tokens)).await;
     let refresh = |(access, refresh): (Vec<String>, Vec<String>)| {
@@ -305,12 +307,12 @@ async fn measure(name: &str, store: &Store, processes: usize) {
         (access, request)
     };
     let (access, refresh) = refresh(issued.into_iter().map(|[access, refresh]| (access, refresh)).unzip());
-    meter.step("refresh", LOGINS, all(&servers, LOGINS, refresh, |_| ())).await;
+    meter.step("refresh", LOGINS, all(&servers, LOGINS, refresh, must_succeed)).await;
     let guarded = move |number: usize| {
         let bearer = format!("Bearer {}", access[number % access.len()]);
         Request::get("/me").header("host", "x").header("authorization", bearer).body(Full::default()).unwrap()
     };
-    meter.step("guarded", GUARDED, all(&servers, GUARDED, guarded, |_| ())).await;
+    meter.step("guarded", GUARDED, all(&servers, GUARDED, guarded, must_succeed)).await;
 }
 
 fn main() {

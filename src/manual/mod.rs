@@ -20,14 +20,15 @@
 //! 10. [`proxies`]: behind nginx, a load balancer or a CDN.
 //! 11. [`production`]: a check-list for going to production.
 //! 12. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 13. [`observing`]: logs, audit events and metrics.
+//! 13. [`scale`]: how many cores, and how much of a store.
+//! 14. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 14. [`comparison`]: other projects, and which to choose.
-//! 15. [`defaults`]: each default, and the reason for it.
-//! 16. [`threats`]: known attacks, and the tests that show why they fail.
-//! 17. [`rules`]: the rules of the RFCs that the crate follows.
+//! 15. [`comparison`]: other projects, and which to choose.
+//! 16. [`defaults`]: each default, and the reason for it.
+//! 17. [`threats`]: known attacks, and the tests that show why they fail.
+//! 18. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -64,6 +65,9 @@ pub mod production {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("scale.md")]
+pub mod scale {}
 
 #[doc = include_str!("observing.md")]
 pub mod observing {}
