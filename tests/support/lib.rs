@@ -13,6 +13,7 @@ pub mod refresh_model;
 #[cfg(feature = "model")]
 pub mod refresh_server;
 pub mod secrets;
+pub mod sentinel;
 pub mod slow;
 pub mod tally;
 

@@ -17,6 +17,8 @@
 //!   `appendfsync everysec` one second may be lost: a revocation, a rotation (the older token is valid again), some failures.
 //! - Replicas: replication is asynchronous, so a failover may lose the last writes in the same way. The URL must name the
 //!   primary: a replica refuses scripts that write.
+//! - Sentinel: [`open_sentinel`](RedisStores::open_sentinel). After a failover the stores find the new primary by themselves.
+//!   Set `min-replicas-to-write` to 1, so that a primary that is cut off from its replicas takes nothing that will be lost.
 //! - Cluster: [`open_cluster`](RedisStores::open_cluster), or the URL of any node. A key is asked for where it is, also while it
 //!   is being moved, so that a resharding loses nothing. While a failed primary has no successor, calls for its keys fail; what
 //!   it had confirmed and not yet replicated is lost. The first call for a slot may take a round trip more. A certificate must be
@@ -25,7 +27,8 @@
 //! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
 //! - ACL, for the prefix `oauth2`: `~oauth2:* &oauth2:deny +evalsha +script|load +time +subscribe +publish +del
 //!   +hset +hmget +pexpire +zadd +zrem +zcard +zrange +zrevrange +zrevrangebyscore +zremrangebyscore +zscore`, `+select` if the URL
-//!   names a database other than 0, and `+asking` in a cluster.
+//!   names a database other than 0, `+asking` in a cluster, and for
+//!   Sentinels `+sentinel|get-master-addr-by-name`.
 //! - TLS: the feature `redis-tls` and a URL that begins with `rediss://`. rustls with aws-lc-rs encrypts, whatever provider
 //!   the process has or lacks. The certificate must be for the host in the URL, by a root that the system trusts, or by
 //!   [one that you name](RedisStores::with_root_certificate). Clients have no certificate: `tls-auth-clients` is `no` or
@@ -92,6 +95,26 @@ impl RedisStores {
         let servers = urls.into_iter().map(|url| Server::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
         InvalidConfig::unless(!servers.is_empty(), "a Redis Cluster needs the URL of one node or more")?;
         Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Nodes::new(servers)) })
+    }
+
+    /// Asks Sentinels at these URLs for the primary of this name, each time when it connects. They have the same user, password
+    /// and TLS as the servers.
+    ///
+    /// ```
+    /// use tower_oauth2_password::store::redis::RedisStores;
+    ///
+    /// let sentinels = ["redis://app:secret@10.0.0.1:26379", "redis://app:secret@10.0.0.2:26379"];
+    /// assert!(RedisStores::open_sentinel("mymaster", sentinels).is_ok());
+    /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`open_cluster`](Self::open_cluster).
+    pub fn open_sentinel(primary: &str, urls: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, InvalidConfig> {
+        let stores = Self::open_cluster(urls)?;
+        let sentinels = stores.connection.seeds.iter().map(|seed| seed.server.clone());
+        let connection = Nodes::new(sentinels.map(|server| Server { primary: Some(primary.into()), ..server }));
+        Ok(Self { connection: Arc::new(connection), ..stores })
     }
 
     /// Trusts the root certificates in this PEM text, for instance of a private CA, and no others. Call this before anything
