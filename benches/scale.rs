@@ -171,8 +171,8 @@ impl Store {
                 work
             }
             Self::Postgres { server, pool, bytes, .. } => {
-                // Sessions report what they did once they have been idle for a second.
-                tokio::time::sleep(Duration::from_millis(2_500)).await;
+                // Sessions report what they did once they have been idle for ten seconds.
+                tokio::time::sleep(Duration::from_millis(10_500)).await;
                 let count =
                     "SELECT (xact_commit + xact_rollback)::float8 FROM pg_stat_database WHERE datname = 'postgres'";
                 let transactions = sqlx::query_scalar(count).fetch_one(pool).await.unwrap();

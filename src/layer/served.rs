@@ -100,7 +100,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// When the issuer is not an `https` URL without query and fragment (RFC 8414, section 2), or unknown
-    /// ([`TokenIssuer::issuer`]). On a loopback address `http` is allowed, too.
+    /// ([`TokenIssuer::issuer`](crate::TokenIssuer::issuer)). On a loopback address `http` is allowed, too.
     pub fn metadata(&self) -> Result<AuthorizationServerMetadata, InvalidConfig> {
         let hint = "the metadata needs the issuer: implement `TokenIssuer::issuer` for your own token issuer";
         let issuer = self.grants.issuer.issuer().ok_or_else(|| InvalidConfig::new(hint))?;
