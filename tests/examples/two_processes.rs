@@ -134,7 +134,7 @@ async fn a_slow_redis_is_waited_for_up_to_the_budget() {
     let login = log_in(&server).await;
     let access = login.text("access_token");
 
-    slow.set_round_trip(Duration::from_millis(150));
+    slow.set_round_trip(Duration::from_millis(120));
     let token = refresh(&server, &login.text("refresh_token")).await.text("refresh_token");
     log_in(&server).await;
 
