@@ -100,7 +100,7 @@ fn tokens(secret: &str) -> Result<Jwt, KeyError> {
         .with_optional_issuer()
         .with_optional_audience("sub", Value::is_string);
     let jwt = Jwt::new(key, ISSUER, AUDIENCE).with_ttl(ACCESS_TOKEN_EXPIRES);
-    Ok(jwt.with_empty_scope().with_other_tokens(old))
+    Ok(jwt.with_empty_scope().with_other_tokens(old, ACCESS_TOKEN_EXPIRES))
 }
 
 /// `Security(get_current_user, scopes=[...])`.

@@ -15,7 +15,8 @@ type Canonical = dyn Fn(&str) -> Option<String> + Send + Sync;
 /// Given to [`AuthorizationServer::with_usernames`](crate::AuthorizationServer::with_usernames), logins and limits use it. Use the
 /// same one where names are stored, at sign-up.
 ///
-/// 1. A name without a canonical form belongs to nobody. The login costs what any login costs, and is denied.
+/// 1. A name without a canonical form belongs to nobody. The verifier gets an empty name, so that such a login costs what any other
+///    does, and its answer is ignored: the login is denied.
 /// 2. Choose before the first sign-up: what is stored already stays as it is.
 ///
 /// ```
@@ -61,8 +62,8 @@ impl Usernames {
         Self::new(|typed| Some(typed.nfc().collect::<String>().to_lowercase().nfc().collect()))
     }
 
-    /// In lower case and NFKC, which also takes ligatures, full-width letters and superscripts for the usual letters. Every text
-    /// is a name.
+    /// In lower case and NFKC, which also maps ligatures, full-width letters and superscripts to ordinary letters. Every text is a
+    /// name.
     #[cfg(feature = "unicode")]
     pub fn lowercase_nfkc() -> Self {
         Self::new(|typed| Some(typed.nfkc().collect::<String>().to_lowercase().nfkc().collect()))

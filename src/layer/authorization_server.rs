@@ -131,7 +131,7 @@ impl AuthorizationServer {
     }
 
     /// Says how usernames are spelled. [`Login::username`](crate::Login::username) is canonical then, and all spellings of a name
-    /// share its limits. At sign-up, store [`Usernames::canonical`] of what was typed. The default takes each spelling for another
+    /// share its limits. At sign-up, store [`Usernames::canonical`] of what was typed. By default, each spelling is a different
     /// name.
     ///
     /// ```

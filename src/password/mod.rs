@@ -1,7 +1,8 @@
 //! Passwords: the verifier that the crate ships.
 //!
 //! 1. [`PasswordVerifier`] looks a user up in your table ([`Users`]) and checks the password against the stored Argon2 hash.
-//! 2. Every attempt computes exactly one hash, whether the user exists or not, so timing reveals nothing.
+//! 2. Every attempt computes exactly one hash, or two for a password that was not sent in NFC, whether the user exists or not,
+//!    so timing reveals nothing.
 //! 3. A [`HashingPool`] computes it on its own threads. Requests that would wait too long get a 503.
 //! 4. After a correct password, a hash with outdated parameters is replaced.
 //! 5. Hashes of other schemes ([`HashSchemes`]) run on the same pool, and become Argon2.

@@ -151,7 +151,7 @@ pub enum AttemptOutcome {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an `AttemptStore`",
-    label = "expected `MemoryAttemptStore`, `RedisAttemptStore` or your own"
+    label = "expected `MemoryAttemptStore`, `RedisAttemptStore`, one of another package or your own"
 )]
 pub trait AttemptStore: Send + Sync + 'static {
     /// Reserves a slot, if the limit allows it.

@@ -144,7 +144,7 @@ impl<'a> Denial<'a> {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `DenyList`",
-    label = "expected `MemoryDenyList`, `RedisDenyList` or your own"
+    label = "expected `MemoryDenyList`, `RedisDenyList`, one of another package or your own"
 )]
 pub trait DenyList: Send + Sync + 'static {
     /// Remembers what is denied. False if the subject has used up its share.

@@ -265,7 +265,7 @@ pub enum Rotation {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `RefreshStore`",
-    label = "expected `MemoryRefreshStore`, `RedisRefreshStore` or your own"
+    label = "expected `MemoryRefreshStore`, `RedisRefreshStore`, one of another package or your own"
 )]
 pub trait RefreshStore: Send + Sync + 'static {
     /// Begins a family, the newest of at most `limit` that the subject may have. False if the subject's sessions were

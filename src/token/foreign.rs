@@ -17,7 +17,7 @@ impl JwtValidator {
     /// ```
     /// use tower_oauth2_password::{JwtValidator, Key};
     ///
-    /// // The access tokens of Keycloak, which have no audience unless the realm is set up to write one.
+    /// // The access tokens of Keycloak, in a realm that writes this audience, or none.
     /// let validator = JwtValidator::new(Key::hs256([7; 32])?, "https://login.example/realms/main", "api")
     ///     .with_untyped_tokens()
     ///     .with_optional_audience("typ", |typ| typ == "Bearer");

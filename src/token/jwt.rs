@@ -1,6 +1,7 @@
 //! Access tokens that are JWTs (RFC 9068).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -32,7 +33,8 @@ pub struct Jwt {
     validator: JwtValidator,
     ttl: Duration,
     empty_scope: bool,
-    others: Option<Arc<dyn TokenValidator>>,
+    /// With the longest lifetime of their tokens.
+    others: Option<(Arc<dyn TokenValidator>, Duration)>,
 }
 
 impl Jwt {
@@ -80,9 +82,11 @@ impl Jwt {
     }
 
     /// Also accepts the tokens that `validator` accepts, so that a move from another issuer logs nobody out. Its subjects are
-    /// the same users. Remove it once the last of its tokens has expired.
+    /// the same users. A token that lives for longer than `longest_ttl` from now on is refused: for so long it is remembered which
+    /// subjects were ended. Remove it once the last of its tokens has expired.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use serde_json::Value;
     /// use tower_oauth2_password::{Jwt, JwtValidator, Key, TokenValidator};
     ///
@@ -96,12 +100,30 @@ impl Jwt {
     ///     .with_optional_issue_time()
     ///     .with_optional_issuer()
     ///     .with_optional_audience("scope", Value::is_string);
-    /// let jwt = Jwt::new(key, "https://api.example", "api").with_other_tokens(old);
+    /// # let old = old.with_clock(|| 3_999_999_000);
+    /// let jwt = Jwt::new(key, "https://api.example", "api").with_other_tokens(old, Duration::from_secs(30 * 60));
+    /// # let jwt = jwt.with_clock(|| 3_999_999_000);
     /// assert_eq!(jwt.validate(made_by_pyjwt)?.subject(), "johndoe");
     /// # Ok::<(), tower_oauth2_password::BoxError>(())
     /// ```
-    pub fn with_other_tokens(self, validator: impl TokenValidator) -> Self {
-        Self { others: Some(Arc::new(validator)), ..self }
+    pub fn with_other_tokens(self, validator: impl TokenValidator, longest_ttl: Duration) -> Self {
+        Self { others: Some((Arc::new(validator), longest_ttl)), ..self }
+    }
+
+    /// What `validate` of the other tokens makes of one that is not ours, for this reason.
+    fn or_other(
+        &self,
+        error: InvalidToken,
+        validate: impl FnOnce(&dyn TokenValidator) -> Result<AccessToken, InvalidToken>,
+    ) -> Result<AccessToken, InvalidToken> {
+        let (others, longest_ttl) = self.others.as_ref().ok_or(error)?;
+        let latest = Duration::from_secs((self.validator.clock)()).saturating_add(*longest_ttl);
+        let in_time = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|end| end <= latest);
+        match validate(&**others) {
+            Ok(token) if token.expires_at().is_some_and(in_time) => Ok(token),
+            Err(InvalidToken::UnknownKey) => Err(InvalidToken::UnknownKey),
+            _ => Err(error),
+        }
     }
 
     /// Writes the claim `scope` even if it is empty, for programs that require it. RFC 6749, section 3.3 has no empty scope,
@@ -170,7 +192,7 @@ impl TokenIssuer for Jwt {
     }
 
     fn longest_ttl(&self) -> Duration {
-        self.ttl
+        self.others.as_ref().map_or(self.ttl, |(_, ttl)| self.ttl.max(*ttl))
     }
 
     /// The public keys by which other servers validate the tokens: the signing key first, then those added with
@@ -210,17 +232,16 @@ impl TokenIssuer for Jwt {
 
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let others = |error| self.others.as_ref().ok_or(error)?.validate(token).map_err(|_| error);
-        self.validator.validate(token).or_else(others)
+        self.validator.validate(token).or_else(|error| self.or_other(error, |others| others.validate(token)))
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let others = |error| self.others.as_ref().ok_or(error)?.validate_to_revoke(token).map_err(|_| error);
-        self.validator.validate_to_revoke(token).or_else(others)
+        let own = self.validator.validate_to_revoke(token);
+        own.or_else(|error| self.or_other(error, |others| others.validate_to_revoke(token)))
     }
 
     fn longest_token(&self) -> usize {
-        let others = self.others.as_ref().map_or(0, |others| others.longest_token());
+        let others = self.others.as_ref().map_or(0, |(others, _)| others.longest_token());
         self.validator.longest_token().max(others)
     }
 }

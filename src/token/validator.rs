@@ -220,8 +220,9 @@ impl JwtValidator {
             Some(Value::Array(none)) if none.is_empty() => return Err(InvalidToken::NotForThisServer),
             Some(several) => serde_json::from_value(several).map_err(|_| InvalidToken::Malformed)?,
         };
-        let issuer = required(claims.iss, accepted.no_issuer)?;
-        if issuer.as_ref().is_some_and(|issuer| **issuer != *self.issuer) {
+        let mut issuer = required(claims.iss, accepted.no_issuer)?;
+        // Where a token may lack it, the owner of the key is the issuer.
+        if *issuer.get_or_insert_with(|| self.issuer.to_string()) != *self.issuer {
             return Err(InvalidToken::NotForThisServer);
         }
         let leeway = if to_revoke { LONGEST_LEEWAY } else { self.leeway };

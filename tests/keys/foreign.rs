@@ -1,6 +1,6 @@
 //! Tokens of other issuers, which deviate from RFC 9068: each deviation needs its option.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use test_support::oneshot::{guarded, post_form};
 use tower_oauth2_password::{
-    AuthorizationServer, InvalidToken, Jwt, JwtValidator, Key, Login, TokenIssuer, TokenRequest, TokenValidator,
-    Verdict, store::MemoryDenyList,
+    AuthorizationServer, BearerLayer, InvalidToken, Jwt, JwtValidator, Key, Login, TokenIssuer, TokenRequest,
+    TokenValidator, Verdict, store::MemoryDenyList,
 };
 
 use super::{AUDIENCE, ISSUER};
 
 const SECRET: [u8; 32] = [7; 32];
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn signed(header: &Value, claims: &Value) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
@@ -143,7 +144,7 @@ fn what_no_option_names_is_refused_with_all_of_them() {
 #[tokio::test]
 async fn tokens_of_two_issuers_are_accepted_at_once() {
     let old = JwtValidator::new(Key::hs256(SECRET).unwrap(), "https://old.example", "old").with_longest_token(5_000);
-    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_other_tokens(old);
+    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_other_tokens(old, CENTURY);
     let theirs = json!({ "iss": "https://old.example", "aud": "old" });
     let own = jwt.issue(TokenRequest::new("7")).await.unwrap();
     let other = changed(&json!({}), &theirs);
@@ -157,6 +158,50 @@ async fn tokens_of_two_issuers_are_accepted_at_once() {
         assert!(jwt.validate(&changed(&json!({}), &claims)).is_err(), "{claims}");
     }
     assert_eq!(jwt.longest_token(), 5_000);
+}
+
+/// For so long the deny list remembers which subjects were ended.
+#[test]
+fn a_token_that_lives_for_too_long_is_refused() {
+    let jwt = |longest| {
+        let old = lenient().with_clock(|| 1_000);
+        let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_clock(|| 1_000);
+        jwt.with_other_tokens(old, longest)
+    };
+    let day = jwt(Duration::from_secs(86_400));
+    for (exp, is_accepted) in [(1_001, true), (87_400, true), (87_401, false), (4_000_000_000_u64, false)] {
+        let token = changed(&json!({}), &json!({ "exp": exp }));
+        assert_eq!(day.validate(&token).is_ok(), is_accepted, "{exp}");
+        assert_eq!(day.validate_to_revoke(&token).is_ok(), is_accepted, "{exp}");
+    }
+    assert_eq!(day.longest_ttl(), Duration::from_secs(86_400));
+    assert_eq!(jwt(Duration::from_secs(1)).longest_ttl(), Duration::from_secs(900));
+    assert!(jwt(Duration::MAX).validate(&changed(&json!({}), &json!({}))).is_ok());
+}
+
+#[test]
+fn a_key_that_the_other_issuer_has_not_shown_yet_is_unknown() {
+    let shown = Key::hs256([9; 32]).unwrap().with_id("shown");
+    let old = JwtValidator::new(shown, "https://old.example", "old");
+    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_other_tokens(old, CENTURY);
+    let theirs = json!({ "iss": "https://old.example", "aud": "old" });
+    for (id, expected) in [("shown", InvalidToken::Signature), ("hidden", InvalidToken::UnknownKey)] {
+        let token = changed(&json!({ "kid": id }), &theirs);
+        assert_eq!(jwt.validate_to_revoke(&token).err(), Some(expected), "{id}");
+        assert_eq!(jwt.validate(&token).err(), Some(InvalidToken::Signature), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_issuer_ends_with_its_subject_at_each_guard() {
+    let list = MemoryDenyList::new();
+    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE);
+    let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt).with_deny_list(list.clone());
+    let guard = BearerLayer::new(strict().with_optional_issuer()).with_deny_list(list);
+    let token = changed(&json!({}), &json!({ "iss": null }));
+    assert_eq!(guarded(guard.clone(), &token).await, 200);
+    auth.revoke_subject("7").await.unwrap();
+    assert_eq!(guarded(guard, &token).await, 401);
 }
 
 #[tokio::test]
@@ -174,7 +219,7 @@ async fn an_empty_scope_is_left_out_or_written() {
 /// Tokens without what their end needs: they end with their subject.
 #[tokio::test]
 async fn a_token_without_id_or_time_is_revoked_with_its_subject() {
-    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_other_tokens(lenient());
+    let jwt = Jwt::new(Key::hs256([8; 32]).unwrap(), ISSUER, AUDIENCE).with_other_tokens(lenient(), CENTURY);
     let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
         .with_deny_list(Arc::new(MemoryDenyList::new()));
     let no_id = changed(&json!({}), &json!({ "jti": null }));

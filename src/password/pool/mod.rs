@@ -198,7 +198,7 @@ impl HashingPool {
     /// 400 `invalid_request` for a password that no login can send: an empty one, one with a control character other than
     /// TAB, and one of more than 4,096 bytes. 503 if the queue is full, or the operating system returns no random bytes.
     pub async fn hash(&self, password: Secret, address: Option<IpAddr>) -> Result<String, TokenError> {
-        if !is_acceptable(&password) {
+        if !is_acceptable((self.settings.respell)(&password).as_ref().unwrap_or(&password)) {
             let description = "The password is empty, longer than 4096 bytes, or has a character that is not allowed";
             return Err(TokenError::invalid_request(description));
         }
@@ -276,8 +276,8 @@ impl HashingPool {
         hashed.ok_or_else(|| TokenError::from_cause("a password was not hashed", "no random bytes".into()))
     }
 
-    /// Computes exactly one hash for an attempt, or two if the password has another spelling in NFC, given the cost of new ones. Returns `Some(outdated)` if
-    /// the password is correct.
+    /// Computes one hash for an attempt, or two if the password was not sent in NFC. `check` gets the cost of new hashes. Returns
+    /// `Some(outdated)` if the password is correct.
     pub(super) async fn check(
         &self,
         check: impl Fn(Argon2Params) -> HashCheck,

@@ -45,10 +45,11 @@ impl Grants {
             Some(limits) => limits.reserve_within(&request.budget, &login.username, login.client_address).await?,
             None => Attempt::uncounted(request.budget.clone()),
         };
+        let is_nobody = login.username.is_empty();
         // An error drops the attempt, which then counts neither as a failure nor as a success.
         match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
-            Verdict::Granted(identity) => attempt.succeeded().await.map(|()| identity),
-            Verdict::Denied => {
+            Verdict::Granted(identity) if !is_nobody => attempt.succeeded().await.map(|()| identity),
+            _ => {
                 audit.record(EventKind::Denied);
                 attempt.failed().await?;
                 Err(TokenError::invalid_grant("Incorrect username or password"))

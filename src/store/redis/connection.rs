@@ -37,7 +37,7 @@ pub(super) fn hex(id: [u8; 16]) -> String {
 }
 
 #[derive(Clone)]
-struct Link {
+pub(super) struct Link {
     connection: MultiplexedConnection,
     /// The server's clock at `learned`.
     server_ms: u64,
@@ -86,8 +86,7 @@ impl Connection {
     ) -> Result<T, BoxError> {
         let mut again = decision.repeatable;
         loop {
-            in_time(deadline)?;
-            let mut link = timeout_at(deadline.into(), self.link(deadline)).await.map_err(|_| NO_CONNECTION)??;
+            let mut link = self.reach(deadline).await?;
             let time = time_to(deadline);
             let by_its_clock = link.server_ms + millis(deadline.saturating_duration_since(link.learned));
             let mut call = decision.script.key(key);
@@ -121,6 +120,12 @@ impl Connection {
     /// Whether a call without an answer says something about Redis: it had time, or was one of several.
     fn was_fair(&self, time: Duration) -> bool {
         time >= FAIR || self.missed.fetch_add(1, Ordering::Relaxed) >= MOST_MISSED
+    }
+
+    /// The connection, new or not.
+    pub(super) async fn reach(&self, deadline: Instant) -> Result<Link, BoxError> {
+        in_time(deadline)?;
+        timeout_at(deadline.into(), self.link(deadline)).await.map_err(|_| NO_CONNECTION)?
     }
 
     async fn link(&self, deadline: Instant) -> Result<Link, BoxError> {

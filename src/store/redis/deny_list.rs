@@ -21,7 +21,7 @@ use crate::{error::BoxError, observe, secret::random};
 const MAX_ENTRIES: u64 = 1_000_000;
 /// The shortest and the longest wait before connecting again: not all processes should read the list at the same moment.
 const RECONNECT_MS: [u64; 2] = [100, 500];
-/// So long after each proof that messages arrive, the next one begins.
+/// The pause between two proofs that messages arrive.
 const QUIET: Duration = Duration::from_millis(250);
 /// A message that was published must arrive within this time.
 const HEARD: Duration = Duration::from_secs(1);

@@ -19,9 +19,9 @@
 //!   primary: a replica refuses scripts that write.
 //! - Sentinel: [`open_sentinel`](RedisStores::open_sentinel). After a failover the stores find the new primary by themselves.
 //!   Set `min-replicas-to-write` to 1, so that a primary that is cut off from its replicas takes nothing that will be lost.
-//! - Cluster: [`open_cluster`](RedisStores::open_cluster), or the URL of any node. A key is asked for where it is, also while it
-//!   is being moved, so that a resharding loses nothing. While a failed primary has no successor, calls for its keys fail; what
-//!   it had confirmed and not yet replicated is lost. The first call for a slot may take a round trip more. A certificate must be
+//! - Cluster: [`open_cluster`](RedisStores::open_cluster), or the URL of any node. Each call follows its key,
+//!   even while the key is being moved, so a resharding loses nothing. While a failed primary has no successor, calls for its
+//!   keys fail; what it had confirmed and not yet replicated is lost. The first call for a slot may take a round trip more. A certificate must be
 //!   for the host names or addresses that the nodes announce. Each process publishes four times a second, and each message goes
 //!   to all nodes.
 //! - The clock: expiry follows the server's clock. Use a daemon that slews it and does not step it.
@@ -50,6 +50,8 @@ use self::{nodes::Nodes, server::Server};
 use crate::{error::InvalidConfig, secret::debug_only};
 
 pub use self::{attempts::RedisAttemptStore, deny_list::RedisDenyList, refresh::RedisRefreshStore};
+
+const ONE_DATABASE: &str = "a Redis Cluster, and what Sentinels watch, has one database: leave it out of the URLs";
 
 /// The three stores in one Redis. They share one connection, or one to each node of a cluster.
 ///
@@ -85,19 +87,22 @@ impl RedisStores {
     ///
     /// let nodes = ["redis://app:secret@10.0.0.1:6379", "redis://app:secret@10.0.0.2:6379"];
     /// assert!(RedisStores::open_cluster(nodes).is_ok());
+    /// assert!(RedisStores::open_cluster(["redis://10.0.0.1/1", "redis://10.0.0.2/1"]).is_err());
     /// assert!(RedisStores::open_cluster([""; 0]).is_err());
     /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
     /// ```
     ///
     /// # Errors
-    /// As for [`open`](Self::open), and without a URL.
+    /// As for [`open`](Self::open), without a URL, and where one of several names a database.
     pub fn open_cluster(urls: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, InvalidConfig> {
         let servers = urls.into_iter().map(|url| Server::parse(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
         InvalidConfig::unless(!servers.is_empty(), "a Redis Cluster needs the URL of one node or more")?;
+        let have_databases = servers.len() > 1 && servers.iter().any(Server::has_database);
+        InvalidConfig::unless(!have_databases, ONE_DATABASE)?;
         Ok(Self { prefix: "oauth2".into(), connection: Arc::new(Nodes::new(servers)) })
     }
 
-    /// Asks Sentinels at these URLs for the primary of this name, each time when it connects. They have the same user, password
+    /// Asks the Sentinels at these URLs for the primary of this name each time it connects. They have the same user, password
     /// and TLS as the servers.
     ///
     /// ```
@@ -105,13 +110,15 @@ impl RedisStores {
     ///
     /// let sentinels = ["redis://app:secret@10.0.0.1:26379", "redis://app:secret@10.0.0.2:26379"];
     /// assert!(RedisStores::open_sentinel("mymaster", sentinels).is_ok());
+    /// assert!(RedisStores::open_sentinel("mymaster", ["redis://10.0.0.1:26379/1"]).is_err());
     /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
     /// ```
     ///
     /// # Errors
-    /// As for [`open_cluster`](Self::open_cluster).
+    /// As for [`open_cluster`](Self::open_cluster), and where a URL names a database.
     pub fn open_sentinel(primary: &str, urls: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, InvalidConfig> {
         let stores = Self::open_cluster(urls)?;
+        InvalidConfig::unless(!stores.connection.seeds.iter().any(|seed| seed.server.has_database()), ONE_DATABASE)?;
         let sentinels = stores.connection.seeds.iter().map(|seed| seed.server.clone());
         let connection = Nodes::new(sentinels.map(|server| Server { primary: Some(primary.into()), ..server }));
         Ok(Self { connection: Arc::new(connection), ..stores })

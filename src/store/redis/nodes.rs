@@ -18,14 +18,21 @@ const MOST_NODES: usize = 6;
 #[derive(Debug)]
 pub(super) struct Nodes {
     pub(super) seeds: Vec<Arc<Connection>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     /// The owners of slots, as far as they are known. A slot and the next known one below mostly have the same.
-    owners: Mutex<BTreeMap<u16, Arc<Connection>>>,
+    owners: BTreeMap<u16, Arc<Connection>>,
+    /// All nodes that ever owned one. Each remembers when it failed.
+    nodes: Vec<Arc<Connection>>,
 }
 
 impl Nodes {
     pub(super) fn new(seeds: impl IntoIterator<Item = Server>) -> Self {
         let seeds = seeds.into_iter().map(|server| Arc::new(Connection::new(server))).collect();
-        Self { seeds, owners: Mutex::default() }
+        Self { seeds, known: Mutex::default() }
     }
 
     /// Runs a script where its key is. `arguments` follow the deadline.
@@ -36,33 +43,51 @@ impl Nodes {
         arguments: impl ToRedisArgs,
         deadline: Instant,
     ) -> Result<T, BoxError> {
-        let mut node = self.owner(key)?;
+        let (mut node, mut unreachable) = (self.owner(key)?, None);
         for _ in 0..MOST_NODES {
+            // Nothing was sent to a node without a connection: another one may know its successor.
+            if let Err(error) = node.reach(deadline).await {
+                self.forget(&node);
+                let other = self.owner(key)?;
+                if unreachable.is_some() || Arc::ptr_eq(&node, &other) {
+                    return Err(unreachable.unwrap_or(error));
+                }
+                (node, unreachable) = (other, Some(error));
+                continue;
+            }
             let result = node.run(decision, key, &arguments, deadline).await;
             let error = result.as_ref().err().and_then(|error| error.downcast_ref::<RedisError>());
-            let mut owners = lock(&self.owners);
             let Some((address, slot)) = error.and_then(RedisError::redirect_node) else {
-                if !node.is_connected() {
-                    owners.retain(|_, owner| !Arc::ptr_eq(owner, &node));
-                }
+                self.forget(&node);
                 return result;
             };
             let asking = error.and_then(RedisError::code) == Some("ASK");
             let server = node.server.at(address, asking).ok_or("a node of Redis Cluster has no port")?;
-            let mut known = owners.values().filter(|known| !asking && known.server.address() == server.address());
-            node = known.next().cloned().unwrap_or_else(|| Arc::new(Connection::new(server)));
+            let mut known = lock(&self.known);
+            let mut nodes = known.nodes.iter().filter(|known| !asking && known.server.address() == server.address());
+            let old = nodes.next().cloned();
+            node = old.clone().unwrap_or_else(|| Arc::new(Connection::new(server)));
             if !asking {
-                owners.insert(slot, node.clone());
+                known.owners.insert(slot, node.clone());
+                known.nodes.extend(old.is_none().then(|| node.clone()));
             }
         }
         Err("the nodes of Redis Cluster do not agree on the owner of the key".into())
     }
 
+    /// Forgets what a node owns, if it has no connection any more.
+    fn forget(&self, node: &Arc<Connection>) {
+        if !node.is_connected() {
+            lock(&self.known).owners.retain(|_, owner| !Arc::ptr_eq(owner, node));
+        }
+    }
+
     /// The node that probably has the key. If it has not, it knows which one has.
     pub(super) fn owner(&self, key: &str) -> Result<Arc<Connection>, BoxError> {
-        let mut owners = lock(&self.owners);
+        let Known { owners, nodes } = &mut *lock(&self.known);
         if owners.is_empty() {
             owners.extend((0..).zip(self.seeds.iter().cloned()));
+            nodes.clone_from(&self.seeds);
         }
         let owner = owners.range(..=slot(key)).next_back().or(owners.first_key_value());
         owner.map(|(_, owner)| owner.clone()).ok_or_else(|| "no Redis server is known".into())

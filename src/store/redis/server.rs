@@ -38,6 +38,10 @@ impl Server {
         Some(Self { client, tls: self.tls.clone(), asking, primary: None })
     }
 
+    pub(super) fn has_database(&self) -> bool {
+        self.client.get_connection_info().redis_settings().db() != 0
+    }
+
     pub(super) fn address(&self) -> &ConnectionAddr {
         self.client.get_connection_info().addr()
     }

@@ -39,9 +39,11 @@ pub struct PgRefreshStore(pub(super) Arc<Connection>);
 
 impl RefreshStore for PgRefreshStore {
     fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
+        // Until the deadline, so that it says when the login was verified, however long the call waits.
+        let age = family.age + deadline.saturating_duration_since(Instant::now());
         Box::pin(async move {
             let subject = subject_key(SubjectRef::new(&family.server, &family.subject));
-            let [absolute, idle, age] = [family.absolute_ttl, family.idle_ttl, family.age].map(micros);
+            let [absolute, idle, age] = [family.absolute_ttl, family.idle_ttl, age].map(micros);
             let (secret, limit) = (family.current.0, i64::try_from(limit.max(1))?);
             let login = login_record(family)?;
             let arguments = arguments![id.0, subject, secret, login, absolute, idle, age, limit];

@@ -33,7 +33,7 @@ CREATE TABLE {p}attempts (
 );
 CREATE INDEX ON {p}attempts (expires);
 
--- `tx` is the transaction that wrote the row: see {p}changes in the source.
+-- `tx` is the transaction that wrote the row: see `changes` in deny_list.rs.
 CREATE TABLE {p}denied (
   key bytea PRIMARY KEY,
   subject bytea NOT NULL,
@@ -80,8 +80,8 @@ CREATE FUNCTION {p}insert(
 ) RETURNS TABLE (r_inserted boolean) LANGUAGE plpgsql AS $$
 DECLARE
   t bigint := {p}locked(a_deadline, a_left, a_subject);
-  -- By the moment of the call, however long it waited.
-  verified bigint := a_deadline - a_left - a_age;
+  -- The age is that at the deadline, however long the call waited.
+  verified bigint := a_deadline - a_age;
 BEGIN
   IF EXISTS (SELECT FROM {p}ended e WHERE e.subject = a_subject AND e.expires > t AND e.ended >= verified) THEN
     RETURN QUERY SELECT false;

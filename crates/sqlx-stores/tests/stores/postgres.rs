@@ -314,6 +314,24 @@ async fn a_transaction_that_commits_late_is_not_missed() {
     within(Duration::from_secs(1), "the late one", async || other.is_denied(TokenRef::new("alice"))).await;
 }
 
+/// Its subject was ended after the login was verified, and before the pool had a connection for it.
+#[tokio::test]
+async fn a_login_that_waits_for_the_pool_is_ended_with_its_subject() {
+    let postgres = Postgres::start();
+    let (_, others) = open(&postgres).await;
+    let narrow = PgPoolOptions::new().max_connections(1).connect(&postgres.url()).await.unwrap();
+    let families = PgStores::open(narrow.clone()).await.unwrap().refresh_tokens();
+    let held = narrow.acquire().await.unwrap();
+    let insert = families.insert(id(1), family(1), 9, soon());
+    let ended = async {
+        others.refresh_tokens().revoke_subject(SubjectRef::new("", "alice"), None).await.unwrap();
+        drop(held);
+    };
+    let (inserted, ()) = tokio::join!(insert, ended);
+    assert!(!inserted.unwrap());
+    assert!(families.insert(id(2), family(2), 9, soon()).await.unwrap());
+}
+
 const LISTENERS: &str = "FROM pg_stat_activity WHERE query LIKE 'SELECT s.oldest%'";
 
 #[tokio::test]
