@@ -46,7 +46,11 @@ async fn legacy_hashes() {
             assert_eq!(attempt(&server, name, "wrong").await.text("error"), "invalid_grant");
         }
     }
-    assert_eq!(attempt(&server, "nobody", "any").await.text("error"), "invalid_grant");
+    let token = attempt(&server, "dave", "teaparty789").await.text("access_token");
+    assert_eq!(get(&server, "/", &token).await.body, "nothing: the directory has it\n");
+    for name in ["dave", "nobody"] {
+        assert_eq!(attempt(&server, name, "any").await.text("error"), "invalid_grant");
+    }
 }
 
 #[tokio::test]
