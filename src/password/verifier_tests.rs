@@ -284,7 +284,7 @@ async fn a_password_that_no_login_can_send_is_never_right_by_an_old_hash() {
 }
 
 #[tokio::test]
-async fn who_has_no_hash_costs_what_the_scheme_says_and_never_logs_in() {
+async fn a_user_without_a_hash_costs_what_the_scheme_says_and_never_logs_in() {
     let of_alice = vec!["wasted on alice".to_owned()];
     for (case, user) in [
         ("disabled", alice().with_password_hash("old$wonderland123").with_disabled(true)),
