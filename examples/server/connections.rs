@@ -29,23 +29,30 @@ pub(crate) async fn serve(addr: SocketAddr, app: Router) -> Result<(), BoxError>
     // Room for a burst of connections: `TcpListener::bind` has room for 128.
     let listener = socket.bind(addr).and_then(|()| socket.listen(4_096));
     let listener = listener.map_err(|error| format!("cannot listen on {addr}: {error}; set a different ADDR"))?;
+    let (stop, limit) = (stop_signal()?, stop_signal()?);
     println!("listening on http://{}", listener.local_addr()?);
     let app = app.layer((from_fn(count), TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, LIMIT)));
     // `with_state` builds the routes once, not for each request; `tap_io` makes the `Connection` a `ConnectInfo`.
     let app = app.with_state(()).into_make_service_with_connect_info::<Connection>();
-    let server = axum::serve(Limited(listener).tap_io(|_| ()), app).with_graceful_shutdown(stop_signal());
+    let server = axum::serve(Limited(listener).tap_io(|_| ()), app).with_graceful_shutdown(stop);
     tokio::select! {
         served = server.into_future() => Ok(served?),
-        () = async { stop_signal().await; sleep(LIMIT * 4 / 5).await } => Ok(()),
+        () = async { limit.await; sleep(LIMIT * 4 / 5).await } => Ok(()),
     }
 }
 
-async fn stop_signal() {
+/// Resolves at Ctrl-C or SIGTERM, and catches them from the call on.
+fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
     #[cfg(unix)]
-    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! { _ = tokio::signal::ctrl_c() => return, _ = terminated.recv() => return }
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! { _ = interrupted.recv() => {}, _ = terminated.recv() => {} }
+        })
     }
-    let _ = tokio::signal::ctrl_c().await;
+    #[cfg(not(unix))]
+    Ok(async { _ = tokio::signal::ctrl_c().await })
 }
 
 #[derive(Clone, Debug)]

@@ -149,6 +149,20 @@ async fn sigterm_answers_requests_in_flight() {
     let open = tokio::net::TcpStream::connect(idle.address).await.unwrap();
     assert_eq!(refresh(&idle, "x").await.status, 400);
     idle.signal("-INT");
-    assert_eq!(idle.wait(Duration::from_secs(10)), Some(0), "an idle connection does not delay the end");
+    assert_eq!(
+        idle.wait(Duration::from_secs(10)),
+        Some(0),
+        "an idle connection does not delay the end: {}",
+        idle.log()
+    );
     drop(open);
+}
+
+#[test]
+fn a_signal_right_after_the_start_ends_the_server_in_order() {
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Example::start("server", &[]);
+        server.signal(signal);
+        assert_eq!(server.wait(Duration::from_secs(10)), Some(0), "{signal}");
+    }
 }
