@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::{runtime::Handle, time::Instant};
 
-use crate::error::BoxFuture;
+use crate::error::{BoxFuture, TokenError};
 use crate::observe::{self, log, measure};
 use crate::secret::debug_only;
 use crate::sync::{Mutex, lock, timeout_at, unwind_guarded_future};
@@ -72,6 +72,10 @@ pub enum EventKind {
     Overloaded,
     /// A client is unknown, or its secret was wrong.
     ClientDenied,
+    /// The password was right, and the second factor is asked for.
+    MfaRequired,
+    /// The code of the second factor was wrong.
+    MfaDenied,
     /// A refresh token was used.
     Refresh,
     /// An old refresh token was used again, and its session was ended: somebody may have stolen it.
@@ -91,6 +95,8 @@ impl EventKind {
             Self::Blocked => "blocked",
             Self::Overloaded => "overloaded",
             Self::ClientDenied => "client_denied",
+            Self::MfaRequired => "mfa_required",
+            Self::MfaDenied => "mfa_denied",
             Self::Refresh => "refresh",
             Self::Reuse => "reuse",
             Self::Revoked => "revoke",
@@ -128,6 +134,15 @@ pub(crate) struct Audit<'a> {
 }
 
 impl Audit<'_> {
+    /// Records an attempt that was refused before it was decided.
+    pub(crate) fn unserved<T>(self, attempt: Result<T, TokenError>) -> Result<T, TokenError> {
+        attempt.inspect_err(|error| match error.status().as_u16() {
+            429 => self.record(EventKind::Blocked),
+            503 => self.record(EventKind::Overloaded),
+            _ => {}
+        })
+    }
+
     pub(crate) fn record(self, kind: EventKind) {
         let owned = |text: Option<&str>| text.map(|text| observe::cut(text).to_owned());
         let [subject, client_id, session_id] = [self.subject, self.client_id, self.session].map(owned);

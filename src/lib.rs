@@ -40,9 +40,11 @@ pub use self::{
     },
     protocol::{
         client::{Client, Clients, StaticClients},
+        extension_grant::{ExtensionGrant, GrantRequest},
         metadata::AuthorizationServerMetadata,
         refresh_token::RefreshTokens,
         response::TokenResponse,
+        second_factor::{FactorCode, FactorVerdict, SecondFactor, SecondFactors},
     },
     scope::{InvalidScope, RequiredScope, Scope},
     secret::Secret,

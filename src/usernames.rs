@@ -78,6 +78,11 @@ impl Usernames {
     }
 }
 
+/// How a username is looked up and counted: empty, which nobody has, if it has no canonical form.
+pub(crate) fn account_of(usernames: Option<&Usernames>, typed: &str) -> String {
+    usernames.map_or_else(|| typed.to_owned(), |names| names.canonical(typed).unwrap_or_default())
+}
+
 #[cfg(all(test, feature = "unicode"))]
 mod tests {
     use super::*;

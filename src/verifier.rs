@@ -117,12 +117,12 @@ impl From<Identity> for Verdict {
 #[must_use]
 pub struct Identity {
     subject: String,
-    scope: Scope,
-    claims: Map<String, Value>,
-    amr: Vec<String>,
-    security_stamp: Option<String>,
-    session_label: Option<String>,
-    session_ttl: Option<Duration>,
+    pub(crate) scope: Scope,
+    pub(crate) claims: Map<String, Value>,
+    pub(crate) amr: Vec<String>,
+    pub(crate) security_stamp: Option<String>,
+    pub(crate) session_label: Option<String>,
+    pub(crate) session_ttl: Option<Duration>,
     pub(crate) without_refresh_token: bool,
 }
 

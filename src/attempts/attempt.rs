@@ -73,6 +73,11 @@ impl Attempt {
         Ok(answer)
     }
 
+    /// Clears the failures under a key, without a slot of its own.
+    pub(super) fn clears(&mut self, key: AttemptKey, limit: AttemptLimit) {
+        self.reserved.push((Slot { key, id: 0, limit }, AttemptOutcome::Succeeded));
+    }
+
     /// Reserves a slot. False if all are reserved, and an error while failures alone fill the limit.
     async fn try_reserve(&mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<bool, TokenError> {
         match self.reserve(key, limit, clears).await? {
@@ -113,6 +118,11 @@ impl Attempt {
     /// 503 if the store is unavailable.
     pub async fn succeeded(self) -> Result<(), TokenError> {
         self.settle(|on_success| on_success).await
+    }
+
+    /// Nothing was decided yet. It counts as neither.
+    pub(crate) async fn released(self) -> Result<(), TokenError> {
+        self.settle(|_| AttemptOutcome::Released).await
     }
 
     async fn settle(mut self, outcome: impl Fn(AttemptOutcome) -> AttemptOutcome) -> Result<(), TokenError> {

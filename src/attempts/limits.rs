@@ -16,6 +16,9 @@ use crate::{error::TokenError, observe, sync::sleep};
 /// Well within the time for which the store keeps a reservation.
 const LONGEST_DELAY: Duration = Duration::from_secs(20);
 
+/// How many wrong codes of a second factor a subject has.
+const CODE_LIMIT: AttemptLimit = AttemptLimit { failures: 5, window: Duration::from_secs(300) };
+
 /// Limits failed attempts at passwords and client secrets. Cheap to clone.
 ///
 /// 1. Failures count by account and address: 10 a minute. They also count by address alone
@@ -178,6 +181,28 @@ impl AttemptLimits {
         let mut attempt = self.attempt(budget);
         attempt.wait(self.key("client", client_id, address), self.client_secret, true).await?;
         Ok(attempt)
+    }
+
+    /// Reserves a slot for one code of a second factor, wherever it comes from.
+    pub(crate) async fn reserve_code(&self, budget: &StoreBudget, subject: &str) -> Result<Attempt, TokenError> {
+        let mut attempt = self.attempt(budget);
+        attempt.wait(self.key("second factor", subject, None), CODE_LIMIT, true).await?;
+        Ok(attempt)
+    }
+
+    /// Clears the failures of an account from this address, as a login does.
+    pub(crate) async fn clear(
+        &self,
+        budget: &StoreBudget,
+        account: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(), TokenError> {
+        let mut attempt = self.attempt(budget);
+        attempt.clears(self.key("account and address", account, address), self.account_and_address);
+        if let Some((limit, _)) = self.account_slowdown {
+            attempt.clears(self.key("account", account, None), limit);
+        }
+        attempt.succeeded().await
     }
 
     fn attempt(&self, budget: &StoreBudget) -> Attempt {

@@ -11,8 +11,9 @@ use crate::attempts::AttemptLimits;
 use crate::error::{InvalidConfig, TokenError};
 use crate::event::{Event, Events};
 use crate::protocol::client::{Clients, DynClients};
+use crate::protocol::extension_grant::{ExtensionGrant, OwnGrant};
 use crate::protocol::response::{Realm, TokenResponse};
-use crate::protocol::{grant::Grants, refresh_token::RefreshTokens, session::Denials};
+use crate::protocol::{grant::Grants, refresh_token::RefreshTokens, second_factor::SecondFactors, session::Denials};
 use crate::token::{TokenIssuer, TokenValidator};
 use crate::{secret::debug_only, store::DenyList, usernames::Usernames, verifier::Verifier};
 
@@ -169,6 +170,52 @@ impl AuthorizationServer {
     /// Refuses requests to the endpoints, revocation included, that name no client, with a 401 `invalid_client`.
     pub fn with_client_required(self) -> Self {
         self.with(|server| server.grants.policy.required = true)
+    }
+
+    /// Serves the grant `client_credentials` (RFC 6749, section 4.4): a confidential client gets a token for itself, without a
+    /// refresh token. Its subject is that of [`Client::with_subject`](crate::Client::with_subject), and its scope that of
+    /// [`Client::with_scope`](crate::Client::with_scope). The claim `gty` of the token is `client_credentials`, and
+    /// [`AccessToken::user`](crate::AccessToken::user) is nobody.
+    pub fn with_client_credentials(self) -> Self {
+        self.with(|server| server.grants.client_credentials = true)
+    }
+
+    /// Adds a grant of your own (RFC 6749, section 4.5). `grant_type` is an absolute URI, and `parameters` are the form
+    /// parameters that the grant reads. They follow the rules of all others: at most once, UTF-8, and not in the query string.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AuthorizationServer, GrantRequest, Identity, Jwt, Key, Login, Verdict};
+    ///
+    /// let code = async |request: GrantRequest| {
+    ///     let right = request.required("code")?.expose() == "123456"; // one that you sent, at its first use
+    ///     Ok(if right { Identity::new("alice").into() } else { Verdict::Denied })
+    /// };
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
+    ///     .with_extension_grant("urn:example:mailed-code", ["code"], move |request| code(request))?;
+    /// let grants = auth.metadata()?.to_json()["grant_types_supported"].to_string();
+    /// assert_eq!(grants, r#"["password","urn:example:mailed-code"]"#);
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the grant type is no absolute URI or is served already, or a parameter is one of RFC 6749.
+    pub fn with_extension_grant(
+        mut self,
+        grant_type: &str,
+        parameters: impl IntoIterator<Item = &'static str>,
+        grant: impl ExtensionGrant,
+    ) -> Result<Self, InvalidConfig> {
+        self.grants.add_grant(OwnGrant::new(grant_type, parameters, grant)?)?;
+        Ok(self)
+    }
+
+    /// Asks users who have a second factor for it: after a right password the client gets a 403 `mfa_required` with an
+    /// `mfa_token`, and ends the login with a code (grant types `http://auth0.com/oauth/grant-type/mfa-otp` and
+    /// `mfa-recovery-code`). The [verifier](crate::Verifier::verify_subject) is asked about the user again.
+    pub fn with_second_factor(mut self, factors: SecondFactors) -> Self {
+        self.grants.set_second_factor(factors);
+        self
     }
 
     /// Passes a form parameter of your own to the verifier: a tenant, the answer to a captcha, "remember me". Like the others it

@@ -29,7 +29,7 @@ impl AuthorizationServer {
     pub fn security_scheme<'a>(&self, scopes: impl IntoIterator<Item = (&'a str, &'a str)>) -> SecurityScheme {
         let (served, scopes) = (self.served(), Scopes::from_iter(scopes));
         let path = served.token_path;
-        let flow = if served.refresh_tokens {
+        let flow = if served.grant_types.iter().any(|grant| grant == "refresh_token") {
             Password::with_refresh_url(path.clone(), scopes, path)
         } else {
             Password::new(path, scopes)

@@ -119,7 +119,7 @@ impl AuthorizationServer {
             token_path: self.token_path.to_string(),
             revocation_path: self.has_revocation().then(|| self.revocation_path.to_string()),
             introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
-            refresh_tokens: self.grants.refresh.is_some(),
+            grant_types: self.grants.grant_types().into_iter().map(str::to_owned).collect(),
             clients: self.grants.policy.clients.is_some(),
         }
     }
@@ -148,6 +148,7 @@ impl AuthorizationServer {
         let mut grants = self.grants.clone();
         grants.policy.attempts = grants.policy.attempts.map(|limits| limits.for_server(self.server_id()));
         grants.refresh = grants.refresh.map(|tokens| tokens.for_server(self.server_id()));
+        grants.second_factor = grants.second_factor.map(|factors| factors.for_server(&self.server_id()));
         grants
     }
 

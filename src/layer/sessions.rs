@@ -116,6 +116,7 @@ impl AuthorizationServer {
             return self.revoke_subject(subject).await;
         };
         let denials = self.grants.denials.as_ref();
+        self.end_waiting(subject).await?;
         // Before the families: once they are gone, a second try would not find them.
         for (_, family) in &others {
             if let Some(denials) = denials {
@@ -157,6 +158,7 @@ impl AuthorizationServer {
     /// # Errors
     /// 503 if a store is unavailable. The log has the cause. Some sessions may live on, so call it again.
     pub async fn revoke_subject(&self, subject: &str) -> Result<u64, TokenError> {
+        self.end_waiting(subject).await?;
         // First what access tokens come from.
         let ended = match self.resolved().refresh {
             Some(tokens) => tokens.revoke_subject(subject, None).await?,
@@ -169,6 +171,14 @@ impl AuthorizationServer {
         // The user may log in again at once.
         next_millisecond().await;
         Ok(ended)
+    }
+
+    /// Ends logins that wait for their second step, and trust in devices.
+    async fn end_waiting(&self, subject: &str) -> Result<(), TokenError> {
+        match self.resolved().second_factor {
+            Some(factors) => factors.revoke_subject(subject).await,
+            None => Ok(()),
+        }
     }
 
     async fn families(&self, subject: &str, budget: &StoreBudget) -> Result<Vec<Found>, TokenError> {

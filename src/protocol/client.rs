@@ -28,6 +28,7 @@ pub struct Client {
     /// None for a public client.
     secrets: Vec<[u8; 32]>,
     grants: Option<Vec<String>>,
+    pub(crate) subject: Option<String>,
     pub(crate) scope: Option<Scope>,
     pub(crate) session_ttl: Option<Duration>,
     pub(crate) access_token_ttl: Option<Duration>,
@@ -41,8 +42,8 @@ impl Client {
 
     /// A client without a secret, such as a command line tool.
     pub fn public(id: impl Into<String>) -> Self {
-        let (secrets, grants) = (Vec::new(), None);
-        Self { id: id.into(), secrets, grants, scope: None, session_ttl: None, access_token_ttl: None }
+        let (secrets, grants, subject) = (Vec::new(), None, None);
+        Self { id: id.into(), secrets, grants, subject, scope: None, session_ttl: None, access_token_ttl: None }
     }
 
     /// Also accepts this secret, so that secrets can be rotated.
@@ -56,7 +57,14 @@ impl Client {
         Self { grants: Some(grants.into_iter().map(Into::into).collect()), ..self }
     }
 
-    /// Sets the widest scope of its tokens, whatever their users may do.
+    /// Sets who it is when it asks for a token for itself
+    /// ([`with_client_credentials`](crate::AuthorizationServer::with_client_credentials)): the `sub` of that token, such as
+    /// `client:reports`. It must be no user's. There is no default, and the client needs a secret.
+    pub fn with_subject(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+
+    /// Sets the widest scope of its tokens, whatever their users may do. Tokens for itself have this scope, or none.
     pub fn with_scope(self, scope: Scope) -> Self {
         Self { scope: Some(scope), ..self }
     }

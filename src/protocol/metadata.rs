@@ -12,7 +12,6 @@ use crate::scope::{InvalidScope, Scope};
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 const SECRETS: &[&str] = &["client_secret_basic", "client_secret_post"];
 const CLIENT_AUTHENTICATION: &[&str] = &["none", "client_secret_basic", "client_secret_post"];
-const GRANT_TYPES: &[&str] = &["password", "refresh_token"];
 
 /// Authorization server metadata (RFC 8414): where the endpoints are and what they support.
 /// [`AuthorizationServer::metadata`](crate::AuthorizationServer::metadata) returns it.
@@ -47,7 +46,7 @@ pub(crate) struct Endpoints {
     pub(crate) token_path: String,
     pub(crate) revocation_path: Option<String>,
     pub(crate) introspection_path: Option<String>,
-    pub(crate) refresh_tokens: bool,
+    pub(crate) grant_types: Vec<String>,
     pub(crate) clients: bool,
 }
 
@@ -110,7 +109,7 @@ impl AuthorizationServerMetadata {
             "issuer": self.issuer,
             "token_endpoint": url(&endpoints.token_path),
             "token_endpoint_auth_methods_supported": authentication,
-            "grant_types_supported": if endpoints.refresh_tokens { GRANT_TYPES } else { &["password"] },
+            "grant_types_supported": endpoints.grant_types,
             // Required, and empty without an authorization endpoint.
             "response_types_supported": [],
             "jwks_uri": self.jwks_uri,
@@ -163,7 +162,7 @@ mod tests {
             token_path: "/token".to_owned(),
             revocation_path: Some("/revoke".to_owned()),
             introspection_path: None,
-            refresh_tokens: true,
+            grant_types: Vec::new(),
             clients: true,
         };
         AuthorizationServerMetadata::new(issuer, endpoints)

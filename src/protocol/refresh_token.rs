@@ -41,7 +41,7 @@ pub(crate) type Found = (FamilyId, Family);
 pub struct RefreshTokens {
     store: Arc<dyn RefreshStore>,
     server: Arc<str>,
-    absolute_ttl: Duration,
+    pub(crate) absolute_ttl: Duration,
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
     sessions: usize,

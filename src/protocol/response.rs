@@ -1,6 +1,6 @@
 //! Responses: RFC 6749, sections 5.1 and 5.2.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -19,7 +19,7 @@ pub(crate) type RenderError = dyn Fn(&TokenError) -> Response<Bytes> + Send + Sy
 pub(crate) type RenderToken = dyn Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync;
 
 /// Room for the names of the members and a number, beside the tokens and the scope.
-const ROOM_FOR_THE_REST: usize = 128;
+const ROOM_FOR_THE_REST: usize = 192;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -30,6 +30,8 @@ struct Body<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    #[serde(flatten)]
+    others: BTreeMap<&'static str, &'a str>,
 }
 
 /// A successful response of the token endpoint (RFC 6749, section 5.1), for
@@ -57,6 +59,8 @@ pub struct TokenResponse {
     pub(crate) subject: String,
     pub(crate) claims: Map<String, Value>,
     pub(crate) refresh_token: Option<(Secret, Duration)>,
+    /// Members of other specifications.
+    pub(crate) others: BTreeMap<&'static str, Secret>,
 }
 
 impl TokenResponse {
@@ -85,6 +89,17 @@ impl TokenResponse {
         self.refresh_token.as_ref().map(|(_, ttl)| *ttl)
     }
 
+    /// The successor of the recovery code that was used up, if there is one.
+    pub fn recovery_code(&self) -> Option<&Secret> {
+        self.others.get("recovery_code")
+    }
+
+    /// What spares the device the second step, if the client asked for it: see
+    /// [`with_trusted_devices`](crate::SecondFactors::with_trusted_devices).
+    pub fn device_token(&self) -> Option<&Secret> {
+        self.others.get("device_token")
+    }
+
     /// The user.
     pub fn subject(&self) -> &str {
         &self.subject
@@ -102,10 +117,12 @@ impl TokenResponse {
             expires_in: self.issued.expires_in.as_secs(),
             refresh_token: self.refresh_token().map(Secret::expose),
             scope: self.scope.as_str(),
+            others: self.others.iter().map(|(name, value)| (*name, value.expose())).collect(),
         };
-        // Enough room at once: growing would leave copies of the tokens behind.
-        let texts = [body.access_token, body.refresh_token.unwrap_or_default(), body.scope];
-        let room = texts.map(str::len).iter().sum::<usize>() + ROOM_FOR_THE_REST;
+        // Enough room at once: growing would leave copies of the tokens behind. A code of the app may need escapes.
+        let texts = [body.access_token, body.refresh_token.unwrap_or_default(), body.scope].into_iter();
+        let texts = texts.chain(body.others.values().flat_map(|other| [*other; 2]));
+        let room = texts.map(str::len).sum::<usize>() + ROOM_FOR_THE_REST;
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         // Writing strings and a number to memory cannot fail.
         let _ = serde_json::to_writer(&mut *text, &body);
@@ -207,6 +224,7 @@ mod tests {
             subject: "alice".to_owned(),
             claims: Map::new(),
             refresh_token: refresh_token.map(|token| (token.into(), Duration::from_secs(60))),
+            others: BTreeMap::new(),
         }
     }
 

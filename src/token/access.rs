@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::scope::{RequiredScope, Scope};
 
+/// The claim that names the grant of a token that is not a user's.
+pub(crate) const GRANT_CLAIM: &str = "gty";
+
 /// An access token that was accepted. The guard ([`BearerLayer`](crate::BearerLayer)) puts it into the request's extensions.
 /// Cheap to clone.
 ///
@@ -61,9 +64,26 @@ impl AccessToken {
         Contents { subject: subject.into(), ..Contents::default() }.into()
     }
 
-    /// The user (`sub`).
+    /// Whom it is about (`sub`): a user, or a client that got it for itself.
     pub fn subject(&self) -> &str {
         &self.contents.subject
+    }
+
+    /// The user, and nobody if a client got the token for itself (`gty` is `client_credentials`), whatever its subject. Look
+    /// up users by this.
+    ///
+    /// ```
+    /// use serde_json::{Map, json};
+    /// use tower_oauth2_password::AccessToken;
+    ///
+    /// assert_eq!(AccessToken::new("alice").user(), Some("alice"));
+    /// let claims = Map::from_iter([("gty".to_owned(), json!("client_credentials"))]);
+    /// assert_eq!(AccessToken::new("alice").with_claims(claims).user(), None);
+    /// ```
+    pub fn user(&self) -> Option<&str> {
+        // Others spell it with a hyphen.
+        let of_client = |claim: &Value| claim == "client_credentials" || claim == "client-credentials";
+        (!self.claim(GRANT_CLAIM).is_some_and(of_client)).then(|| self.subject())
     }
 
     /// The client that it was issued to (`client_id`).

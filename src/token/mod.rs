@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{BoxError, BoxFuture};
 use crate::{scope::Scope, secret::Secret};
 
-pub(crate) use self::access::RefuseHandler;
+pub(crate) use self::access::{GRANT_CLAIM, RefuseHandler};
 pub(crate) use self::validator::{LONGEST_LEEWAY, LONGEST_TOKEN};
 pub use self::{
     access::AccessToken, jwt::Jwt, key::Key, key_error::KeyError, validator::JwtValidator,

@@ -1,11 +1,13 @@
 //! The token endpoint's decision.
 
+mod extension;
+mod mfa;
 mod password;
 mod refresh;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -14,16 +16,18 @@ use http::{HeaderName, Response, request::Parts};
 use super::form::{is_visible_ascii, single};
 use super::request::{Endpoint, Parameters, Request};
 use super::response::{RenderToken, TokenResponse, uncached};
-use super::{client::Client, client_policy::ClientPolicy, refresh_token::RefreshTokens, session::Denials};
+use super::{client::Client, client_policy::ClientPolicy, extension_grant::OwnGrant};
+use super::{refresh_token::RefreshTokens, second_factor::SecondFactors, session::Denials};
 use crate::error::{BoxFuture, InvalidConfig, TokenError, answer_within};
 use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenIssuer, TokenRequest, TokenValidator};
-use crate::usernames::Usernames;
+use crate::usernames::{Usernames, account_of};
 use crate::verifier::{DynVerifier, Identity, Login, Verifier, is_credential_text};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
+const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// Everything that decides a token request, and what the other endpoints do with the tokens.
 #[derive(Clone)]
@@ -37,6 +41,11 @@ pub(crate) struct Grants {
     pub(crate) denials: Option<Denials>,
     pub(crate) verifier_timeout: Duration,
     pub(crate) optional_grant_type: bool,
+    pub(crate) client_credentials: bool,
+    pub(crate) own: Vec<OwnGrant>,
+    pub(crate) second_factor: Option<SecondFactors>,
+    /// The parameters beside those of RFC 6749.
+    own_parameters: Vec<&'static str>,
     /// The parameters and headers that the verifier gets beside the credentials.
     pub(crate) login_parameters: Vec<&'static str>,
     pub(crate) login_headers: Vec<HeaderName>,
@@ -48,7 +57,7 @@ debug_only!(Grants { policy, refresh });
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
         let required: &[_] = if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] };
-        let with_own = |names: &[&'static str]| [names, &self.login_parameters].concat().into();
+        let with_own = |names: &[&'static str]| [names, &self.own_parameters].concat().into();
         let not_in_query = with_own(&["username", "password", "client_secret", "refresh_token"]);
         Parameters { known: with_own(KNOWN), required, not_in_query }
     }
@@ -70,6 +79,10 @@ impl Grants {
             denials: None,
             verifier_timeout: Duration::from_secs(30),
             optional_grant_type: false,
+            client_credentials: false,
+            own: Vec::new(),
+            second_factor: None,
+            own_parameters: Vec::new(),
             login_parameters: Vec::new(),
             login_headers: Vec::new(),
             render: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
@@ -77,11 +90,42 @@ impl Grants {
     }
 
     pub(crate) fn add_login_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
-        let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
-        let hint = format!("the parameter {name:?} cannot be your own: use printable ASCII, and no name of RFC 6749");
-        InvalidConfig::unless(is_free, hint)?;
+        self.add_parameters(&[name])?;
         self.login_parameters.push(name);
         Ok(())
+    }
+
+    fn add_parameters(&mut self, names: &[&'static str]) -> Result<(), InvalidConfig> {
+        let is_free = |name: &&str| is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(name);
+        if let Some(name) = names.iter().find(|name| !is_free(name)) {
+            let hint = "use printable ASCII, and no name of RFC 6749";
+            return Err(InvalidConfig::new(format!("the parameter {name:?} cannot be your own: {hint}")));
+        }
+        self.own_parameters.extend(names);
+        Ok(())
+    }
+
+    pub(crate) fn add_grant(&mut self, grant: OwnGrant) -> Result<(), InvalidConfig> {
+        let is_new = !self.grant_types().contains(&&*grant.grant_type);
+        InvalidConfig::unless(is_new, format!("the grant type {:?} is registered twice", grant.grant_type))?;
+        self.add_parameters(&grant.parameters)?;
+        self.own.push(grant);
+        Ok(())
+    }
+
+    pub(crate) fn set_second_factor(&mut self, factors: SecondFactors) {
+        self.own_parameters.extend(["mfa_token", "otp", "recovery_code", "trust_device", "device_token"]);
+        self.second_factor = Some(factors);
+    }
+
+    /// What the metadata lists.
+    pub(crate) fn grant_types(&self) -> Vec<&str> {
+        let mut all = vec!["password"];
+        all.extend(self.refresh.as_ref().map(|_| "refresh_token"));
+        all.extend(self.client_credentials.then_some(CLIENT_CREDENTIALS));
+        all.extend(self.second_factor.iter().flat_map(|_| [mfa::OTP, mfa::RECOVERY_CODE]));
+        all.extend(self.own.iter().map(|grant| &*grant.grant_type));
+        all
     }
 
     pub(crate) fn add_login_header(&mut self, name: HeaderName) -> Result<(), InvalidConfig> {
@@ -91,19 +135,12 @@ impl Grants {
         Ok(())
     }
 
-    /// How a username is looked up and counted: empty, which nobody has, if it has no canonical form.
     pub(crate) fn account(&self, typed: &str) -> String {
-        self.usernames.as_ref().map_or_else(|| typed.to_owned(), |names| names.canonical(typed).unwrap_or_default())
+        account_of(self.usernames.as_ref(), typed)
     }
 
     fn with_inputs(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {
-        for name in &self.login_parameters {
-            let Some(value) = request.form.get(name) else { continue };
-            if !is_credential_text(value.expose()) {
-                return Err(TokenError::invalid_request("A character is not allowed in a parameter"));
-            }
-            login = login.with_parameter(name, value.clone());
-        }
+        login.parameters = inputs(&self.login_parameters, request)?;
         for name in &self.login_headers {
             let refused = TokenError::invalid_request("A header is not UTF-8, or given more than once");
             let Some(field) = single(&request.parts.headers, name, refused.clone())? else { continue };
@@ -117,9 +154,23 @@ impl Grants {
         match (request.form.get("grant_type").map(Secret::expose), &self.refresh) {
             (Some("password"), _) => self.password(request).await,
             (Some("refresh_token"), Some(tokens)) => self.refresh(tokens, request).await,
-            (Some(other), _) => Err(TokenError::unsupported_grant_type().with_grant_type(other)),
+            (Some(CLIENT_CREDENTIALS), _) if self.client_credentials => self.client_credentials(request).await,
+            (Some(other), _) => self.other(other, request).await,
             (None, _) if self.optional_grant_type => self.password(request).await,
             (None, _) => Err(TokenError::missing(vec!["grant_type"])),
+        }
+    }
+
+    async fn other(&self, grant_type: &str, request: &Request) -> Result<TokenResponse, TokenError> {
+        match (grant_type, &self.second_factor) {
+            (mfa::OTP, Some(factors)) => self.second_step(factors, (mfa::OTP, "otp"), request).await,
+            (mfa::RECOVERY_CODE, Some(factors)) => {
+                self.second_step(factors, (mfa::RECOVERY_CODE, "recovery_code"), request).await
+            }
+            _ => match self.own.iter().find(|grant| *grant.grant_type == *grant_type) {
+                Some(grant) => self.own(grant, request).await,
+                None => Err(TokenError::unsupported_grant_type().with_grant_type(grant_type)),
+            },
         }
     }
 
@@ -142,14 +193,21 @@ impl Grants {
         request.claims.retain(|_, value| !value.is_null());
         request.amr.clone_from(&session.amr);
         // Only what can be ended is worth a name.
-        if self.refresh.is_some() || self.denials.is_some() {
+        if !session.id.is_empty() && (self.refresh.is_some() || self.denials.is_some()) {
             (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
         }
         let (subject, claims) = (request.subject.clone(), request.claims.clone());
         let issued =
             answer_within(self.verifier_timeout, "the token issuer failed", self.issuer.issue_boxed(request)).await?;
-        Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None })
+        Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None, others: BTreeMap::new() })
     }
+}
+
+/// The parameters of the app that were sent.
+fn inputs(names: &[&'static str], request: &Request) -> Result<Vec<(&'static str, Secret)>, TokenError> {
+    let sent = names.iter().filter_map(|name| Some((*name, request.form.get(name)?.clone()))).collect::<Vec<_>>();
+    let allowed = sent.iter().all(|(_, value)| is_credential_text(value.expose()));
+    if allowed { Ok(sent) } else { Err(TokenError::invalid_request("A character is not allowed in a parameter")) }
 }
 
 /// What a user may do through this client.

@@ -28,19 +28,32 @@ impl Grants {
         login.scope = requested_scope(request)?;
         let login = self.with_inputs(login, request)?;
 
-        let (scope, began) = (login.scope.clone(), Instant::now());
-        let (subject, client_id) = (Some(username.expose()), client.as_ref().map(Client::id));
+        let (scope, account, began) = (login.scope.clone(), login.username.clone(), Instant::now());
+        let (subject, client, client_id) = (Some(username.expose()), client.as_ref(), client.as_ref().map(Client::id));
         let audit = Audit { subject, client_id, ..self.policy.audit(Some(request)) };
-        let verified = self.verify(request, login, audit).await;
-        let identity = verified.inspect_err(|error| match error.status().as_u16() {
-            429 => audit.record(EventKind::Blocked),
-            503 => audit.record(EventKind::Overloaded),
-            _ => {}
-        })?;
-        self.begin_session(request, &identity, client.as_ref(), scope, began, audit).await
+        let checked = async {
+            let (identity, attempt) = self.verify(request, login, audit).await?;
+            match &self.second_factor {
+                Some(factors) if self.needs_second_step(factors, &identity, client, request).await? => {
+                    attempt.released().await?;
+                    let waiting = (account, scope.as_ref());
+                    let error = self.require_second_step(factors, &identity, client, waiting, began, request).await?;
+                    Audit { subject: Some(identity.subject()), ..audit }.record(EventKind::MfaRequired);
+                    Err(error)
+                }
+                _ => attempt.succeeded().await.map(|()| identity),
+            }
+        };
+        let identity = audit.unserved(checked.await)?;
+        self.begin_session(request, &identity, client, scope, began, audit).await
     }
 
-    async fn verify(&self, request: &Request, login: Login, audit: Audit<'_>) -> Result<Identity, TokenError> {
+    async fn verify(
+        &self,
+        request: &Request,
+        login: Login,
+        audit: Audit<'_>,
+    ) -> Result<(Identity, Attempt), TokenError> {
         let attempt = match &self.policy.attempts {
             Some(limits) => limits.reserve_within(&request.budget, &login.username, login.client_address).await?,
             None => Attempt::uncounted(request.budget.clone()),
@@ -48,7 +61,7 @@ impl Grants {
         let is_nobody = login.username.is_empty();
         // An error drops the attempt, which then counts neither as a failure nor as a success.
         match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
-            Verdict::Granted(identity) if !is_nobody => attempt.succeeded().await.map(|()| identity),
+            Verdict::Granted(identity) if !is_nobody => Ok((identity, attempt)),
             _ => {
                 audit.record(EventKind::Denied);
                 attempt.failed().await?;
@@ -57,7 +70,8 @@ impl Grants {
         }
     }
 
-    async fn begin_session(
+    /// What each grant of a user ends with.
+    pub(super) async fn begin_session(
         &self,
         request: &Request,
         identity: &Identity,

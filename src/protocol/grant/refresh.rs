@@ -28,7 +28,7 @@ impl Grants {
             return Err(self.reuse(tokens, token.id, &family, request).await);
         }
 
-        let identity = self.verify_subject(&family.subject).await?;
+        let identity = self.verify_subject(&family.subject, invalid).await?;
         if identity.security_stamp() != family.security_stamp.as_deref() {
             self.end(tokens, token.id, &family, request).await?;
             self.policy.audit_session(Some(request), &family).record(EventKind::SessionEnded);
@@ -55,12 +55,18 @@ impl Grants {
         Ok(response)
     }
 
-    async fn verify_subject(&self, subject: &str) -> Result<Identity, TokenError> {
+    /// The user as the verifier knows it now. `invalid` makes the error if it is no longer known.
+    pub(super) async fn verify_subject(
+        &self,
+        subject: &str,
+        invalid: fn(&'static str) -> TokenError,
+    ) -> Result<Identity, TokenError> {
         let verdict = async {
             match self.verifier.verify_subject(subject).await {
                 Err(error) if error.is::<NoVerifySubject>() => {
                     observe::misconfigured(
-                        "refresh tokens are issued, but each refresh is refused: implement `Verifier::verify_subject`",
+                        "each refresh and each second step is refused, though the server offers them: implement \
+                         `Verifier::verify_subject`",
                     );
                     Ok(Verdict::Denied)
                 }
@@ -72,7 +78,7 @@ impl Grants {
             // In a table whose usernames and subjects overlap, this subject may find another user.
             Verdict::Granted(_) => {
                 observe::misconfigured(
-                    "a refresh found another user than the one who logged in: `verify_subject` must find users by their \
+                    "a refresh or a second step found another user than the one who logged in: `verify_subject` must find users by their \
                      subject",
                 );
                 Err(invalid("the verifier returned another subject"))
