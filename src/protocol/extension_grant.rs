@@ -153,15 +153,10 @@ impl OwnGrant {
         parameters: impl IntoIterator<Item = &'static str>,
         grant: impl ExtensionGrant,
     ) -> Result<Self, InvalidConfig> {
-        let is_uri = grant_type.split_once(':').is_some_and(|(scheme, rest)| {
-            let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-            scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-                && scheme.bytes().all(is_scheme)
-                && !rest.is_empty()
-        });
+        let is_uri = grant_type.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+        let is_printed = is_visible_ascii(grant_type) && !grant_type.contains(' ');
         let hint = "a grant type of your own is an absolute URI, such as urn:example:code (RFC 6749, section 4.5)";
-        let valid = is_uri && is_visible_ascii(grant_type) && !grant_type.contains(' ');
-        InvalidConfig::unless(valid, format!("the grant type {grant_type:?} is none: {hint}"))?;
+        InvalidConfig::unless(is_uri && is_printed, format!("{grant_type:?} is no grant type: {hint}"))?;
         let (grant_type, parameters, grant) = (grant_type.into(), parameters.into_iter().collect(), Arc::new(grant));
         let authorize = Arc::new(move |request| -> BoxFuture<'static, _> {
             let grant = Arc::clone(&grant);

@@ -1,12 +1,10 @@
 //! Grants of the app (RFC 6749, section 4.5), and of clients for themselves (section 4.4).
 
-use std::time::Instant;
-
 use super::{CLIENT_CREDENTIALS, Grants, inputs, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
-use crate::event::{Audit, EventKind};
+use crate::event::EventKind;
 use crate::protocol::extension_grant::{GrantRequest, OwnGrant};
-use crate::protocol::{client::Client, request::Request, response::TokenResponse};
+use crate::protocol::{request::Request, response::TokenResponse};
 use crate::store::Session;
 use crate::token::GRANT_CLAIM;
 use crate::verifier::{Identity, Verdict};
@@ -15,7 +13,7 @@ impl Grants {
     pub(super) async fn own(&self, grant: &OwnGrant, request: &Request) -> Result<TokenResponse, TokenError> {
         let parameters = inputs(&grant.parameters, request)?;
         let client = self.policy.authenticate_for(&grant.grant_type, request).await?;
-        let (scope, began) = (requested_scope(request)?, Instant::now());
+        let (scope, asker) = (requested_scope(request)?, self.asker(request, client.as_ref(), None));
         let asked = GrantRequest {
             client_id: client.as_ref().map(|client| client.id().to_owned()),
             client_address: self.policy.address(&request.parts),
@@ -25,18 +23,16 @@ impl Grants {
             usernames: self.usernames.clone(),
             budget: request.budget.clone(),
         };
-        let audit = Audit { client_id: client.as_ref().map(Client::id), ..self.policy.audit(Some(request)) };
         let answer = answer_within(self.verifier_timeout, "a grant failed", (grant.authorize)(asked)).await;
-        match audit.unserved(answer)? {
-            Verdict::Granted(identity) => {
-                self.begin_session(request, &identity, client.as_ref(), scope, began, audit).await
-            }
+        match asker.audit.unserved(answer)? {
+            Verdict::Granted(identity) => self.begin_session(asker, &identity, scope).await,
             Verdict::Denied => {
-                audit.record(EventKind::Denied);
+                asker.audit.record(EventKind::Denied);
                 Err(TokenError::invalid_grant("The grant is not valid"))
             }
         }
     }
+
     /// A token of the client itself. It gets no refresh token (RFC 6749, section 4.4.3).
     pub(super) async fn client_credentials(&self, request: &Request) -> Result<TokenResponse, TokenError> {
         let client = self.policy.authenticate_for(CLIENT_CREDENTIALS, request).await?;
@@ -49,8 +45,7 @@ impl Grants {
             narrowed(client.scope.clone().unwrap_or_default(), requested, "The scope is not allowed for this client")?;
         let identity = Identity::new(subject).with_claim(GRANT_CLAIM, CLIENT_CREDENTIALS);
         let response = self.issue(&identity, Some(&client), scope, &Session::default()).await?;
-        let audit = self.policy.audit(Some(request));
-        Audit { subject: Some(subject), client_id: Some(client.id()), ..audit }.record(EventKind::Login);
+        self.asker(request, Some(&client), Some(subject)).audit.record(EventKind::Login);
         Ok(response)
     }
 }

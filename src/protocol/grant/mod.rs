@@ -7,7 +7,9 @@ mod refresh;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -19,6 +21,7 @@ use super::response::{RenderToken, TokenResponse, uncached};
 use super::{client::Client, client_policy::ClientPolicy, extension_grant::OwnGrant};
 use super::{refresh_token::RefreshTokens, second_factor::SecondFactors, session::Denials};
 use crate::error::{BoxFuture, InvalidConfig, TokenError, answer_within};
+use crate::event::Audit;
 use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
@@ -53,6 +56,15 @@ pub(crate) struct Grants {
 }
 
 debug_only!(Grants { policy, refresh });
+
+/// Who asks for a token, and since when.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    request: &'a Request,
+    client: Option<&'a Client>,
+    began: Instant,
+    audit: Audit<'a>,
+}
 
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
@@ -123,7 +135,7 @@ impl Grants {
         let mut all = vec!["password"];
         all.extend(self.refresh.as_ref().map(|_| "refresh_token"));
         all.extend(self.client_credentials.then_some(CLIENT_CREDENTIALS));
-        all.extend(self.second_factor.iter().flat_map(|_| [mfa::OTP, mfa::RECOVERY_CODE]));
+        all.extend(self.second_factor.iter().flat_map(|_| mfa::STEPS.map(|(grant, ..)| grant)));
         all.extend(self.own.iter().map(|grant| &*grant.grant_type));
         all
     }
@@ -162,16 +174,18 @@ impl Grants {
     }
 
     async fn other(&self, grant_type: &str, request: &Request) -> Result<TokenResponse, TokenError> {
-        match (grant_type, &self.second_factor) {
-            (mfa::OTP, Some(factors)) => self.second_step(factors, (mfa::OTP, "otp"), request).await,
-            (mfa::RECOVERY_CODE, Some(factors)) => {
-                self.second_step(factors, (mfa::RECOVERY_CODE, "recovery_code"), request).await
-            }
-            _ => match self.own.iter().find(|grant| *grant.grant_type == *grant_type) {
-                Some(grant) => self.own(grant, request).await,
-                None => Err(TokenError::unsupported_grant_type().with_grant_type(grant_type)),
-            },
+        let step = mfa::STEPS.iter().find(|(step, ..)| *step == grant_type);
+        let own = self.own.iter().find(|grant| *grant.grant_type == *grant_type);
+        match (step, &self.second_factor, own) {
+            (Some(step), Some(factors), _) => self.second_step(factors, *step, request).await,
+            (_, _, Some(grant)) => self.own(grant, request).await,
+            _ => Err(TokenError::unsupported_grant_type().with_grant_type(grant_type)),
         }
+    }
+
+    fn asker<'a>(&'a self, request: &'a Request, client: Option<&'a Client>, subject: Option<&'a str>) -> Asker<'a> {
+        let audit = Audit { subject, client_id: client.map(Client::id), ..self.policy.audit(Some(request)) };
+        Asker { request, client, began: Instant::now(), audit }
     }
 
     /// A response without a refresh token.

@@ -1,12 +1,10 @@
 //! The password grant (RFC 6749, section 4.3).
 
-use std::time::Instant;
-
-use super::{Grants, allowed, narrowed, requested_scope};
+use super::{Asker, Grants, allowed, narrowed, requested_scope};
 use crate::attempts::Attempt;
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
-use crate::protocol::{client::Client, request::Request, response::TokenResponse, session};
+use crate::protocol::{request::Request, response::TokenResponse, session};
 use crate::scope::Scope;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
 
@@ -28,42 +26,34 @@ impl Grants {
         login.scope = requested_scope(request)?;
         let login = self.with_inputs(login, request)?;
 
-        let (scope, account, began) = (login.scope.clone(), login.username.clone(), Instant::now());
-        let (subject, client, client_id) = (Some(username.expose()), client.as_ref(), client.as_ref().map(Client::id));
-        let audit = Audit { subject, client_id, ..self.policy.audit(Some(request)) };
+        let (scope, account) = (login.scope.clone(), login.username.clone());
+        let asker = self.asker(request, client.as_ref(), Some(username.expose()));
         let checked = async {
-            let (identity, attempt) = self.verify(request, login, audit).await?;
+            let (identity, attempt) = self.verify(asker, login).await?;
             match &self.second_factor {
-                Some(factors) if self.needs_second_step(factors, &identity, client, request).await? => {
+                Some(factors) if self.needs_second_step(asker, factors, &identity).await? => {
                     attempt.released().await?;
-                    let waiting = (account, scope.as_ref());
-                    let error = self.require_second_step(factors, &identity, client, waiting, began, request).await?;
-                    Audit { subject: Some(identity.subject()), ..audit }.record(EventKind::MfaRequired);
-                    Err(error)
+                    Err(self.require_second_step(asker, factors, &identity, (account, scope.clone())).await?)
                 }
                 _ => attempt.succeeded().await.map(|()| identity),
             }
         };
-        let identity = audit.unserved(checked.await)?;
-        self.begin_session(request, &identity, client, scope, began, audit).await
+        let identity = asker.audit.unserved(checked.await)?;
+        self.begin_session(asker, &identity, scope).await
     }
 
-    async fn verify(
-        &self,
-        request: &Request,
-        login: Login,
-        audit: Audit<'_>,
-    ) -> Result<(Identity, Attempt), TokenError> {
+    async fn verify(&self, asker: Asker<'_>, login: Login) -> Result<(Identity, Attempt), TokenError> {
+        let budget = &asker.request.budget;
         let attempt = match &self.policy.attempts {
-            Some(limits) => limits.reserve_within(&request.budget, &login.username, login.client_address).await?,
-            None => Attempt::uncounted(request.budget.clone()),
+            Some(limits) => limits.reserve_within(budget, &login.username, login.client_address).await?,
+            None => Attempt::uncounted(budget.clone()),
         };
         let is_nobody = login.username.is_empty();
         // An error drops the attempt, which then counts neither as a failure nor as a success.
         match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
             Verdict::Granted(identity) if !is_nobody => Ok((identity, attempt)),
             _ => {
-                audit.record(EventKind::Denied);
+                asker.audit.record(EventKind::Denied);
                 attempt.failed().await?;
                 Err(TokenError::invalid_grant("Incorrect username or password"))
             }
@@ -73,12 +63,9 @@ impl Grants {
     /// What each grant of a user ends with.
     pub(super) async fn begin_session(
         &self,
-        request: &Request,
+        Asker { request, client, began, audit }: Asker<'_>,
         identity: &Identity,
-        client: Option<&Client>,
         requested: Option<Scope>,
-        began: Instant,
-        audit: Audit<'_>,
     ) -> Result<TokenResponse, TokenError> {
         let scope = narrowed(allowed(identity, client), requested, "The scope is not allowed for this user")?;
         let session = session::begin(identity, began)?;
