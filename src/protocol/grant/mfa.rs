@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::password::ended;
 use super::{Asker, Grants, common, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
@@ -156,7 +157,7 @@ async fn begin(
     owner.security_stamp.clone_from(&user.security_stamp);
     let session = (session, asker.began);
     let begun = tokens.begin(&owner, asker.client, user.scope(), session, &asker.request.budget).await?;
-    begun.map(|(token, _)| token).ok_or_else(|| invalid("the sessions of the subject were ended meanwhile"))
+    begun.map(|(token, _)| token).ok_or_else(ended)
 }
 
 /// The family of a token, if it is the current one and belongs to the client.

@@ -71,10 +71,6 @@ impl Grants {
         let session = session::begin(identity, began)?;
         let session_id = session.id.clone();
         let mut response = self.issue(identity, client, scope, &session).await?;
-        let ended = || {
-            let error = TokenError::invalid_grant("Incorrect username or password");
-            error.because("the sessions of the subject were ended during the login")
-        };
         let refreshes = !identity.without_refresh_token && client.is_none_or(|client| client.may_use("refresh_token"));
         response.refresh_token = match self.refresh.as_ref().filter(|_| refreshes) {
             Some(tokens) => {
@@ -90,4 +86,10 @@ impl Grants {
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record(EventKind::Login);
         Ok(response)
     }
+}
+
+/// The subject was ended while it logged in.
+pub(super) fn ended() -> TokenError {
+    let error = TokenError::invalid_grant("Incorrect username or password");
+    error.because("the sessions of the subject were ended during the login")
 }
