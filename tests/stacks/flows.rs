@@ -347,3 +347,41 @@ async fn lifetimes_and_grace() {
     refused(&site.refresh(&first, "").await, 400, "invalid_grant");
     refused(&site.refresh(&second, "").await, 400, "invalid_grant");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_factor() {
+    over_every_stack_and_store(async |site: &Site, setup: &Setup| {
+        let first = async || {
+            let reply = site.post("/token", "grant_type=password&username=carol&password=second456").await;
+            refused(&reply, 403, "mfa_required");
+            reply.text("mfa_token")
+        };
+        let second = async |token: &str, code: &str| {
+            let grant = "http://auth0.com/oauth/grant-type/mfa-otp";
+            site.post("/token", &format!("grant_type={grant}&mfa_token={token}&otp={code}")).await
+        };
+        let token = first().await;
+        refused(&second(&token, "000000").await, 400, "invalid_grant");
+        let login = second(&token, "123456").await;
+        assert_eq!(login.status, 200, "R15.2: {login:?}");
+        refused(&second(&token, "123456").await, 400, "invalid_grant");
+        let refreshed = site.refresh(&login.text("refresh_token"), "").await;
+        assert_eq!(refreshed.status, 200, "{refreshed:?}");
+
+        let recovery = "grant_type=http://auth0.com/oauth/grant-type/mfa-recovery-code";
+        let body = format!("{recovery}&mfa_token={}&recovery_code=lost", first().await);
+        assert_eq!(site.post("/token", &body).await.text("recovery_code"), "next");
+
+        // R15.4: what ends the sessions ends logins that wait.
+        let token = first().await;
+        setup.auth.revoke_subject("carol").await.unwrap();
+        refused(&second(&token, "123456").await, 400, "invalid_grant");
+
+        // R15.5: whatever the token.
+        for _ in 0..5 {
+            refused(&second(&first().await, "000000").await, 400, "invalid_grant");
+        }
+        refused(&second(&first().await, "123456").await, 429, "invalid_request");
+    })
+    .await;
+}

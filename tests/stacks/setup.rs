@@ -1,11 +1,16 @@
 //! The users, clients and limits of the test servers.
 
-use std::{net::IpAddr, sync::LazyLock, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use http::request::Parts;
 use tower_oauth2_password::{
-    Argon2Params, AttemptLimits, AuthorizationServer, Client, HashingPool, Identity, Jwt, Key, MemoryUsers,
-    PasswordVerifier, RefreshTokens, Secret, StaticClients, StoredUser, Users,
+    Argon2Params, AttemptLimits, AuthorizationServer, BoxError, Client, FactorCode, FactorVerdict, GrantRequest,
+    HashingPool, Identity, Jwt, Key, MemoryUsers, PasswordVerifier, RefreshTokens, SecondFactor, SecondFactors, Secret,
+    StaticClients, StoredUser, Users, Verdict,
     store::{AttemptStore, DenyList, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, RefreshStore},
 };
 
@@ -29,6 +34,7 @@ static HASHES: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| {
     let hashes = [
         ("alice", "wonderland123"),
         ("bob", "builder456"),
+        ("carol", "second456"),
         ("mallory", "disabled"),
         ("equals", "a=b"),
         ("éric", "naïve ✓"),
@@ -60,8 +66,13 @@ pub fn over(
         Client::confidential("percent", "100%25"),
         Client::confidential("colon", "a:b"),
         Client::public("demo-cli"),
+        Client::confidential("reports", "reports-secret")
+            .with_subject("client:reports")
+            .with_scope("items:read".parse().unwrap()),
     ]);
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+    let refresh = Arc::new(refresh);
+    let factors = SecondFactors::new(Codes, Arc::clone(&refresh));
     let refresh = lifetimes(RefreshTokens::new(refresh).with_absolute_ttl(Duration::from_secs(86_400)));
     let limits = AttemptLimits::new(attempts, |parts: &Parts| -> Option<IpAddr> {
         parts.headers.get(ADDRESS).and_then(|value| value.to_str().ok()?.parse().ok())
@@ -70,8 +81,39 @@ pub fn over(
         .with_clients(clients)
         .with_attempt_limits(limits)
         .with_refresh_tokens(refresh)
-        .with_deny_list(deny_list);
+        .with_deny_list(deny_list)
+        .with_client_credentials()
+        .with_extension_grant("urn:example:code", ["code"], by_code)
+        .unwrap()
+        .with_second_factor(factors);
     Setup { auth, users, pool }
+}
+
+/// The code of the grant `urn:example:code`.
+async fn by_code(request: GrantRequest) -> Result<Verdict, BoxError> {
+    let right = request.required("code")?.expose() == "right";
+    Ok(if right { Identity::new("bob").with_scope("items:read".parse()?).into() } else { Verdict::Denied })
+}
+
+/// Carol's second factor.
+struct Codes;
+
+impl SecondFactor for Codes {
+    async fn is_required(&self, user: &Identity) -> Result<bool, BoxError> {
+        Ok(user.subject() == "carol")
+    }
+
+    async fn verify(&self, _: &str, code: FactorCode) -> Result<FactorVerdict, BoxError> {
+        Ok(match code {
+            FactorCode::Otp(otp) if otp.expose() == "123456" => {
+                FactorVerdict::Accepted { amr: "otp", recovery_code: None }
+            }
+            FactorCode::Recovery(code) if code.expose() == "lost" => {
+                FactorVerdict::Accepted { amr: "pin", recovery_code: Some("next".into()) }
+            }
+            _ => FactorVerdict::Denied,
+        })
+    }
 }
 
 impl Setup {
