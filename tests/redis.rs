@@ -90,12 +90,12 @@ async fn families_are_stored_rotated_and_revoked() {
     assert_eq!(store.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Gone);
 
     let mut family = Family::new(hash(1), "alice", HOUR, HOUR / 2);
-    family.scope = "a b".parse().unwrap();
-    family.client_id = Some("web".into());
+    family.session.scope = "a b".parse().unwrap();
+    family.session.client_id = Some("web".into());
     store.insert(ID, family, 1_000, soon()).await.unwrap();
     let found = store.find(ID, soon()).await.unwrap().unwrap();
-    assert!(found.current == hash(1) && found.subject == "alice" && found.scope.as_str() == "a b");
-    assert_eq!((found.client_id.as_deref(), found.security_stamp), (Some("web"), None));
+    assert!(found.current == hash(1) && found.session.subject == "alice" && found.session.scope.as_str() == "a b");
+    assert_eq!((found.session.client_id.as_deref(), found.session.security_stamp), (Some("web"), None));
     assert!(found.previous.is_none() && found.idle_ttl == HOUR / 2);
     assert!(found.absolute_ttl <= HOUR && found.absolute_ttl > HOUR - Duration::from_secs(5));
 

@@ -50,6 +50,16 @@ debug_only!(SecretHash {});
 pub struct Session {
     /// The `sid` of its access tokens. It is no secret: unlike a [`FamilyId`], it revokes nothing.
     pub id: String,
+    /// The authorization server that the user logged in at. No other accepts the tokens.
+    pub server: String,
+    /// The subject that logged in.
+    pub subject: String,
+    /// The client that the tokens are bound to.
+    pub client_id: Option<String>,
+    /// The scope that was granted at login.
+    pub scope: Scope,
+    /// The user's security stamp at login.
+    pub security_stamp: Option<String>,
     /// A name for people, if the verifier gave one.
     pub label: Option<String>,
     /// When the user logged in, in seconds since the Unix epoch (`auth_time` of RFC 9068, section 2.2.1).
@@ -68,7 +78,7 @@ pub struct Session {
 ///
 /// let hour = Duration::from_secs(3_600);
 /// let family = Family::new(SecretHash([7; 32]), "alice", 24 * hour, hour);
-/// assert_eq!((family.subject.as_str(), family.idle_ttl), ("alice", hour));
+/// assert_eq!((family.session.subject.as_str(), family.idle_ttl), ("alice", hour));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -76,16 +86,6 @@ pub struct Session {
 pub struct Family {
     /// The hash of the one secret that is valid now.
     pub current: SecretHash,
-    /// The authorization server that the user logged in at. No other accepts the tokens.
-    pub server: String,
-    /// The subject that logged in.
-    pub subject: String,
-    /// The client that the tokens are bound to.
-    pub client_id: Option<String>,
-    /// The scope that was granted at login.
-    pub scope: Scope,
-    /// The user's security stamp at login.
-    pub security_stamp: Option<String>,
     /// What the login established.
     pub session: Session,
     /// The time since the login was verified, to about a millisecond. [`insert`](RefreshStore::insert) is given it, too.
@@ -105,12 +105,7 @@ impl Family {
     pub fn new(current: SecretHash, subject: impl Into<String>, absolute_ttl: Duration, idle_ttl: Duration) -> Self {
         Self {
             current,
-            server: String::new(),
-            subject: subject.into(),
-            client_id: None,
-            scope: Scope::empty(),
-            security_stamp: None,
-            session: Session::default(),
+            session: Session { subject: subject.into(), ..Session::default() },
             age: Duration::ZERO,
             unused_for: Duration::ZERO,
             absolute_ttl,
@@ -192,9 +187,9 @@ pub(super) const END_KEPT: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubjectRef<'a> {
-    /// [`Family::server`].
+    /// [`Session::server`].
     pub server: &'a str,
-    /// [`Family::subject`].
+    /// [`Session::subject`].
     pub subject: &'a str,
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn family(subject: &str) -> Family {
 
 pub(crate) fn lived(subject: &str, absolute: Duration, idle: Duration) -> Family {
     let mut family = Family::new(secret(), subject, absolute, idle);
-    SERVER.clone_into(&mut family.server);
+    SERVER.clone_into(&mut family.session.server);
     family
 }
 
@@ -107,9 +107,9 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
         let mut given = family(&format!("{}{text}", name("subject")));
         // Eight secrets of 32 bytes cover every byte value, in case a store keeps them as text.
         given.current = SecretHash(std::array::from_fn(|at| (n * 32 + at) as u8));
-        given.client_id = (n != 0).then(|| text.to_owned());
-        given.security_stamp = (n != 2).then(|| text.to_owned());
-        given.scope =
+        given.session.client_id = (n != 0).then(|| text.to_owned());
+        given.session.security_stamp = (n != 2).then(|| text.to_owned());
+        given.session.scope =
             ["", "a", "items:write items:read", "!#[]~"].get(n).and_then(|s| s.parse().ok()).unwrap_or_default();
         given.idle_ttl = HOUR / 2;
         given.age = Duration::from_secs(2);
@@ -136,25 +136,23 @@ fn require_same(given: &Family, found: &Family, clause: &str) {
         let (given, found) = (format!("{given:?}"), format!("{found:?}"));
         CONTRACT.require(given == found, clause, format_args!("{name} was {given} and is {found}"));
     };
+    same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
+    let (given, found) = (&given.session, &found.session);
     same("server", &given.server, &found.server);
     same("subject", &given.subject, &found.subject);
-    same("session", &given.session, &found.session);
     same("client_id", &given.client_id, &found.client_id);
     same("security_stamp", &given.security_stamp, &found.security_stamp);
-    same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
-    CONTRACT.require(
-        given.scope == found.scope,
-        clause,
-        format_args!("scope was {} and is {}", given.scope, found.scope),
-    );
+    let same_scope = given.scope == found.scope;
+    CONTRACT.require(same_scope, clause, format_args!("scope was {} and is {}", given.scope, found.scope));
+    CONTRACT.require(given == found, clause, format_args!("session was {given:?} and is {found:?}"));
 }
 
 async fn a_rotation_keeps_its_predecessor(store: &impl RefreshStore) {
     let clause = "a rotation makes the successor current and keeps the presented secret with what was sealed";
     let mut given = family(&name("subject"));
-    given.client_id = Some("web".to_owned());
-    given.security_stamp = Some("1".to_owned());
-    given.scope = "a b".parse().unwrap_or_default();
+    given.session.client_id = Some("web".to_owned());
+    given.session.security_stamp = Some("1".to_owned());
+    given.session.scope = "a b".parse().unwrap_or_default();
     let mut known = Known::begin(store, given.clone()).await;
     for sealed in [(0..=255).collect::<Vec<u8>>(), Vec::new(), vec![0; 32]] {
         let (presented, next) = (known.current, secret());
@@ -272,7 +270,7 @@ async fn a_subject_belongs_to_its_server(store: &impl RefreshStore) {
     let subject = name("subject");
     let own = Known::begin(store, family(&subject)).await;
     let mut elsewhere = family(&subject);
-    elsewhere.server = format!("{SERVER} other");
+    elsewhere.session.server = format!("{SERVER} other");
     let elsewhere = Known::begin(store, elsewhere).await;
     let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
     CONTRACT.require(ended == 1, clause, format_args!("{ended} sessions were ended"));
@@ -338,7 +336,7 @@ async fn sessions_are_listed_and_one_is_kept(store: &impl RefreshStore) {
         sleep(Duration::from_millis(5)).await;
     }
     let mut elsewhere = family(&subject);
-    elsewhere.server = format!("{SERVER} other");
+    elsewhere.session.server = format!("{SERVER} other");
     Known::begin(store, elsewhere).await;
     let [first, revoked, kept, newest] = begun.as_mut_slice() else { return };
     CONTRACT.answer("revoke", store.revoke(revoked.id, soon()).await);

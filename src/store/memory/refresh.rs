@@ -56,7 +56,7 @@ impl Families {
             return Err("a family with this id exists".into());
         }
         let created = now.saturating_sub(nanos(family.age));
-        let subject = SubjectRef::new(&family.server, &family.subject).key();
+        let subject = SubjectRef::new(&family.session.server, &family.session.subject).key();
         if self.ended.alive(subject, now).is_some_and(|ended| created < *ended) {
             return Ok(false);
         }

@@ -10,7 +10,7 @@ use tower_oauth2_password::store::{
 
 use super::connection::{Connection, now};
 use crate::call::{END_KEPT, STORE_BUDGET, before, micros};
-use crate::record::{FamilyRow, family, login_record, subject_key};
+use crate::record::{FamilyRow, family, subject_key};
 
 /// Refresh token families in SQLite, a row each.
 /// [`SqliteStores::refresh_tokens`](super::SqliteStores::refresh_tokens) returns it.
@@ -40,10 +40,10 @@ pub struct SqliteRefreshStore(pub(super) Arc<Connection>);
 impl SqliteRefreshStore {
     async fn begin(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> Result<bool, BoxError> {
         let (called, p) = (Instant::now(), &self.0.prefix);
-        let subject = subject_key(SubjectRef::new(&family.server, &family.subject)).to_vec();
+        let subject = subject_key(SubjectRef::new(&family.session.server, &family.session.subject)).to_vec();
         let [absolute, idle, age] = [family.absolute_ttl, family.idle_ttl, family.age].map(micros);
         let (id, secret, limit) = (id.0.to_vec(), family.current.0.to_vec(), i64::try_from(limit.max(1))?);
-        let login = login_record(family)?;
+        let login = serde_json::to_vec(&family.session)?;
 
         let mut transaction = self.0.begin(deadline).await?;
         let now = transaction.now;

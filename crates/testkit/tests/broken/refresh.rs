@@ -122,19 +122,20 @@ impl RefreshStore for BrokenRefreshStore {
                     }
                 }
                 Fault::CutsClientsAtBars => {
-                    family.client_id = family.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
+                    family.session.client_id =
+                        family.session.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
                 }
                 Fault::EndsTooEarly => {
                     family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200))
                 }
                 Fault::KeepsAsciiStamps => {
-                    family.security_stamp =
-                        family.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
+                    family.session.security_stamp =
+                        family.session.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
                 }
                 Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
-                Fault::LosesTheScope => family.scope = Scope::empty(),
-                Fault::LosesTheStamp => family.security_stamp = None,
-                Fault::LosesTheServer | Fault::IgnoresServers => family.server.clear(),
+                Fault::LosesTheScope => family.session.scope = Scope::empty(),
+                Fault::LosesTheStamp => family.session.security_stamp = None,
+                Fault::LosesTheServer | Fault::IgnoresServers => family.session.server.clear(),
                 Fault::LosesTheSession => family.session.claims.clear(),
                 Fault::IgnoresEndedSubjects if family.age > Duration::from_secs(10) => family.age = Duration::ZERO,
                 Fault::KeepsAllSessions => limit = 1_000,
@@ -165,7 +166,7 @@ impl RefreshStore for BrokenRefreshStore {
                 return Ok(None);
             }
             if self.has(Fault::IgnoresServers) {
-                family.server = "https://login.example api".to_owned();
+                family.session.server = "https://login.example api".to_owned();
             }
             if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
                 family.previous = family.previous.map(|_| Previous::new(secret, sealed));
