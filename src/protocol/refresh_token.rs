@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::client::Client;
 use crate::error::TokenError;
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
-use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef, Successor};
+use crate::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef};
 use crate::{scope::Scope, verifier::Identity};
 
 /// The longest claims of a login, in bytes of JSON.
@@ -143,11 +143,9 @@ impl RefreshTokens {
     /// Replaces `token` with a successor, if it is still current.
     pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Rotated, TokenError> {
         let next = RefreshToken::new(token.id)?;
-        let mut successor = Successor::new(next.hash());
-        if self.grace.is_some() {
-            successor = successor.with_sealed(token.seal(&next.secret).to_vec());
-        }
-        match budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await? {
+        let sealed = if self.grace.is_some() { token.seal(&next.secret).to_vec() } else { Vec::new() };
+        let old = Previous::new(token.hash(), sealed);
+        match budget.spend(|deadline| self.store.rotate(token.id, old, next.hash(), deadline)).await? {
             Rotation::Rotated => Ok(Rotated::To(next.encode())),
             // Another use at the same moment came first, which the grace period covers, too.
             Rotation::Mismatch if self.grace.is_some() => {

@@ -134,44 +134,13 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// What a store knows about the token before the current one.
+    /// A token by the hash of its secret, and its successor's secret, sealed.
     pub fn new(secret: SecretHash, sealed_successor: Vec<u8>) -> Self {
         Self { secret, sealed_successor }
     }
 }
 
 debug_only!(Previous {});
-
-/// The secret that follows the one that was just used.
-///
-/// ```
-/// use tower_oauth2_password::store::{SecretHash, Successor};
-///
-/// assert!(Successor::new(SecretHash([7; 32])).sealed.is_empty(), "no grace period unless sealed");
-/// ```
-#[derive(Clone)]
-#[non_exhaustive]
-#[must_use]
-pub struct Successor {
-    /// The hash of the new secret.
-    pub secret: SecretHash,
-    /// The new secret, sealed. It becomes [`Previous::sealed_successor`] and stays until the next rotation.
-    pub sealed: Vec<u8>,
-}
-
-impl Successor {
-    /// A new secret, with nothing kept for a grace period.
-    pub fn new(secret: SecretHash) -> Self {
-        Self { secret, sealed: Vec::new() }
-    }
-
-    /// Keeps the new secret, sealed, for a grace period.
-    pub fn with_sealed(self, sealed: Vec<u8>) -> Self {
-        Self { sealed, ..self }
-    }
-}
-
-debug_only!(Successor {});
 
 /// How long a subject's end is remembered. No login takes longer to reach the store.
 pub(super) const END_KEPT: Duration = Duration::from_secs(300);
@@ -242,7 +211,7 @@ pub enum Rotation {
 ///
 /// ```
 /// use std::{sync::Arc, time::{Duration, Instant}};
-/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
+/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store: Arc<dyn RefreshStore> = Arc::new(MemoryRefreshStore::new()); // or your own
@@ -250,8 +219,8 @@ pub enum Rotation {
 /// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_millis(500));
 ///
 /// assert!(store.insert(id, Family::new(first, "alice", day, day), 100, soon).await?);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Mismatch, "used before");
 /// store.revoke(id, soon).await?;
 /// assert!(store.find(id, soon).await?.is_none());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -270,8 +239,8 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Returns a family, and does not count as a use.
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
 
-    /// Replaces the secret `old` with `new`, if it is current.
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation>;
+    /// Makes the secret `new` current, and `old` the [previous](Family::previous) one, if `old` is current.
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation>;
 
     /// Ends a family. An unknown one is no error.
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
@@ -293,7 +262,7 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::find(self, id, deadline)
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         S::rotate(self, id, old, new, deadline)
     }
 

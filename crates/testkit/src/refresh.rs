@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Contract, HOUR, LATE, SLACK, name, over, random, soon};
 use tokio::time::sleep;
-use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, SubjectRef, Successor};
+use tower_oauth2_password::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef};
 
 pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
 const SERVER: &str = "https://login.example api";
@@ -52,7 +52,7 @@ impl Known {
     /// Rotates with the current secret, whether or not the family still exists.
     pub(crate) async fn rotate(&mut self, store: &impl RefreshStore) -> Rotation {
         let next = secret();
-        let rotation = rotate(store, self.id, self.current, Successor::new(next)).await;
+        let rotation = rotate(store, self.id, Previous::new(self.current, Vec::new()), next).await;
         if rotation == Rotation::Rotated {
             self.current = next;
         }
@@ -62,7 +62,7 @@ impl Known {
     pub(crate) async fn require_gone(&mut self, store: &impl RefreshStore, clause: &str) {
         CONTRACT.require(self.find(store).await.is_none(), clause, "`find` finds it");
         for presented in [self.current, secret()] {
-            let rotation = rotate(store, self.id, presented, Successor::new(secret())).await;
+            let rotation = rotate(store, self.id, Previous::new(presented, Vec::new()), secret()).await;
             CONTRACT.require(rotation == Rotation::Gone, clause, format_args!("`rotate` answers {rotation:?}"));
         }
         CONTRACT.require(self.find(store).await.is_none(), clause, "`rotate` brought it back");
@@ -86,8 +86,8 @@ pub(crate) fn lived(subject: &str, absolute: Duration, idle: Duration) -> Family
 pub(crate) async fn rotate(
     store: &impl RefreshStore,
     id: FamilyId,
-    presented: SecretHash,
-    successor: Successor,
+    presented: Previous,
+    successor: SecretHash,
 ) -> Rotation {
     CONTRACT.answer("rotate", store.rotate(id, presented, successor, soon()).await)
 }
@@ -156,8 +156,7 @@ async fn a_rotation_keeps_its_predecessor(store: &impl RefreshStore) {
     let mut known = Known::begin(store, given.clone()).await;
     for sealed in [(0..=255).collect::<Vec<u8>>(), Vec::new(), vec![0; 32]] {
         let (presented, next) = (known.current, secret());
-        let successor = Successor::new(next).with_sealed(sealed.clone());
-        let rotation = rotate(store, known.id, presented, successor).await;
+        let rotation = rotate(store, known.id, Previous::new(presented, sealed.clone()), next).await;
         CONTRACT.require(rotation == Rotation::Rotated, clause, format_args!("`rotate` answers {rotation:?}"));
         known.current = next;
         let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
@@ -175,8 +174,7 @@ async fn a_mismatch_changes_nothing(store: &impl RefreshStore) {
     let first = known.current;
     rotate_or_break(&mut known, store, clause).await;
     for presented in [first, secret()] {
-        let successor = Successor::new(secret()).with_sealed(vec![1]);
-        let rotation = rotate(store, known.id, presented, successor).await;
+        let rotation = rotate(store, known.id, Previous::new(presented, vec![1]), secret()).await;
         CONTRACT.require(rotation == Rotation::Mismatch, clause, format_args!("`rotate` answers {rotation:?}"));
         let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
         CONTRACT.require(found.current == known.current, clause, "the current secret is another");
@@ -258,7 +256,7 @@ async fn late_calls_do_nothing(store: &impl RefreshStore) {
     never.require_gone(store, LATE).await;
 
     let mut known = Known::begin(store, family(&name("subject"))).await;
-    let late = store.rotate(known.id, known.current, Successor::new(secret()), over()).await;
+    let late = store.rotate(known.id, Previous::new(known.current, Vec::new()), secret(), over()).await;
     CONTRACT.require_late("rotate", &late);
     CONTRACT.require_late("find", &store.find(known.id, over()).await);
     CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);

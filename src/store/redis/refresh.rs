@@ -11,7 +11,7 @@ use super::scripts::{END, FIND, FORGET, INDEX, INSERT, LIST, REVOKE, ROTATE};
 use crate::error::BoxError;
 use crate::store::refresh::END_KEPT;
 use crate::store::{
-    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, StoreFuture, SubjectRef, Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, StoreFuture, SubjectRef,
 };
 
 /// How many families are read or revoked at once, so that not each takes a round trip. They share the time of one script.
@@ -114,9 +114,9 @@ impl RefreshStore for RedisRefreshStore {
         Box::pin(async move { self.row(&hex(id.0), Some(deadline)).await?.map(read).transpose() })
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let (key, arguments) = (self.0.key('f', &hex(id.0)), (&old.0, &new.secret.0, new.sealed));
+            let (key, arguments) = (self.0.key('f', &hex(id.0)), (&old.secret.0, &new.0, old.sealed_successor));
             let code: u8 = self.0.connection.run(&ROTATE, &key, arguments, deadline).await?;
             Ok(match code {
                 2 => Rotation::Rotated,

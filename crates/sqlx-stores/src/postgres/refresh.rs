@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tower_oauth2_password::store::{
-    Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef, Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef,
 };
 
 use super::connection::{Connection, arguments};
@@ -60,9 +60,9 @@ impl RefreshStore for PgRefreshStore {
         })
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let arguments = arguments![id.0, old.0, new.secret.0, new.sealed];
+            let arguments = arguments![id.0, old.secret.0, new.0, old.sealed_successor];
             Ok(match self.0.ask("rotate", arguments, deadline).await? {
                 (2,) => Rotation::Rotated,
                 (1_i32,) => Rotation::Mismatch,
