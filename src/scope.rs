@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
-/// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form
-/// keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
+/// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form,
+/// which JSON has, too, keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
 ///
 /// ```
 /// use tower_oauth2_password::Scope;
@@ -182,6 +182,13 @@ mod tests {
         }
         assert_eq!("é".parse::<Scope>(), Err(InvalidScope));
         assert!(InvalidScope.to_string().contains("printable ASCII"));
+    }
+
+    #[test]
+    fn json_has_the_text_form_and_is_checked() {
+        let scope: Scope = serde_json::from_str(r#""b a b""#).unwrap();
+        assert_eq!((scope.as_str(), serde_json::to_string(&scope).unwrap()), ("b a", r#""b a""#.to_owned()));
+        assert!(serde_json::from_str::<Scope>(r#""a\\b""#).is_err());
     }
 
     #[test]
