@@ -150,19 +150,14 @@ impl RefreshStore for RedisRefreshStore {
             let ids: Vec<String> = self.0.connection.run(&LIST, &index, NO_ARGUMENTS, deadline).await?;
             let mut families = Vec::new();
             for (id, row) in ids.iter().zip(self.rows(&ids, Some(deadline)).await?) {
-                if let Some(row) = row {
-                    families.push((family_id(id)?, read(row)?));
-                }
+                let Some(row) = row else { continue };
+                families.push((FamilyId(u128::from_str_radix(id, 16)?.to_be_bytes()), read(row)?));
             }
             // The index is sorted by the end of the families.
             families.sort_by_key(|(_, family)| family.age);
             Ok(families)
         })
     }
-}
-
-fn family_id(hex: &str) -> Result<FamilyId, BoxError> {
-    Ok(FamilyId(u128::from_str_radix(hex, 16)?.to_be_bytes()))
 }
 
 /// The deadline of one script. All of them together may take longer.
