@@ -110,18 +110,6 @@ impl EventKind {
     }
 }
 
-impl Event {
-    /// Writes it to the audit log, and counts it.
-    fn observe(&self) {
-        log!({
-            let Self { subject, client_id, path, session_id: session, .. } = self;
-            let (event, address) = (self.kind.name(), self.address.map(tracing::field::display));
-            tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
-        });
-        measure!(metrics::counter!("oauth2_events_total", "event" => self.kind.name()).increment(1));
-    }
-}
-
 /// One decision, for the audit log and the app.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Audit<'a> {
@@ -143,14 +131,20 @@ impl Audit<'_> {
         })
     }
 
+    /// Writes it to the audit log, counts it, and passes it to the app.
     pub(crate) fn record(self, kind: EventKind) {
-        let owned = |text: Option<&str>| text.map(|text| observe::cut(text).to_owned());
-        let [subject, client_id, session_id] = [self.subject, self.client_id, self.session].map(owned);
-        let (address, path) = (self.address, self.path.to_owned());
-        let event = Event { kind, at: SystemTime::now(), subject, client_id, address, path, session_id };
-        event.observe();
+        let (address, path) = (self.address, self.path);
+        let [subject, client_id, session] =
+            [self.subject, self.client_id, self.session].map(|text| text.map(observe::cut));
+        log!({
+            let (event, address) = (kind.name(), address.map(tracing::field::display));
+            tracing::info!(target: "tower_oauth2_password::audit", event, subject, client_id, address, path, session);
+        });
+        measure!(metrics::counter!("oauth2_events_total", "event" => kind.name()).increment(1));
         if let Some(events) = self.events {
-            events.send(event);
+            let [subject, client_id, session_id] = [subject, client_id, session].map(|text| text.map(str::to_owned));
+            let (at, path) = (SystemTime::now(), path.to_owned());
+            events.send(Event { kind, at, subject, client_id, address, path, session_id });
         }
     }
 }

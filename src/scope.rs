@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
-/// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form
-/// keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
+/// A set of scope tokens (RFC 6749, section 3.3). They are case-sensitive, and their order has no meaning. The text form,
+/// which JSON has, too, keeps the order in which they were first given. Duplicates are dropped, and stray spaces ignored.
 ///
 /// ```
 /// use tower_oauth2_password::Scope;
@@ -16,10 +16,9 @@ use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 /// assert!("a\"b".parse::<Scope>().is_err());
 /// # Ok::<(), tower_oauth2_password::InvalidScope>(())
 /// ```
-#[derive(Clone, Default, Debug)]
-pub struct Scope {
-    text: String,
-}
+#[derive(Clone, Default, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Scope(String);
 
 impl Scope {
     /// A scope without tokens.
@@ -29,12 +28,12 @@ impl Scope {
 
     /// Whether the scope has no tokens.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.0.is_empty()
     }
 
     /// The tokens, in the order in which they were first given.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.text.split(' ').filter(|token| !token.is_empty())
+        self.0.split(' ').filter(|token| !token.is_empty())
     }
 
     /// Whether the scope has exactly this token.
@@ -50,7 +49,7 @@ impl Scope {
 
     /// The tokens separated by single spaces, as they are sent.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 }
 
@@ -64,7 +63,7 @@ impl Eq for Scope {}
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
@@ -77,7 +76,15 @@ impl FromStr for Scope {
         }
         let mut seen = BTreeSet::new();
         let tokens: Vec<&str> = text.split(' ').filter(|token| !token.is_empty() && seen.insert(*token)).collect();
-        Ok(Self { text: tokens.join(" ") })
+        Ok(Self(tokens.join(" ")))
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = InvalidScope;
+
+    fn try_from(text: String) -> Result<Self, InvalidScope> {
+        text.parse()
     }
 }
 
@@ -147,7 +154,7 @@ impl RequiredScope {
 
 impl From<Scope> for RequiredScope {
     fn from(all: Scope) -> Self {
-        Self { tokens: Cow::Owned(all.text), any: false }
+        Self { tokens: Cow::Owned(all.0), any: false }
     }
 }
 
@@ -175,6 +182,13 @@ mod tests {
         }
         assert_eq!("é".parse::<Scope>(), Err(InvalidScope));
         assert!(InvalidScope.to_string().contains("printable ASCII"));
+    }
+
+    #[test]
+    fn json_has_the_text_form_and_is_checked() {
+        let scope: Scope = serde_json::from_str(r#""b a b""#).unwrap();
+        assert_eq!((scope.as_str(), serde_json::to_string(&scope).unwrap()), ("b a", r#""b a""#.to_owned()));
+        assert!(serde_json::from_str::<Scope>(r#""a\\b""#).is_err());
     }
 
     #[test]

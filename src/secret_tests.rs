@@ -21,7 +21,7 @@ use crate::{
     secret::Secret,
     store::{
         AttemptKey, Family, FamilyId, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, Previous, SecretHash,
-        StoreBudget, Successor,
+        StoreBudget,
     },
     token::{IssuedToken, Jwt, JwtValidator, Key, VerificationKey},
     verifier::{Identity, Login, Verdict},
@@ -92,7 +92,7 @@ fn debug_output_holds_no_secret() {
     let rendered = response().render();
     let reply = rendered.clone().map(ResponseBody::<String>::own);
     assert!(String::from_utf8_lossy(rendered.body()).contains(MARKER), "the table shows nothing");
-    let values: [(&str, &dyn Debug); 31] = [
+    let values: [(&str, &dyn Debug); 30] = [
         ("Secret", &Secret::from(MARKER)),
         ("Login", &Login::new("alice", MARKER)),
         ("Form", &form()),
@@ -118,7 +118,6 @@ fn debug_output_holds_no_secret() {
         ("RefreshTokens", &refresh_tokens),
         ("FamilyId", &FamilyId([211; 16])),
         ("Family", &family()),
-        ("Successor", &Successor::new(SecretHash(BYTES)).with_sealed(BYTES.to_vec())),
         ("MemoryDenyList", &MemoryDenyList::new()),
         ("AuthorizationServer", &auth),
         ("EndpointLayer", &auth.endpoints()),
@@ -138,7 +137,7 @@ fn debug_output_holds_no_secret() {
 async fn debug_output_names_the_type() {
     let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
     let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, Jwt::new(key(), "i", "a"));
-    let values: [(&str, &dyn Debug); 16] = [
+    let values: [(&str, &dyn Debug); 15] = [
         ("AttemptLimits", &limits),
         ("Attempt", &limits.reserve("alice", None).await.unwrap()),
         ("AttemptKey", &AttemptKey([211; 16])),
@@ -149,7 +148,6 @@ async fn debug_output_names_the_type() {
         ("FamilyId", &FamilyId([211; 16])),
         ("SecretHash", &SecretHash(BYTES)),
         ("Previous", &family()),
-        ("Successor", &Successor::new(SecretHash(BYTES))),
         ("RefreshTokens", &RefreshTokens::new(MemoryRefreshStore::new())),
         ("TokenError", &TokenError::invalid_client()),
         ("ResponseBody", &ResponseBody::<String>::default()),
@@ -250,7 +248,6 @@ not_comparable!(
     AttemptLimits,
     Family,
     Previous,
-    Successor,
     ResponseBody<Bytes>,
 );
 

@@ -17,8 +17,8 @@ use test_support::{
     slow::Slow,
 };
 use tower_oauth2_password::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
-    Reservation, Rotation, SecretHash, Slot, SubjectRef, Successor, TokenRef, redis::RedisStores,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, Previous,
+    RefreshStore, Reservation, Rotation, SecretHash, Slot, SubjectRef, TokenRef, redis::RedisStores,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -38,8 +38,8 @@ fn hash(byte: u8) -> SecretHash {
     SecretHash([byte; 32])
 }
 
-fn next(byte: u8) -> Successor {
-    Successor::new(hash(byte))
+fn old(byte: u8) -> Previous {
+    Previous::new(hash(byte), Vec::new())
 }
 
 /// Redis's own counters, read over one connection.
@@ -87,24 +87,24 @@ async fn families_are_stored_rotated_and_revoked() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
     assert!(store.find(ID, soon()).await.unwrap().is_none());
-    assert_eq!(store.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Gone);
+    assert_eq!(store.rotate(ID, old(1), hash(2), soon()).await.unwrap(), Rotation::Gone);
 
     let mut family = Family::new(hash(1), "alice", HOUR, HOUR / 2);
-    family.scope = "a b".parse().unwrap();
-    family.client_id = Some("web".into());
+    family.session.scope = "a b".parse().unwrap();
+    family.session.client_id = Some("web".into());
     store.insert(ID, family, 1_000, soon()).await.unwrap();
     let found = store.find(ID, soon()).await.unwrap().unwrap();
-    assert!(found.current == hash(1) && found.subject == "alice" && found.scope.as_str() == "a b");
-    assert_eq!((found.client_id.as_deref(), found.security_stamp), (Some("web"), None));
+    assert!(found.current == hash(1) && found.session.subject == "alice" && found.session.scope.as_str() == "a b");
+    assert_eq!((found.session.client_id.as_deref(), found.session.security_stamp), (Some("web"), None));
     assert!(found.previous.is_none() && found.idle_ttl == HOUR / 2);
     assert!(found.absolute_ttl <= HOUR && found.absolute_ttl > HOUR - Duration::from_secs(5));
 
     let sealed = vec![0, 255, 10, 13];
     assert_eq!(
-        store.rotate(ID, hash(1), next(2).with_sealed(sealed.clone()), soon()).await.unwrap(),
+        store.rotate(ID, Previous::new(hash(1), sealed.clone()), hash(2), soon()).await.unwrap(),
         Rotation::Rotated
     );
-    assert_eq!(store.rotate(ID, hash(1), next(3), soon()).await.unwrap(), Rotation::Mismatch);
+    assert_eq!(store.rotate(ID, old(1), hash(3), soon()).await.unwrap(), Rotation::Mismatch);
     let found = store.find(ID, soon()).await.unwrap().unwrap();
     let previous = found.previous.unwrap();
     assert!(found.current == hash(2) && previous.secret == hash(1) && previous.sealed_successor == sealed);
@@ -113,7 +113,7 @@ async fn families_are_stored_rotated_and_revoked() {
     store.revoke(ID, soon()).await.unwrap();
     store.revoke(ID, soon()).await.unwrap();
     assert!(store.find(ID, soon()).await.unwrap().is_none());
-    assert_eq!(store.rotate(ID, hash(2), next(3), soon()).await.unwrap(), Rotation::Gone);
+    assert_eq!(store.rotate(ID, old(2), hash(3), soon()).await.unwrap(), Rotation::Gone);
 
     for byte in (0..=255).filter(|byte| [*byte; 16] != ID.0) {
         store.insert(FamilyId([byte; 16]), Family::new(hash(1), "bob", HOUR, HOUR), 1_000, soon()).await.unwrap();
@@ -134,9 +134,9 @@ async fn families_expire() {
         let id = FamilyId([byte; 16]);
         store.insert(id, Family::new(hash(1), "alice", absolute, idle), 1_000, soon()).await.unwrap();
         assert!(store.find(id, soon()).await.unwrap().is_some());
-        assert_eq!(store.rotate(id, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
+        assert_eq!(store.rotate(id, old(1), hash(2), soon()).await.unwrap(), Rotation::Rotated);
         within(Duration::from_secs(2), "the end", async || store.find(id, soon()).await.unwrap().is_none()).await;
-        assert_eq!(store.rotate(id, hash(2), next(3), soon()).await.unwrap(), Rotation::Gone);
+        assert_eq!(store.rotate(id, old(2), hash(3), soon()).await.unwrap(), Rotation::Gone);
     }
 }
 
@@ -152,7 +152,7 @@ async fn one_of_several_concurrent_rotations_wins() {
                 let store = both[usize::from(n % 2)].clone();
                 // A generous deadline: the race is about who wins, not about how fast a loaded machine is.
                 let late = Instant::now() + Duration::from_secs(10);
-                tokio::spawn(async move { (n, store.rotate(id, hash(1), next(100 + n), late).await.unwrap()) })
+                tokio::spawn(async move { (n, store.rotate(id, old(1), hash(100 + n), late).await.unwrap()) })
             })
             .collect();
         let mut winners = Vec::new();
@@ -217,10 +217,10 @@ async fn a_paused_redis_costs_the_budget_and_does_nothing_late() {
     let store = stores.refresh_tokens();
     store.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     // Loads the script, so that the call below is a single command, waiting in the socket.
-    assert_eq!(store.rotate(ID, hash(9), next(2), soon()).await.unwrap(), Rotation::Mismatch);
+    assert_eq!(store.rotate(ID, old(9), hash(2), soon()).await.unwrap(), Rotation::Mismatch);
     redis.pause();
     let (begun, limit) = (Instant::now(), AttemptLimit { failures: 1, window: HOUR });
-    assert!(store.rotate(ID, hash(1), next(2), soon()).await.is_err());
+    assert!(store.rotate(ID, old(1), hash(2), soon()).await.is_err());
     assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
     assert!(stores.attempts().settle(Slot { key: KEY, id: 1, limit }, AttemptOutcome::Failed, soon()).await.is_err());
     assert!(store.find(ID, soon()).await.is_err());
@@ -269,7 +269,7 @@ async fn a_call_asks_redis_once() {
     let before = stats.calls(["evalsha", "time"]).await;
     for _ in 0..10 {
         store.find(ID, soon()).await.unwrap();
-        store.rotate(ID, hash(1), next(2), soon()).await.unwrap();
+        store.rotate(ID, old(1), hash(2), soon()).await.unwrap();
     }
     // Each script calls TIME.
     assert_eq!(stats.calls(["evalsha", "time"]).await, before.map(|calls| calls + 20));
@@ -319,7 +319,7 @@ async fn the_documented_rights_are_sufficient() {
         families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     }
     assert!(families.find(ID, soon()).await.unwrap().is_some());
-    assert_eq!(families.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
+    assert_eq!(families.rotate(ID, old(1), hash(2), soon()).await.unwrap(), Rotation::Rotated);
     families.revoke(ID, soon()).await.unwrap();
     families.insert(ID, Family::new(hash(1), "alice", HOUR, HOUR), 1_000, soon()).await.unwrap();
     assert_eq!(families.revoke_subject(SubjectRef::new("", "alice"), None).await.unwrap(), 1);
@@ -370,7 +370,7 @@ async fn a_long_idle_connection_survives_a_restart() {
     tokio::time::sleep(Duration::from_secs(31)).await;
     redis.kill9();
     redis.restart();
-    assert_eq!(store.rotate(ID, hash(1), next(2), soon()).await.unwrap(), Rotation::Gone);
+    assert_eq!(store.rotate(ID, old(1), hash(2), soon()).await.unwrap(), Rotation::Gone);
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ use tokio::runtime::Builder;
 use tower_oauth2_password::{
     BoxError,
     store::{
-        AttemptKey, AttemptLimit, AttemptStore as _, Denial, Denied, DenyList as _, Family, FamilyId,
-        RefreshStore as _, Reservation, Rotation, SecretHash, Slot, Successor, TokenRef,
+        AttemptKey, AttemptLimit, AttemptStore as _, Denial, Denied, DenyList as _, Family, FamilyId, Previous,
+        RefreshStore as _, Reservation, Rotation, SecretHash, Slot, TokenRef,
         redis::{RedisDenyList, RedisRefreshStore, RedisStores},
     },
 };
@@ -154,8 +154,8 @@ async fn load(
             failed.push(error.to_string());
             continue;
         }
-        let next = Successor::new(SecretHash([2; 32]));
-        match store.rotate(FamilyId(id), SecretHash([1; 32]), next, soon()).await {
+        let old = Previous::new(SecretHash([1; 32]), Vec::new());
+        match store.rotate(FamilyId(id), old, SecretHash([2; 32]), soon()).await {
             Ok(rotated) => {
                 assert_eq!(rotated, Rotation::Rotated);
                 families.push((FamilyId(id), Instant::now()));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use test_support::{client::within, sentinel::Sentinels};
 use tower_oauth2_password::store::{
-    Denial, Denied, DenyList as _, Family, FamilyId, RefreshStore as _, Rotation, SecretHash, Successor, TokenRef,
+    Denial, Denied, DenyList as _, Family, FamilyId, Previous, RefreshStore as _, Rotation, SecretHash, TokenRef,
     redis::{RedisDenyList, RedisStores},
 };
 
@@ -46,8 +46,8 @@ async fn a_failover_is_followed() {
     sentinels.primary.kill9();
     within(Duration::from_secs(2), "the loss", async || !list.is_in_sync()).await;
     within(Duration::from_secs(30), "the failover", async || deny(&list, "after").await).await;
-    let next = Successor::new(SecretHash([2; 32]));
-    assert_eq!(families.rotate(ID, SecretHash([1; 32]), next, soon()).await.unwrap(), Rotation::Rotated);
+    let old = Previous::new(SecretHash([1; 32]), Vec::new());
+    assert_eq!(families.rotate(ID, old, SecretHash([2; 32]), soon()).await.unwrap(), Rotation::Rotated);
     within(SOON, "the copy", async || list.is_in_sync()).await;
     let late = RedisStores::open_sentinel("shop", sentinels.urls()).unwrap().deny_list();
     within(SOON, "the copy", async || late.is_in_sync()).await;

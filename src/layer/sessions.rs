@@ -60,8 +60,8 @@ pub struct ActiveSession {
 
 impl From<Family> for ActiveSession {
     fn from(family: Family) -> Self {
-        let Family { session, client_id, age, unused_for, .. } = family;
-        Self { id: session.id, label: session.label, client_id, age, unused_for }
+        let Family { session, age, unused_for, .. } = family;
+        Self { id: session.id, label: session.label, client_id: session.client_id, age, unused_for }
     }
 }
 

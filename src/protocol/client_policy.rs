@@ -82,7 +82,7 @@ impl ClientPolicy {
 
     /// What the audit log should know of a session, and of the request that concerns it.
     pub(crate) fn audit_session<'a>(&'a self, request: Option<&'a Request>, family: &'a Family) -> Audit<'a> {
-        let (subject, client_id) = (Some(&*family.subject), family.client_id.as_deref());
+        let (subject, client_id) = (Some(&*family.session.subject), family.session.client_id.as_deref());
         Audit { subject, client_id, session: Some(&family.session.id), ..self.audit(request) }
     }
 

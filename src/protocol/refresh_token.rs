@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::client::Client;
 use crate::error::TokenError;
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
-use crate::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef, Successor};
+use crate::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef};
 use crate::{scope::Scope, verifier::Identity};
 
 /// The longest claims of a login, in bytes of JSON.
@@ -95,7 +95,7 @@ impl RefreshTokens {
         identity: &Identity,
         client: Option<&Client>,
         scope: &Scope,
-        (session, began): (Session, Instant),
+        (mut session, began): (Session, Instant),
         budget: &StoreBudget,
     ) -> Result<Option<(Secret, Duration)>, TokenError> {
         let length = Value::Object(session.claims.clone()).to_string().len();
@@ -107,12 +107,13 @@ impl RefreshTokens {
         let of_client = client.and_then(|client| client.session_ttl);
         let absolute_ttl = identity.session_ttl().or(of_client).unwrap_or(self.absolute_ttl);
         let idle_ttl = self.idle_ttl.map_or(absolute_ttl, |ttl| ttl.min(absolute_ttl));
-        let mut family = Family::new(token.hash(), identity.subject(), absolute_ttl, idle_ttl);
-        family.server = self.server.to_string();
-        family.client_id = client.map(|client| client.id().to_owned());
-        family.scope = scope.clone();
-        family.security_stamp = identity.security_stamp().map(str::to_owned);
-        (family.session, family.age) = (session, began.elapsed());
+        session.server = self.server.to_string();
+        session.subject = identity.subject().to_owned();
+        session.client_id = client.map(|client| client.id().to_owned());
+        session.scope = scope.clone();
+        session.security_stamp = identity.security_stamp().map(str::to_owned);
+        let (current, age, unused_for) = (token.hash(), began.elapsed(), Duration::ZERO);
+        let family = Family { current, session, age, unused_for, absolute_ttl, idle_ttl, previous: None };
         let begun = budget.spend(|deadline| self.store.insert(token.id, family, self.sessions, deadline)).await?;
         Ok(begun.then(|| (token.encode(), idle_ttl)))
     }
@@ -120,7 +121,7 @@ impl RefreshTokens {
     /// The family of a token. Another server's is as good as none.
     pub(crate) async fn find(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Option<Family>, TokenError> {
         let found = budget.spend(|deadline| self.store.find(token.id, deadline)).await?;
-        Ok(found.filter(|family| *family.server == *self.server))
+        Ok(found.filter(|family| *family.session.server == *self.server))
     }
 
     pub(crate) async fn revoke(&self, id: FamilyId, budget: &StoreBudget) -> Result<(), TokenError> {
@@ -142,11 +143,9 @@ impl RefreshTokens {
     /// Replaces `token` with a successor, if it is still current.
     pub(crate) async fn rotate(&self, token: &RefreshToken, budget: &StoreBudget) -> Result<Rotated, TokenError> {
         let next = RefreshToken::new(token.id)?;
-        let mut successor = Successor::new(next.hash());
-        if self.grace.is_some() {
-            successor = successor.with_sealed(token.seal(&next.secret).to_vec());
-        }
-        match budget.spend(|deadline| self.store.rotate(token.id, token.hash(), successor, deadline)).await? {
+        let sealed = if self.grace.is_some() { token.seal(&next.secret).to_vec() } else { Vec::new() };
+        let old = Previous::new(token.hash(), sealed);
+        match budget.spend(|deadline| self.store.rotate(token.id, old, next.hash(), deadline)).await? {
             Rotation::Rotated => Ok(Rotated::To(next.encode())),
             // Another use at the same moment came first, which the grace period covers, too.
             Rotation::Mismatch if self.grace.is_some() => {

@@ -32,7 +32,7 @@ impl Revocation {
     async fn revoke_refresh(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<bool, TokenError> {
         let (Some(tokens), Some(token)) = (&self.0.refresh, RefreshToken::parse(text)) else { return Ok(false) };
         let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
-        check_client(client, family.client_id.as_deref())?;
+        check_client(client, family.session.client_id.as_deref())?;
         session::end(tokens, self.0.denials.as_ref(), (token.id, &family), &request.budget).await?;
         self.0.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
         Ok(true)

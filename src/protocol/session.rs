@@ -25,6 +25,7 @@ pub(crate) fn begin(identity: &Identity, began: Instant) -> Result<Session, Toke
         auth_time: now.as_secs(),
         amr: identity.amr().to_vec(),
         claims: identity.claims().clone(),
+        ..Session::default()
     })
 }
 
@@ -97,7 +98,7 @@ impl Denials {
 
     pub(crate) async fn deny_session(&self, family: &Family, budget: &StoreBudget) -> Result<(), TokenError> {
         let denied = Denied::Session(&family.session.id);
-        self.deny(self.denial(denied, &family.subject, self.longest_ttl), SystemTime::now(), budget).await
+        self.deny(self.denial(denied, &family.session.subject, self.longest_ttl), SystemTime::now(), budget).await
     }
 
     /// Denies the subject up to a moment where its share of tokens and sessions is used up.

@@ -24,9 +24,7 @@ pub use self::attempts::{AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore,
 pub(crate) use self::budget::{STORE_BUDGET, StoreBudget};
 pub use self::deny_list::{Denial, Denied, DenyList, TokenRef};
 pub use self::memory::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore, MemoryStore};
-pub use self::refresh::{
-    Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, SubjectRef, Successor,
-};
+pub use self::refresh::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, SubjectRef};
 use crate::error::{BoxError, BoxFuture};
 
 /// What a store returns: a boxed future, so that a layer can hold any store.

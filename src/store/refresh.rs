@@ -50,6 +50,16 @@ debug_only!(SecretHash {});
 pub struct Session {
     /// The `sid` of its access tokens. It is no secret: unlike a [`FamilyId`], it revokes nothing.
     pub id: String,
+    /// The authorization server that the user logged in at. No other accepts the tokens.
+    pub server: String,
+    /// The subject that logged in.
+    pub subject: String,
+    /// The client that the tokens are bound to.
+    pub client_id: Option<String>,
+    /// The scope that was granted at login.
+    pub scope: Scope,
+    /// The user's security stamp at login.
+    pub security_stamp: Option<String>,
     /// A name for people, if the verifier gave one.
     pub label: Option<String>,
     /// When the user logged in, in seconds since the Unix epoch (`auth_time` of RFC 9068, section 2.2.1).
@@ -68,7 +78,7 @@ pub struct Session {
 ///
 /// let hour = Duration::from_secs(3_600);
 /// let family = Family::new(SecretHash([7; 32]), "alice", 24 * hour, hour);
-/// assert_eq!((family.subject.as_str(), family.idle_ttl), ("alice", hour));
+/// assert_eq!((family.session.subject.as_str(), family.idle_ttl), ("alice", hour));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -76,16 +86,6 @@ pub struct Session {
 pub struct Family {
     /// The hash of the one secret that is valid now.
     pub current: SecretHash,
-    /// The authorization server that the user logged in at. No other accepts the tokens.
-    pub server: String,
-    /// The subject that logged in.
-    pub subject: String,
-    /// The client that the tokens are bound to.
-    pub client_id: Option<String>,
-    /// The scope that was granted at login.
-    pub scope: Scope,
-    /// The user's security stamp at login.
-    pub security_stamp: Option<String>,
     /// What the login established.
     pub session: Session,
     /// The time since the login was verified, to about a millisecond. [`insert`](RefreshStore::insert) is given it, too.
@@ -105,12 +105,7 @@ impl Family {
     pub fn new(current: SecretHash, subject: impl Into<String>, absolute_ttl: Duration, idle_ttl: Duration) -> Self {
         Self {
             current,
-            server: String::new(),
-            subject: subject.into(),
-            client_id: None,
-            scope: Scope::empty(),
-            security_stamp: None,
-            session: Session::default(),
+            session: Session { subject: subject.into(), ..Session::default() },
             age: Duration::ZERO,
             unused_for: Duration::ZERO,
             absolute_ttl,
@@ -139,44 +134,13 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// What a store knows about the token before the current one.
+    /// A token by the hash of its secret, and its successor's secret, sealed.
     pub fn new(secret: SecretHash, sealed_successor: Vec<u8>) -> Self {
         Self { secret, sealed_successor }
     }
 }
 
 debug_only!(Previous {});
-
-/// The secret that follows the one that was just used.
-///
-/// ```
-/// use tower_oauth2_password::store::{SecretHash, Successor};
-///
-/// assert!(Successor::new(SecretHash([7; 32])).sealed.is_empty(), "no grace period unless sealed");
-/// ```
-#[derive(Clone)]
-#[non_exhaustive]
-#[must_use]
-pub struct Successor {
-    /// The hash of the new secret.
-    pub secret: SecretHash,
-    /// The new secret, sealed. It becomes [`Previous::sealed_successor`] and stays until the next rotation.
-    pub sealed: Vec<u8>,
-}
-
-impl Successor {
-    /// A new secret, with nothing kept for a grace period.
-    pub fn new(secret: SecretHash) -> Self {
-        Self { secret, sealed: Vec::new() }
-    }
-
-    /// Keeps the new secret, sealed, for a grace period.
-    pub fn with_sealed(self, sealed: Vec<u8>) -> Self {
-        Self { sealed, ..self }
-    }
-}
-
-debug_only!(Successor {});
 
 /// How long a subject's end is remembered. No login takes longer to reach the store.
 pub(super) const END_KEPT: Duration = Duration::from_secs(300);
@@ -192,9 +156,9 @@ pub(super) const END_KEPT: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubjectRef<'a> {
-    /// [`Family::server`].
+    /// [`Session::server`].
     pub server: &'a str,
-    /// [`Family::subject`].
+    /// [`Session::subject`].
     pub subject: &'a str,
 }
 
@@ -247,7 +211,7 @@ pub enum Rotation {
 ///
 /// ```
 /// use std::{sync::Arc, time::{Duration, Instant}};
-/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
+/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store: Arc<dyn RefreshStore> = Arc::new(MemoryRefreshStore::new()); // or your own
@@ -255,8 +219,8 @@ pub enum Rotation {
 /// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_millis(500));
 ///
 /// assert!(store.insert(id, Family::new(first, "alice", day, day), 100, soon).await?);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Mismatch, "used before");
 /// store.revoke(id, soon).await?;
 /// assert!(store.find(id, soon).await?.is_none());
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -275,8 +239,8 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// Returns a family, and does not count as a use.
     fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>>;
 
-    /// Replaces the secret `old` with `new`, if it is current.
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation>;
+    /// Makes the secret `new` current, and `old` the [previous](Family::previous) one, if `old` is current.
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation>;
 
     /// Ends a family. An unknown one is no error.
     fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()>;
@@ -298,7 +262,7 @@ impl<S: RefreshStore + ?Sized> RefreshStore for Arc<S> {
         S::find(self, id, deadline)
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         S::rotate(self, id, old, new, deadline)
     }
 

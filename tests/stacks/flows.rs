@@ -26,13 +26,11 @@ async fn over_every_stack_and_store(flow: impl AsyncFn(&Site, &Setup)) {
         let setup = in_memory();
         flow(&stacks::start(stack, &setup).await, &setup).await;
     }
-    {
+    for stack in [Stack::Axum, Stack::HyperHttp2] {
         let redis = test_support::redis::Redis::start();
         let stores = tower_oauth2_password::store::redis::RedisStores::open(&redis.url()).unwrap();
-        for stack in [Stack::Axum, Stack::HyperHttp2] {
-            let setup = over(stores.refresh_tokens(), stores.attempts(), stores.deny_list(), |tokens| tokens);
-            flow(&stacks::start(stack, &setup).await, &setup).await;
-        }
+        let setup = over(stores.refresh_tokens(), stores.attempts(), stores.deny_list(), |tokens| tokens);
+        flow(&stacks::start(stack, &setup).await, &setup).await;
     }
 }
 

@@ -1,9 +1,8 @@
 //! What the rows of the tables hold.
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tower_oauth2_password::BoxError;
-use tower_oauth2_password::store::{Denial, Denied, Family, FamilyId, Previous, SecretHash, Session, SubjectRef};
+use tower_oauth2_password::store::{Denial, Denied, Family, FamilyId, Previous, SecretHash, SubjectRef};
 
 use crate::call::duration;
 
@@ -25,38 +24,14 @@ pub(crate) fn subject_key(subject: SubjectRef<'_>) -> [u8; 16] {
     digest("subject", &[subject.server, subject.subject])
 }
 
-/// What never changes of a family, as JSON: bytes, which no encoding of a database can refuse.
-#[derive(Serialize, Deserialize)]
-struct LoginRecord {
-    server: String,
-    subject: String,
-    client_id: Option<String>,
-    scope: String,
-    security_stamp: Option<String>,
-    session: Session,
-}
-
-pub(crate) fn login_record(family: Family) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&LoginRecord {
-        server: family.server,
-        subject: family.subject,
-        client_id: family.client_id,
-        scope: family.scope.to_string(),
-        security_stamp: family.security_stamp,
-        session: family.session,
-    })
-}
-
 /// A family: its id, the hashes of the current and the previous secret, what was sealed, the login; and in microseconds what
 /// is left of its absolute lifetime, its idle lifetime, its age and the time since its last use.
 pub(crate) type FamilyRow = (Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>, i64, i64, i64, i64);
 
 pub(crate) fn family(row: FamilyRow) -> Result<(FamilyId, Family), BoxError> {
     let (id, secret, previous, sealed, login, rest, idle, age, unused) = row;
-    let login: LoginRecord = serde_json::from_slice(&login)?;
-    let mut family = Family::new(SecretHash(exact(secret)?), login.subject, duration(rest), duration(idle));
-    (family.server, family.client_id, family.scope) = (login.server, login.client_id, login.scope.parse()?);
-    (family.security_stamp, family.session) = (login.security_stamp, login.session);
+    let mut family = Family::new(SecretHash(exact(secret)?), "", duration(rest), duration(idle));
+    family.session = serde_json::from_slice(&login)?;
     (family.age, family.unused_for) = (duration(age), duration(unused));
     let previous = previous.map(exact).transpose()?;
     family.previous = previous.map(|secret| Previous::new(SecretHash(secret), sealed.unwrap_or_default()));
@@ -98,6 +73,8 @@ pub(crate) fn denied_subject(issuer: Option<&str>, subject: &str) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use tower_oauth2_password::store::Session;
+
     use super::*;
 
     #[test]
@@ -110,10 +87,8 @@ mod tests {
 
     #[test]
     fn a_row_of_other_sizes_is_an_error() {
-        let login = login_record(Family::new(SecretHash([1; 32]), "alice", duration(1), duration(1)));
-        let row = |id: usize, secret: usize| {
-            (vec![0; id], vec![0; secret], None, None, login.as_ref().map_or(vec![], Clone::clone), 1, 1, 0, 0)
-        };
+        let login = serde_json::to_vec(&Session::default()).unwrap();
+        let row = |id: usize, secret: usize| (vec![0; id], vec![0; secret], None, None, login.clone(), 1, 1, 0, 0);
         assert!(family(row(16, 32)).is_ok());
         assert!(family(row(15, 32)).is_err() && family(row(16, 33)).is_err());
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Contract, HOUR, LATE, SLACK, name, over, random, soon};
 use tokio::time::sleep;
-use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, SubjectRef, Successor};
+use tower_oauth2_password::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef};
 
 pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
 const SERVER: &str = "https://login.example api";
@@ -52,7 +52,7 @@ impl Known {
     /// Rotates with the current secret, whether or not the family still exists.
     pub(crate) async fn rotate(&mut self, store: &impl RefreshStore) -> Rotation {
         let next = secret();
-        let rotation = rotate(store, self.id, self.current, Successor::new(next)).await;
+        let rotation = rotate(store, self.id, Previous::new(self.current, Vec::new()), next).await;
         if rotation == Rotation::Rotated {
             self.current = next;
         }
@@ -62,7 +62,7 @@ impl Known {
     pub(crate) async fn require_gone(&mut self, store: &impl RefreshStore, clause: &str) {
         CONTRACT.require(self.find(store).await.is_none(), clause, "`find` finds it");
         for presented in [self.current, secret()] {
-            let rotation = rotate(store, self.id, presented, Successor::new(secret())).await;
+            let rotation = rotate(store, self.id, Previous::new(presented, Vec::new()), secret()).await;
             CONTRACT.require(rotation == Rotation::Gone, clause, format_args!("`rotate` answers {rotation:?}"));
         }
         CONTRACT.require(self.find(store).await.is_none(), clause, "`rotate` brought it back");
@@ -79,15 +79,15 @@ pub(crate) fn family(subject: &str) -> Family {
 
 pub(crate) fn lived(subject: &str, absolute: Duration, idle: Duration) -> Family {
     let mut family = Family::new(secret(), subject, absolute, idle);
-    SERVER.clone_into(&mut family.server);
+    SERVER.clone_into(&mut family.session.server);
     family
 }
 
 pub(crate) async fn rotate(
     store: &impl RefreshStore,
     id: FamilyId,
-    presented: SecretHash,
-    successor: Successor,
+    presented: Previous,
+    successor: SecretHash,
 ) -> Rotation {
     CONTRACT.answer("rotate", store.rotate(id, presented, successor, soon()).await)
 }
@@ -107,9 +107,9 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
         let mut given = family(&format!("{}{text}", name("subject")));
         // Eight secrets of 32 bytes cover every byte value, in case a store keeps them as text.
         given.current = SecretHash(std::array::from_fn(|at| (n * 32 + at) as u8));
-        given.client_id = (n != 0).then(|| text.to_owned());
-        given.security_stamp = (n != 2).then(|| text.to_owned());
-        given.scope =
+        given.session.client_id = (n != 0).then(|| text.to_owned());
+        given.session.security_stamp = (n != 2).then(|| text.to_owned());
+        given.session.scope =
             ["", "a", "items:write items:read", "!#[]~"].get(n).and_then(|s| s.parse().ok()).unwrap_or_default();
         given.idle_ttl = HOUR / 2;
         given.age = Duration::from_secs(2);
@@ -136,30 +136,27 @@ fn require_same(given: &Family, found: &Family, clause: &str) {
         let (given, found) = (format!("{given:?}"), format!("{found:?}"));
         CONTRACT.require(given == found, clause, format_args!("{name} was {given} and is {found}"));
     };
+    same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
+    let (given, found) = (&given.session, &found.session);
     same("server", &given.server, &found.server);
     same("subject", &given.subject, &found.subject);
-    same("session", &given.session, &found.session);
     same("client_id", &given.client_id, &found.client_id);
     same("security_stamp", &given.security_stamp, &found.security_stamp);
-    same("idle_ttl", &given.idle_ttl, &found.idle_ttl);
-    CONTRACT.require(
-        given.scope == found.scope,
-        clause,
-        format_args!("scope was {} and is {}", given.scope, found.scope),
-    );
+    let same_scope = given.scope == found.scope;
+    CONTRACT.require(same_scope, clause, format_args!("scope was {} and is {}", given.scope, found.scope));
+    CONTRACT.require(given == found, clause, format_args!("session was {given:?} and is {found:?}"));
 }
 
 async fn a_rotation_keeps_its_predecessor(store: &impl RefreshStore) {
     let clause = "a rotation makes the successor current and keeps the presented secret with what was sealed";
     let mut given = family(&name("subject"));
-    given.client_id = Some("web".to_owned());
-    given.security_stamp = Some("1".to_owned());
-    given.scope = "a b".parse().unwrap_or_default();
+    given.session.client_id = Some("web".to_owned());
+    given.session.security_stamp = Some("1".to_owned());
+    given.session.scope = "a b".parse().unwrap_or_default();
     let mut known = Known::begin(store, given.clone()).await;
     for sealed in [(0..=255).collect::<Vec<u8>>(), Vec::new(), vec![0; 32]] {
         let (presented, next) = (known.current, secret());
-        let successor = Successor::new(next).with_sealed(sealed.clone());
-        let rotation = rotate(store, known.id, presented, successor).await;
+        let rotation = rotate(store, known.id, Previous::new(presented, sealed.clone()), next).await;
         CONTRACT.require(rotation == Rotation::Rotated, clause, format_args!("`rotate` answers {rotation:?}"));
         known.current = next;
         let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
@@ -177,8 +174,7 @@ async fn a_mismatch_changes_nothing(store: &impl RefreshStore) {
     let first = known.current;
     rotate_or_break(&mut known, store, clause).await;
     for presented in [first, secret()] {
-        let successor = Successor::new(secret()).with_sealed(vec![1]);
-        let rotation = rotate(store, known.id, presented, successor).await;
+        let rotation = rotate(store, known.id, Previous::new(presented, vec![1]), secret()).await;
         CONTRACT.require(rotation == Rotation::Mismatch, clause, format_args!("`rotate` answers {rotation:?}"));
         let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
         CONTRACT.require(found.current == known.current, clause, "the current secret is another");
@@ -260,7 +256,7 @@ async fn late_calls_do_nothing(store: &impl RefreshStore) {
     never.require_gone(store, LATE).await;
 
     let mut known = Known::begin(store, family(&name("subject"))).await;
-    let late = store.rotate(known.id, known.current, Successor::new(secret()), over()).await;
+    let late = store.rotate(known.id, Previous::new(known.current, Vec::new()), secret(), over()).await;
     CONTRACT.require_late("rotate", &late);
     CONTRACT.require_late("find", &store.find(known.id, over()).await);
     CONTRACT.require_late("revoke", &store.revoke(known.id, over()).await);
@@ -272,7 +268,7 @@ async fn a_subject_belongs_to_its_server(store: &impl RefreshStore) {
     let subject = name("subject");
     let own = Known::begin(store, family(&subject)).await;
     let mut elsewhere = family(&subject);
-    elsewhere.server = format!("{SERVER} other");
+    elsewhere.session.server = format!("{SERVER} other");
     let elsewhere = Known::begin(store, elsewhere).await;
     let ended = CONTRACT.answer("revoke_subject", store.revoke_subject(here(&subject), None).await);
     CONTRACT.require(ended == 1, clause, format_args!("{ended} sessions were ended"));
@@ -338,7 +334,7 @@ async fn sessions_are_listed_and_one_is_kept(store: &impl RefreshStore) {
         sleep(Duration::from_millis(5)).await;
     }
     let mut elsewhere = family(&subject);
-    elsewhere.server = format!("{SERVER} other");
+    elsewhere.session.server = format!("{SERVER} other");
     Known::begin(store, elsewhere).await;
     let [first, revoked, kept, newest] = begun.as_mut_slice() else { return };
     CONTRACT.answer("revoke", store.revoke(revoked.id, soon()).await);

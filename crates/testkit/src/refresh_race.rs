@@ -9,7 +9,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use tower_oauth2_password::{
     BoxError,
-    store::{RefreshStore, Rotation, SecretHash, Successor},
+    store::{Previous, RefreshStore, Rotation, SecretHash},
 };
 
 const ROUNDS: usize = 20;
@@ -31,7 +31,7 @@ fn rotations<S: RefreshStore>(stores: &[Arc<S>], known: &Known) -> (Vec<SecretHa
     let call = |store: &Arc<S>| {
         let (store, next) = (Arc::clone(store), secret());
         let call: BoxFuture<'static, Answer> =
-            Box::pin(async move { store.rotate(id, presented, Successor::new(next), soon()).await });
+            Box::pin(async move { store.rotate(id, Previous::new(presented, Vec::new()), next, soon()).await });
         (next, call)
     };
     stores.iter().cycle().take(AT_ONCE).map(call).unzip()
@@ -80,7 +80,7 @@ async fn a_revocation_beats_rotations<S: RefreshStore>(stores: &[Arc<S>], race: 
     for store in stores {
         known.require_gone(&**store, clause).await;
         for &secret in &secrets {
-            let rotation = rotate(&**store, id, secret, Successor::new(secret)).await;
+            let rotation = rotate(&**store, id, Previous::new(secret, Vec::new()), secret).await;
             CONTRACT.require(rotation == Rotation::Gone, clause, format_args!("`rotate` answers {rotation:?}"));
         }
     }
@@ -91,8 +91,8 @@ pub(crate) async fn a_dropped_rotation_is_done_or_not(store: &impl RefreshStore)
     for polls in 1..=8 {
         let known = Known::begin(store, family(&name("subject"))).await;
         let (first, next, sealed) = (known.current, secret(), vec![7; 32]);
-        let successor = Successor::new(next).with_sealed(sealed.clone());
-        let answer = poll_and_drop(store.rotate(known.id, first, successor, soon()), polls).await;
+        let old = Previous::new(first, sealed.clone());
+        let answer = poll_and_drop(store.rotate(known.id, old, next, soon()), polls).await;
         for _ in 0..3 {
             let Some(found) = known.find(store).await else { CONTRACT.broken(clause, "the family is gone") };
             let whole = match found.previous {

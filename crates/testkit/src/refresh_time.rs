@@ -5,7 +5,7 @@ use crate::{
     support::{HOUR, SHORT, SLACK, Span, decided, lasts, name},
 };
 use tokio::time::sleep;
-use tower_oauth2_password::store::{RefreshStore, Rotation, Successor};
+use tower_oauth2_password::store::{Previous, RefreshStore, Rotation};
 
 pub(crate) async fn check(store: &impl RefreshStore) {
     what_is_left_is_told(store).await;
@@ -47,7 +47,7 @@ async fn a_family_ends_unused(store: &impl RefreshStore) {
         let (begun, mut known) = Span::of(Known::begin(store, lived(&subject, absolute, idle))).await;
         lasts(CONTRACT, clause, begun, SHORT, async || {
             let found = known.find(store).await.is_some();
-            found && rotate(store, known.id, secret(), Successor::new(secret())).await == Rotation::Mismatch
+            found && rotate(store, known.id, Previous::new(secret(), Vec::new()), secret()).await == Rotation::Mismatch
         })
         .await;
         known.require_gone(store, clause).await;

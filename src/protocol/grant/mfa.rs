@@ -16,7 +16,7 @@ use crate::protocol::second_factor::{FactorCode, FactorVerdict, SecondFactors};
 use crate::protocol::{client::Client, request::Request, session};
 use crate::scope::Scope;
 use crate::secret::Secret;
-use crate::store::{Family, Session};
+use crate::store::Session;
 use crate::verifier::Identity;
 
 /// A grant type, the parameter with its code, and the kind of the code.
@@ -34,7 +34,7 @@ const LONGEST_CODE: usize = 128;
 #[derive(Serialize, Deserialize)]
 struct Pending {
     account: String,
-    requested: Option<String>,
+    requested: Option<Scope>,
     claims: Map<String, Value>,
     session_ttl: Option<Duration>,
     without_refresh_token: bool,
@@ -65,7 +65,6 @@ impl Grants {
         user: &Identity,
         (account, requested): (String, Option<Scope>),
     ) -> Result<TokenError, TokenError> {
-        let requested = requested.map(|scope| scope.to_string());
         let (claims, session_ttl, without_refresh_token) = (&user.claims, user.session_ttl, user.without_refresh_token);
         let pending = Pending { account, requested, claims: claims.clone(), session_ttl, without_refresh_token };
         let mut session = session::begin(user, asker.began)?;
@@ -90,16 +89,16 @@ impl Grants {
         let asker = self.asker(request, client.as_ref(), None);
         let narrower = requested_scope(request)?;
         let found = find(&factors.pending, token, asker).await?;
-        let (token, family) = found.ok_or_else(|| invalid("it is unknown, expired, used or of another client"))?;
-        let asker = Asker { audit: Audit { subject: Some(&family.subject), ..asker.audit }, ..asker };
-        let pending: Pending = serde_json::from_value(Value::Object(family.session.claims.clone()))
+        let (token, session) = found.ok_or_else(|| invalid("it is unknown, expired, used or of another client"))?;
+        let asker = Asker { audit: Audit { subject: Some(&session.subject), ..asker.audit }, ..asker };
+        let pending: Pending = serde_json::from_value(Value::Object(session.claims.clone()))
             .map_err(|cause| TokenError::from_cause("a login that waits is unreadable", cause.into()))?;
-        let requested = match pending.requested.as_deref().and_then(|scope| scope.parse().ok()) {
+        let requested = match pending.requested.clone() {
             Some(first) => Some(narrowed(first, narrower, "The scope exceeds what was asked for at first")?),
             None => narrower,
         };
-        let user = self.verify_subject(&family.subject, invalid).await?;
-        if user.security_stamp != family.security_stamp {
+        let user = self.verify_subject(&session.subject, invalid).await?;
+        if user.security_stamp != session.security_stamp {
             return Err(invalid("the security stamp of the user has changed"));
         }
 
@@ -113,7 +112,7 @@ impl Grants {
             limits.clear(&request.budget, &pending.account, self.policy.address(&request.parts)).await?;
         }
 
-        let identity = completed(user, &family, pending, amr);
+        let identity = completed(user, &session, pending, amr);
         let mut response = self.begin_session(asker, &identity, requested).await?;
         response.others.extend(recovery_code.map(|code| ("recovery_code", code)));
         let asked_for = request.form.get("trust_device").is_some_and(|wish| wish.expose() == "true");
@@ -160,27 +159,28 @@ async fn begin(
     begun.map(|(token, _)| token).ok_or_else(ended)
 }
 
-/// The family of a token, if it is the current one and belongs to the client.
+/// What a token stands for, if it is current and belongs to the client.
 async fn find(
     tokens: &RefreshTokens,
     presented: &Secret,
     asker: Asker<'_>,
-) -> Result<Option<(RefreshToken, Family)>, TokenError> {
+) -> Result<Option<(RefreshToken, Session)>, TokenError> {
     let Some(token) = RefreshToken::parse(presented.expose()) else { return Ok(None) };
     let found = tokens.find(&token, &asker.request.budget).await?;
     let found = found.filter(|family| token.has(&family.current));
-    let found = found.filter(|family| family.client_id.as_deref() == asker.client.map(Client::id));
-    Ok(found.map(|family| (token, family)))
+    let session = found.map(|family| family.session);
+    let session = session.filter(|session| session.client_id.as_deref() == asker.client.map(Client::id));
+    Ok(session.map(|session| (token, session)))
 }
 
 /// The user of both steps: what they may do is as new as the second.
-fn completed(mut user: Identity, family: &Family, pending: Pending, amr: &str) -> Identity {
-    user.scope = common(&family.scope, &user.scope);
+fn completed(mut user: Identity, first: &Session, pending: Pending, amr: &str) -> Identity {
+    user.scope = common(&first.scope, &user.scope);
     let newer = mem::replace(&mut user.claims, pending.claims);
     user.claims.extend(newer);
-    let first = if family.session.amr.is_empty() { &["pwd".to_owned()] } else { family.session.amr.as_slice() };
-    user.amr = first.iter().cloned().chain([amr.to_owned(), "mfa".to_owned()]).collect();
-    user.session_label.clone_from(&family.session.label);
+    let password = if first.amr.is_empty() { &["pwd".to_owned()] } else { first.amr.as_slice() };
+    user.amr = password.iter().cloned().chain([amr.to_owned(), "mfa".to_owned()]).collect();
+    user.session_label.clone_from(&first.label);
     (user.session_ttl, user.without_refresh_token) = (pending.session_ttl, pending.without_refresh_token);
     user
 }

@@ -20,7 +20,7 @@ impl Grants {
         let token = RefreshToken::parse(presented.expose()).ok_or_else(|| invalid("it is malformed"))?;
         let unknown = || invalid("it is unknown, expired or revoked");
         let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
-        if family.client_id.as_deref() != client.as_ref().map(Client::id) {
+        if family.session.client_id.as_deref() != client.as_ref().map(Client::id) {
             return Err(invalid("it belongs to another client"));
         }
         let repeated = tokens.repeat(&token, &family);
@@ -28,13 +28,13 @@ impl Grants {
             return Err(self.reuse(tokens, token.id, &family, request).await);
         }
 
-        let identity = self.verify_subject(&family.subject, invalid).await?;
-        if identity.security_stamp() != family.security_stamp.as_deref() {
+        let identity = self.verify_subject(&family.session.subject, invalid).await?;
+        if identity.security_stamp() != family.session.security_stamp.as_deref() {
             self.end(tokens, token.id, &family, request).await?;
             self.policy.audit_session(Some(request), &family).record(EventKind::SessionEnded);
             return Err(invalid("the security stamp of the user has changed"));
         }
-        let allowed = common(&family.scope, &allowed(&identity, client.as_ref()));
+        let allowed = common(&family.session.scope, &allowed(&identity, client.as_ref()));
         let scope = narrowed(allowed, requested, "The scope exceeds what was granted")?;
         // Before the rotation, so that a failure here leaves the old token valid.
         let mut response = self.issue(&identity, client.as_ref(), scope, &family.session).await?;

@@ -26,7 +26,7 @@ use self::{attempts::FailedAttempts, deny_list::DeniedTokens, refresh::Families}
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, RefreshStore, Rotation, SecretHash, Successor};
+/// use tower_oauth2_password::store::{Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = MemoryRefreshStore::new();
@@ -34,8 +34,8 @@ use self::{attempts::FailedAttempts, deny_list::DeniedTokens, refresh::Families}
 /// let hour = Duration::from_secs(3_600);
 /// let deadline = Instant::now() + hour;
 /// store.insert(id, Family::new(first, "alice", 24 * hour, hour), 100, deadline).await?;
-/// assert_eq!(store.rotate(id, first, Successor::new(second), deadline).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), deadline).await?, Rotation::Mismatch);
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, deadline).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, deadline).await?, Rotation::Mismatch);
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())

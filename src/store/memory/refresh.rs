@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::store::{Contents, MemoryStore};
 use super::table::{Key, Table, nanos};
-use crate::store::refresh::{
-    END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef, Successor,
-};
+use crate::store::refresh::{END_KEPT, Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef};
 use crate::{error::BoxError, store::StoreFuture};
 
 /// The families of one process.
@@ -56,7 +54,7 @@ impl Families {
             return Err("a family with this id exists".into());
         }
         let created = now.saturating_sub(nanos(family.age));
-        let subject = SubjectRef::new(&family.server, &family.subject).key();
+        let subject = SubjectRef::new(&family.session.server, &family.session.subject).key();
         if self.ended.alive(subject, now).is_some_and(|ended| created < *ended) {
             return Ok(false);
         }
@@ -92,15 +90,14 @@ impl Families {
         Some(family)
     }
 
-    fn rotate(&mut self, id: FamilyId, presented: SecretHash, successor: Successor, now: u64) -> Rotation {
-        if self.table.alive(id.0, now).is_some_and(|record| record.family.current != presented) {
+    fn rotate(&mut self, id: FamilyId, old: Previous, new: SecretHash, now: u64) -> Rotation {
+        if self.table.alive(id.0, now).is_some_and(|record| record.family.current != old.secret) {
             return Rotation::Mismatch;
         }
         let Some(mut record) = self.table.remove(id.0).filter(|record| record.expiry() > now) else {
             return Rotation::Gone;
         };
-        record.family.current = successor.secret;
-        record.family.previous = Some(Previous::new(presented, successor.sealed));
+        (record.family.current, record.family.previous) = (new, Some(old));
         record.rotated_at = now;
         self.keep(id, record);
         Rotation::Rotated
@@ -127,7 +124,7 @@ impl RefreshStore for MemoryStore<Families> {
         self.answer(deadline, move |families, now| Ok(families.find(id, now)))
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         self.answer(deadline, move |families, now| Ok(families.rotate(id, old, new, now)))
     }
 

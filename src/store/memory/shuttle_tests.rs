@@ -10,8 +10,8 @@ use shuttle::thread;
 
 use super::*;
 use crate::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, RefreshStore,
-    Reservation, Rotation, SecretHash, Slot, SubjectRef, Successor, TokenRef,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, FamilyId, Previous,
+    RefreshStore, Reservation, Rotation, SecretHash, Slot, SubjectRef, TokenRef,
 };
 use crate::sync::explore;
 
@@ -42,7 +42,9 @@ fn shuttle_one_of_many_rotations_wins() {
         now(store.insert(id, Family::new(first, "alice", HOUR, HOUR), 100, soon())).unwrap();
         let jobs = (1..=4_u8).map(|n| -> Box<dyn FnOnce() -> Rotation + Send> {
             let store = store.clone();
-            Box::new(move || now(store.rotate(id, first, Successor::new(SecretHash([n; 32])), soon())).unwrap())
+            Box::new(move || {
+                now(store.rotate(id, Previous::new(first, Vec::new()), SecretHash([n; 32]), soon())).unwrap()
+            })
         });
         let rotations = all(jobs.collect());
         assert_eq!(rotations.iter().filter(|&&rotation| rotation == Rotation::Rotated).count(), 1);
@@ -60,7 +62,7 @@ fn shuttle_nothing_survives_a_revocation() {
         let (rotating, revoking, sweeping) = (store.clone(), store.clone(), store.clone());
         let jobs: Vec<Box<dyn FnOnce() + Send>> = vec![
             Box::new(move || {
-                now(rotating.rotate(id, first, Successor::new(SecretHash([1; 32])), soon())).unwrap();
+                now(rotating.rotate(id, Previous::new(first, Vec::new()), SecretHash([1; 32]), soon())).unwrap();
             }),
             Box::new(move || now(revoking.revoke(id, soon())).unwrap()),
             Box::new(move || {

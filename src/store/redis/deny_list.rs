@@ -47,9 +47,7 @@ const READ: Duration = Duration::from_secs(5);
 /// # Ok::<(), tower_oauth2_password::InvalidConfig>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisDenyList {
-    local: Arc<LocalCopy>,
-}
+pub struct RedisDenyList(Arc<LocalCopy>);
 
 #[derive(Debug)]
 struct LocalCopy {
@@ -141,7 +139,7 @@ impl RedisDenyList {
     pub(super) fn new(connection: Arc<Nodes>, prefix: &str) -> Self {
         let (key, entries) = (format!("{prefix}:deny"), MemoryDenyList::new().with_capacity(usize::MAX));
         let (following, in_sync) = (AtomicBool::new(false), Mutex::new(None));
-        let list = Self { local: Arc::new(LocalCopy { connection, key, entries, following, in_sync }) };
+        let list = Self(Arc::new(LocalCopy { connection, key, entries, following, in_sync }));
         list.follow();
         list
     }
@@ -151,13 +149,13 @@ impl RedisDenyList {
     /// messages arrive.
     pub fn is_in_sync(&self) -> bool {
         self.follow();
-        *lock(&self.local.in_sync) == Some(true)
+        *lock(&self.0.in_sync) == Some(true)
     }
 
     /// Starts the task that keeps the copy, unless it runs.
     fn follow(&self) {
-        if !self.local.following.load(Ordering::Acquire) && !self.local.following.swap(true, Ordering::AcqRel) {
-            let list = Arc::downgrade(&self.local);
+        if !self.0.following.load(Ordering::Acquire) && !self.0.following.swap(true, Ordering::AcqRel) {
+            let list = Arc::downgrade(&self.0);
             // A task ends with its runtime. The next call may come from another one.
             let followed = list.clone();
             let ended = OnDrop(move || {
@@ -180,7 +178,7 @@ impl DenyList for RedisDenyList {
             self.follow();
             let entry = Entry::of(&denial);
             // By the copy: a script on one key cannot count what a subject has.
-            if self.local.entries.is_full_for(entry) {
+            if self.0.entries.is_full_for(entry) {
                 return Ok(false);
             }
             let ttl = millis(denial.ttl);
@@ -193,16 +191,16 @@ impl DenyList for RedisDenyList {
                     ([entry.subject.as_slice(), &ttl.to_be_bytes()].concat(), millis(end) + ttl, "at")
                 }
             };
-            let (local, arguments) = (&self.local, (&member, until, MAX_ENTRIES, kind));
+            let (local, arguments) = (&self.0, (&member, until, MAX_ENTRIES, kind));
             let (until, now) = local.connection.run(&DENY, &local.key, arguments, deadline).await?;
-            self.local.insert(&member, until, now);
+            self.0.insert(&member, until, now);
             Ok(true)
         })
     }
 
     fn is_denied(&self, token: TokenRef<'_>) -> bool {
         self.follow();
-        self.local.entries.is_denied(token)
+        self.0.entries.is_denied(token)
     }
 }
 

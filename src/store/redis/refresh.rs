@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::{Deserialize, Serialize};
 
 use super::RedisStores;
 use super::connection::{hex, millis};
@@ -12,8 +11,7 @@ use super::scripts::{END, FIND, FORGET, INDEX, INSERT, LIST, REVOKE, ROTATE};
 use crate::error::BoxError;
 use crate::store::refresh::END_KEPT;
 use crate::store::{
-    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, Session, StoreFuture, SubjectRef,
-    Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, STORE_BUDGET, SecretHash, StoreFuture, SubjectRef,
 };
 
 /// How many families are read or revoked at once, so that not each takes a round trip. They share the time of one script.
@@ -23,17 +21,6 @@ const AT_ONCE: usize = 32;
 type Row = ([u8; 32], Option<[u8; 32]>, Option<Vec<u8>>, Vec<u8>, u64, u64, u64, u64);
 
 const NO_ARGUMENTS: &[&str; 0] = &[];
-
-/// What never changes of a family, as JSON.
-#[derive(Serialize, Deserialize)]
-struct LoginRecord {
-    server: String,
-    subject: String,
-    client_id: Option<String>,
-    scope: String,
-    security_stamp: Option<String>,
-    session: Session,
-}
 
 /// Refresh token families in Redis: a hash for each family, and an index of families for each subject.
 /// [`RedisStores::refresh_tokens`](super::RedisStores::refresh_tokens) returns it.
@@ -102,18 +89,11 @@ impl RefreshStore for RedisRefreshStore {
     fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let (id, limit, connection) = (hex(id.0), limit.max(1), &self.0.connection);
-            let subject = SubjectRef::new(&family.server, &family.subject).key();
+            let subject = SubjectRef::new(&family.session.server, &family.session.subject).key();
             let (index, key) = (self.0.key('s', &hex(subject)), self.0.key('f', &id));
             let age = family.age + deadline.saturating_duration_since(Instant::now());
             let [absolute, idle, age, kept] = [family.absolute_ttl, family.idle_ttl, age, END_KEPT].map(millis);
-            let login = serde_json::to_vec(&LoginRecord {
-                server: family.server,
-                subject: family.subject,
-                client_id: family.client_id,
-                scope: family.scope.to_string(),
-                security_stamp: family.security_stamp,
-                session: family.session,
-            })?;
+            let login = serde_json::to_vec(&family.session)?;
             // Both in one round trip. The token is handed out only if both succeed: `revoke_subject` must find the family.
             let indexed = connection.run(&INDEX, &index, (&id, absolute, age, kept, limit), deadline);
             let fields = (absolute, idle, age, &family.current.0, login);
@@ -134,9 +114,9 @@ impl RefreshStore for RedisRefreshStore {
         Box::pin(async move { self.row(&hex(id.0), Some(deadline)).await?.map(read).transpose() })
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let (key, arguments) = (self.0.key('f', &hex(id.0)), (&old.0, &new.secret.0, new.sealed));
+            let (key, arguments) = (self.0.key('f', &hex(id.0)), (&old.secret.0, &new.0, old.sealed_successor));
             let code: u8 = self.0.connection.run(&ROTATE, &key, arguments, deadline).await?;
             Ok(match code {
                 2 => Rotation::Rotated,
@@ -170,19 +150,14 @@ impl RefreshStore for RedisRefreshStore {
             let ids: Vec<String> = self.0.connection.run(&LIST, &index, NO_ARGUMENTS, deadline).await?;
             let mut families = Vec::new();
             for (id, row) in ids.iter().zip(self.rows(&ids, Some(deadline)).await?) {
-                if let Some(row) = row {
-                    families.push((family_id(id)?, read(row)?));
-                }
+                let Some(row) = row else { continue };
+                families.push((FamilyId(u128::from_str_radix(id, 16)?.to_be_bytes()), read(row)?));
             }
             // The index is sorted by the end of the families.
             families.sort_by_key(|(_, family)| family.age);
             Ok(families)
         })
     }
-}
-
-fn family_id(hex: &str) -> Result<FamilyId, BoxError> {
-    Ok(FamilyId(u128::from_str_radix(hex, 16)?.to_be_bytes()))
 }
 
 /// The deadline of one script. All of them together may take longer.
@@ -192,12 +167,8 @@ fn soon() -> Instant {
 
 fn read(row: Row) -> Result<Family, BoxError> {
     let (current, previous, sealed, login, absolute, idle, age, unused_for) = row;
-    let [absolute, idle, age, unused_for] = [absolute, idle, age, unused_for].map(Duration::from_millis);
-    let login: LoginRecord = serde_json::from_slice(&login)?;
-    let mut family = Family::new(SecretHash(current), login.subject, absolute, idle);
-    (family.server, family.client_id, family.scope) = (login.server, login.client_id, login.scope.parse()?);
-    (family.security_stamp, family.session) = (login.security_stamp, login.session);
-    (family.age, family.unused_for) = (age, unused_for);
-    family.previous = previous.map(|hash| Previous::new(SecretHash(hash), sealed.unwrap_or_default()));
-    Ok(family)
+    let [absolute_ttl, idle_ttl, age, unused_for] = [absolute, idle, age, unused_for].map(Duration::from_millis);
+    let (current, session) = (SecretHash(current), serde_json::from_slice(&login)?);
+    let previous = previous.map(|hash| Previous::new(SecretHash(hash), sealed.unwrap_or_default()));
+    Ok(Family { current, session, age, unused_for, absolute_ttl, idle_ttl, previous })
 }

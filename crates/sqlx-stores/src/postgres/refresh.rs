@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tower_oauth2_password::store::{
-    Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef, Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef,
 };
 
 use super::connection::{Connection, arguments};
 use crate::call::{END_KEPT, STORE_BUDGET, micros};
-use crate::record::{FamilyRow, family, login_record, subject_key};
+use crate::record::{FamilyRow, family, subject_key};
 
 /// Refresh token families in Postgres, a row each. [`PgStores::refresh_tokens`](super::PgStores::refresh_tokens) returns it.
 ///
@@ -42,10 +42,10 @@ impl RefreshStore for PgRefreshStore {
         // Until the deadline, so that it says when the login was verified, however long the call waits.
         let age = family.age + deadline.saturating_duration_since(Instant::now());
         Box::pin(async move {
-            let subject = subject_key(SubjectRef::new(&family.server, &family.subject));
+            let subject = subject_key(SubjectRef::new(&family.session.server, &family.session.subject));
             let [absolute, idle, age] = [family.absolute_ttl, family.idle_ttl, age].map(micros);
             let (secret, limit) = (family.current.0, i64::try_from(limit.max(1))?);
-            let login = login_record(family)?;
+            let login = serde_json::to_vec(&family.session)?;
             let arguments = arguments![id.0, subject, secret, login, absolute, idle, age, limit];
             let (inserted,) = self.0.ask("insert", arguments, deadline).await?;
             Ok(inserted)
@@ -60,9 +60,9 @@ impl RefreshStore for PgRefreshStore {
         })
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
-            let arguments = arguments![id.0, old.0, new.secret.0, new.sealed];
+            let arguments = arguments![id.0, old.secret.0, new.0, old.sealed_successor];
             Ok(match self.0.ask("rotate", arguments, deadline).await? {
                 (2,) => Rotation::Rotated,
                 (1_i32,) => Rotation::Mismatch,

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use tower_oauth2_password::BoxError;
 use tower_oauth2_password::store::{
-    Family, FamilyId, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef, Successor,
+    Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef,
 };
 
 use super::connection::{Connection, now};
 use crate::call::{END_KEPT, STORE_BUDGET, before, micros};
-use crate::record::{FamilyRow, family, login_record, subject_key};
+use crate::record::{FamilyRow, family, subject_key};
 
 /// Refresh token families in SQLite, a row each.
 /// [`SqliteStores::refresh_tokens`](super::SqliteStores::refresh_tokens) returns it.
@@ -20,7 +20,7 @@ use crate::record::{FamilyRow, family, login_record, subject_key};
 /// ```
 /// use std::time::{Duration, Instant};
 /// use sqlx::SqlitePool;
-/// use tower_oauth2_password::store::{Family, FamilyId, RefreshStore, Rotation, SecretHash, Successor};
+/// use tower_oauth2_password::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash};
 /// use tower_oauth2_password_sqlx::SqliteStores;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -28,8 +28,8 @@ use crate::record::{FamilyRow, family, login_record, subject_key};
 /// let (id, first, second) = (FamilyId([7; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
 /// let (day, soon) = (Duration::from_secs(86_400), Instant::now() + Duration::from_secs(5));
 /// assert!(store.insert(id, Family::new(first, "alice", day, day), 100, soon).await?);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Rotated);
-/// assert_eq!(store.rotate(id, first, Successor::new(second), soon).await?, Rotation::Mismatch, "used before");
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Rotated);
+/// assert_eq!(store.rotate(id, Previous::new(first, Vec::new()), second, soon).await?, Rotation::Mismatch, "used before");
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
 /// # })?;
 /// # Ok::<(), tower_oauth2_password::BoxError>(())
@@ -40,10 +40,10 @@ pub struct SqliteRefreshStore(pub(super) Arc<Connection>);
 impl SqliteRefreshStore {
     async fn begin(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> Result<bool, BoxError> {
         let (called, p) = (Instant::now(), &self.0.prefix);
-        let subject = subject_key(SubjectRef::new(&family.server, &family.subject)).to_vec();
+        let subject = subject_key(SubjectRef::new(&family.session.server, &family.session.subject)).to_vec();
         let [absolute, idle, age] = [family.absolute_ttl, family.idle_ttl, family.age].map(micros);
         let (id, secret, limit) = (id.0.to_vec(), family.current.0.to_vec(), i64::try_from(limit.max(1))?);
-        let login = login_record(family)?;
+        let login = serde_json::to_vec(&family.session)?;
 
         let mut transaction = self.0.begin(deadline).await?;
         let now = transaction.now;
@@ -75,8 +75,8 @@ impl SqliteRefreshStore {
     async fn change(
         &self,
         id: FamilyId,
-        old: SecretHash,
-        new: Successor,
+        old: Previous,
+        new: SecretHash,
         deadline: Instant,
     ) -> Result<Rotation, BoxError> {
         let (id, p) = (id.0.to_vec(), &self.0.prefix);
@@ -86,13 +86,13 @@ impl SqliteRefreshStore {
         let find = sqlx::query_scalar::<_, Vec<u8>>(&find).bind(&id).bind(now);
         let rotation = match find.fetch_optional(transaction.sql()).await? {
             None => Rotation::Gone,
-            Some(secret) if secret != old.0 => Rotation::Mismatch,
+            Some(secret) if secret != old.secret.0 => Rotation::Mismatch,
             Some(_) => {
                 let rotate = format!(
                     "UPDATE {p}families SET previous = secret, secret = $2, sealed = $3, used = $4, \
                      expires = min(ends, $4 + idle) WHERE id = $1"
                 );
-                let rotate = sqlx::query(&rotate).bind(id).bind(new.secret.0.to_vec()).bind(new.sealed).bind(now);
+                let rotate = sqlx::query(&rotate).bind(id).bind(new.0.to_vec()).bind(old.sealed_successor).bind(now);
                 rotate.execute(transaction.sql()).await?;
                 Rotation::Rotated
             }
@@ -152,7 +152,7 @@ impl RefreshStore for SqliteRefreshStore {
         }))
     }
 
-    fn rotate(&self, id: FamilyId, old: SecretHash, new: Successor, deadline: Instant) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(before(deadline, self.change(id, old, new, deadline)))
     }
 

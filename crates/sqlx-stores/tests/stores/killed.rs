@@ -10,7 +10,7 @@ use std::{
 
 use sqlx::{PgPool, SqlitePool};
 use test_support::postgres::Postgres;
-use tower_oauth2_password::store::{Family, RefreshStore, Rotation, SecretHash, Successor};
+use tower_oauth2_password::store::{Family, Previous, RefreshStore, Rotation, SecretHash};
 use tower_oauth2_password_sqlx::{PgStores, SqliteStores};
 
 use crate::support::{File, HOUR, SOON, id, soon, threads};
@@ -34,7 +34,10 @@ fn secret(number: u64) -> SecretHash {
 /// Goes along a chain of secrets, on which another does the same. Calls `won` with each number that it rotated itself.
 async fn rotate_along(store: &dyn RefreshStore, mut number: u64, mut won: impl FnMut(u64) -> bool) {
     loop {
-        match store.rotate(id(1), secret(number), Successor::new(secret(number + 1)), Instant::now() + SOON).await {
+        match store
+            .rotate(id(1), Previous::new(secret(number), Vec::new()), secret(number + 1), Instant::now() + SOON)
+            .await
+        {
             Ok(Rotation::Rotated) if won(number) => return,
             Ok(Rotation::Gone) => panic!("the family is gone"),
             // Either of the two may have been told nothing: then the other goes on.

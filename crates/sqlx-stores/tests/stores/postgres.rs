@@ -12,7 +12,7 @@ use tower_oauth2_password::store::{
 };
 use tower_oauth2_password_sqlx::{PgDenyList, PgStores};
 
-use crate::support::{HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, pool, soon, threads};
+use crate::support::{HOUR, SOON, brief, denial, denies, fails, family, hash, id, old, pool, soon, threads};
 
 const LIMIT: AttemptLimit = AttemptLimit { failures: 1, window: HOUR };
 const SLOT: Slot = Slot { key: AttemptKey([9; 16]), id: 1, limit: LIMIT };
@@ -38,7 +38,7 @@ async fn follows(list: &PgDenyList) {
 async fn nothing_is_accepted_twice(stores: &PgStores, repair: impl AsyncFnOnce()) {
     let (families, attempts, list) = (stores.refresh_tokens(), stores.attempts(), stores.deny_list());
     fails("insert", families.insert(id(2), family(1), 9, brief())).await;
-    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await;
     fails("revoke", families.revoke(id(1), brief())).await;
     fails("revoke_subject", families.revoke_subject(SubjectRef::new("", "alice"), None)).await;
     fails("reserve", attempts.reserve(SLOT, brief())).await;
@@ -48,8 +48,8 @@ async fn nothing_is_accepted_twice(stores: &PgStores, repair: impl AsyncFnOnce()
     repair().await;
     within(SOON, "the end of the fault", async || families.find(id(1), soon()).await.is_ok()).await;
     assert!(families.find(id(2), soon()).await.unwrap().is_none());
-    assert_eq!(families.rotate(id(1), hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
-    assert_eq!(families.rotate(id(1), hash(1), next(3), soon()).await.unwrap(), Rotation::Mismatch);
+    assert_eq!(families.rotate(id(1), old(1), hash(2), soon()).await.unwrap(), Rotation::Rotated);
+    assert_eq!(families.rotate(id(1), old(1), hash(3), soon()).await.unwrap(), Rotation::Mismatch);
     assert_eq!(attempts.reserve(SLOT, soon()).await.unwrap(), Reservation::Reserved);
     assert_eq!(attempts.reserve(Slot { id: 2, ..SLOT }, soon()).await.unwrap(), Reservation::Busy);
     attempts.settle(SLOT, AttemptOutcome::Succeeded, soon()).await.unwrap();
@@ -92,7 +92,7 @@ async fn faults_of_postgres_are_errors_within_a_second() {
         );
         pool.execute(trigger.as_str()).await.unwrap();
     }
-    assert!(fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await.contains("No space left"));
+    assert!(fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await.contains("No space left"));
     assert!(families.find(id(1), soon()).await.unwrap().is_some(), "what reads goes on");
     nothing_is_accepted_twice(&stores, async || {
         pool.execute("DROP FUNCTION full_disk CASCADE").await.unwrap();
@@ -156,10 +156,10 @@ async fn a_call_that_postgres_starts_late_changes_nothing() {
     let families = stores.refresh_tokens();
     let (_, direct) = open(&postgres).await;
     assert!(families.insert(id(1), family(1), 9, soon()).await.unwrap());
-    assert_eq!(families.rotate(id(1), hash(9), next(8), soon()).await.unwrap(), Rotation::Mismatch);
+    assert_eq!(families.rotate(id(1), old(9), hash(8), soon()).await.unwrap(), Rotation::Mismatch);
     tokio::time::sleep(Duration::from_millis(50)).await;
     slow.hold_one(0, Duration::from_millis(800));
-    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let found = direct.refresh_tokens().find(id(1), soon()).await.unwrap().unwrap();
     assert!(found.current == hash(1), "it took effect after its caller had given up");
@@ -173,7 +173,7 @@ async fn a_call_that_waited_for_a_lock_until_its_deadline_changes_nothing() {
     assert!(families.insert(id(1), family(1), 9, soon()).await.unwrap());
     let mut holder = pool.begin().await.unwrap();
     holder.execute("SELECT FROM oauth2_families FOR UPDATE").await.unwrap();
-    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await;
     fails("revoke", families.revoke(id(1), brief())).await;
     fails("revoke_subject", families.revoke_subject(SubjectRef::new("", "alice"), None)).await;
     holder.rollback().await.unwrap();
@@ -208,7 +208,7 @@ async fn a_call_that_is_not_done_by_its_deadline_changes_nothing() {
     }
     // Of another subject, whose lock is another.
     fails("insert", families.insert(id(2), Family::new(hash(1), "bob", HOUR, HOUR), 9, brief())).await;
-    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await;
     fails("reserve", attempts.reserve(other, brief())).await;
     fails("settle", attempts.settle(known, AttemptOutcome::Failed, brief())).await;
     fails("settle", attempts.settle(known, AttemptOutcome::Released, brief())).await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, SqliteConnection, SqlitePool, migrate::Migrator, sqlite::SqlitePoolOptions};
 use test_support::client::within;
 use tower_oauth2_password::store::{
-    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, RefreshStore,
+    AttemptKey, AttemptLimit, AttemptOutcome, AttemptStore, Denial, Denied, DenyList, Family, Previous, RefreshStore,
     Reservation, Rotation, Slot, SubjectRef,
 };
 use tower_oauth2_password_sqlx::{SqliteDenyList, SqliteStores};
 
-use crate::support::{File, HOUR, SOON, brief, denial, denies, fails, family, hash, id, next, soon, threads};
+use crate::support::{File, HOUR, SOON, brief, denial, denies, fails, family, hash, id, old, soon, threads};
 
 const LIMIT: AttemptLimit = AttemptLimit { failures: 1, window: HOUR };
 const SLOT: Slot = Slot { key: AttemptKey([9; 16]), id: 1, limit: LIMIT };
@@ -29,12 +29,12 @@ async fn nothing_is_accepted_twice(faulty: &SqliteStores, sound: &SqliteStores, 
     let mut large = family(1);
     large.session.label = Some("x".repeat(100_000));
     fails("insert", families.insert(id(2), large, 9, brief())).await;
-    fails("rotate", families.rotate(id(1), hash(1), next(2).with_sealed(vec![7; 100_000]), brief())).await;
+    fails("rotate", families.rotate(id(1), Previous::new(hash(1), vec![7; 100_000]), hash(2), brief())).await;
     repair().await;
     let (families, attempts_now, list_now) = (sound.refresh_tokens(), sound.attempts(), sound.deny_list());
     assert!(families.find(id(2), soon()).await.unwrap().is_none());
-    assert_eq!(families.rotate(id(1), hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
-    assert_eq!(families.rotate(id(1), hash(1), next(3), soon()).await.unwrap(), Rotation::Mismatch);
+    assert_eq!(families.rotate(id(1), old(1), hash(2), soon()).await.unwrap(), Rotation::Rotated);
+    assert_eq!(families.rotate(id(1), old(1), hash(3), soon()).await.unwrap(), Rotation::Mismatch);
     assert_eq!(attempts_now.reserve(SLOT, soon()).await.unwrap(), Reservation::Reserved);
     assert_eq!(attempts_now.reserve(Slot { id: 2, ..SLOT }, soon()).await.unwrap(), Reservation::Busy);
     assert!(list_now.deny(denial("a"), soon()).await.unwrap() && denies(&list_now, "a"));
@@ -81,7 +81,7 @@ async fn a_commit_that_waits_for_a_reader_until_its_deadline_changes_nothing() {
     let mut reader = pool.acquire().await.unwrap();
     reader.execute("BEGIN").await.unwrap();
     reader.execute("SELECT count(*) FROM oauth2_families").await.unwrap();
-    fails("rotate", families.rotate(id(1), hash(1), next(2), brief())).await;
+    fails("rotate", families.rotate(id(1), old(1), hash(2), brief())).await;
     reader.execute("ROLLBACK").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(families.find(id(1), soon()).await.unwrap().unwrap().current == hash(1));
@@ -92,7 +92,7 @@ async fn a_commit_that_waits_for_a_reader_until_its_deadline_changes_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         reader.execute("ROLLBACK").await.unwrap();
     };
-    let (rotated, ()) = tokio::join!(families.rotate(id(1), hash(1), next(2), soon()), short);
+    let (rotated, ()) = tokio::join!(families.rotate(id(1), old(1), hash(2), soon()), short);
     assert_eq!(rotated.unwrap(), Rotation::Rotated);
 }
 
@@ -168,7 +168,7 @@ async fn sessions_outlive_the_process_and_a_copy_finds_what_was_denied_before() 
     assert!(begun.refresh_tokens().insert(id(1), family(1), 9, soon()).await.unwrap());
     assert!(begun.deny_list().deny(denial("a"), soon()).await.unwrap());
     let later = SqliteStores::open(file.wal().await).await.unwrap();
-    assert_eq!(later.refresh_tokens().rotate(id(1), hash(1), next(2), soon()).await.unwrap(), Rotation::Rotated);
+    assert_eq!(later.refresh_tokens().rotate(id(1), old(1), hash(2), soon()).await.unwrap(), Rotation::Rotated);
     let list = later.deny_list();
     follows(&list).await;
     assert!(denies(&list, "a"));

@@ -13,7 +13,7 @@ use sqlx::{
 };
 use test_support::postgres::Postgres;
 use tokio::runtime::{Builder, Runtime};
-use tower_oauth2_password::store::{Denial, Denied, DenyList, Family, FamilyId, SecretHash, Successor, TokenRef};
+use tower_oauth2_password::store::{Denial, Denied, DenyList, Family, FamilyId, Previous, SecretHash, TokenRef};
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 pub const SOON: Duration = Duration::from_secs(5);
@@ -81,8 +81,8 @@ pub fn hash(byte: u8) -> SecretHash {
     SecretHash([byte; 32])
 }
 
-pub fn next(byte: u8) -> Successor {
-    Successor::new(hash(byte))
+pub fn old(byte: u8) -> Previous {
+    Previous::new(hash(byte), Vec::new())
 }
 
 pub fn family(byte: u8) -> Family {

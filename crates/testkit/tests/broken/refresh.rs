@@ -10,7 +10,6 @@ use tower_oauth2_password::{
     BoxError, Scope,
     store::{
         Family, FamilyId, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash, StoreFuture, SubjectRef,
-        Successor,
     },
 };
 
@@ -122,19 +121,20 @@ impl RefreshStore for BrokenRefreshStore {
                     }
                 }
                 Fault::CutsClientsAtBars => {
-                    family.client_id = family.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
+                    family.session.client_id =
+                        family.session.client_id.map(|id| id.chars().take_while(|&char| char != '|').collect());
                 }
                 Fault::EndsTooEarly => {
                     family.absolute_ttl = family.absolute_ttl.saturating_sub(Duration::from_millis(200))
                 }
                 Fault::KeepsAsciiStamps => {
-                    family.security_stamp =
-                        family.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
+                    family.session.security_stamp =
+                        family.session.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
                 }
                 Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
-                Fault::LosesTheScope => family.scope = Scope::empty(),
-                Fault::LosesTheStamp => family.security_stamp = None,
-                Fault::LosesTheServer | Fault::IgnoresServers => family.server.clear(),
+                Fault::LosesTheScope => family.session.scope = Scope::empty(),
+                Fault::LosesTheStamp => family.session.security_stamp = None,
+                Fault::LosesTheServer | Fault::IgnoresServers => family.session.server.clear(),
                 Fault::LosesTheSession => family.session.claims.clear(),
                 Fault::IgnoresEndedSubjects if family.age > Duration::from_secs(10) => family.age = Duration::ZERO,
                 Fault::KeepsAllSessions => limit = 1_000,
@@ -165,7 +165,7 @@ impl RefreshStore for BrokenRefreshStore {
                 return Ok(None);
             }
             if self.has(Fault::IgnoresServers) {
-                family.server = "https://login.example api".to_owned();
+                family.session.server = "https://login.example api".to_owned();
             }
             if let Some((secret, sealed)) = self.predecessors.lock().unwrap().get(&id).cloned() {
                 family.previous = family.previous.map(|_| Previous::new(secret, sealed));
@@ -193,13 +193,7 @@ impl RefreshStore for BrokenRefreshStore {
         })
     }
 
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        next: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, next: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
             let (id, deadline) = (self.key(id), self.deadline(deadline));
             let Some(mut family) = self.families.find(id, deadline).await? else {
@@ -208,16 +202,18 @@ impl RefreshStore for BrokenRefreshStore {
             if self.is_over(id) {
                 return Ok(Rotation::Gone);
             }
-            let current = family.current == presented;
+            let current = family.current == old.secret;
             match self.fault {
                 Fault::None => {
                     // A call that is dropped here has no effect.
                     tokio::task::yield_now().await;
-                    self.families.rotate(id, presented, next, deadline).await
+                    self.families.rotate(id, old, next, deadline).await
                 }
-                Fault::AcceptsAnySecret => self.families.rotate(id, family.current, next, deadline).await,
+                Fault::AcceptsAnySecret => {
+                    self.families.rotate(id, Previous::new(family.current, old.sealed_successor), next, deadline).await
+                }
                 Fault::LosesWhatWasSealed => {
-                    self.families.rotate(id, presented, Successor::new(next.secret), deadline).await
+                    self.families.rotate(id, Previous::new(old.secret, Vec::new()), next, deadline).await
                 }
                 Fault::LosesTheSuccessor if current => Ok(Rotation::Rotated),
                 Fault::EndsTheFamilyOnMismatch if !current => {
@@ -227,16 +223,16 @@ impl RefreshStore for BrokenRefreshStore {
                 Fault::MismatchReplacesThePredecessor | Fault::MismatchReplacesWhatWasSealed if !current => {
                     if let Some(previous) = family.previous {
                         let told = match self.fault {
-                            Fault::MismatchReplacesThePredecessor => (presented, previous.sealed_successor),
-                            _ => (previous.secret, next.sealed),
+                            Fault::MismatchReplacesThePredecessor => (old.secret, previous.sealed_successor),
+                            _ => (previous.secret, old.sealed_successor),
                         };
                         self.predecessors.lock().unwrap().insert(id, told);
                     }
                     Ok(Rotation::Mismatch)
                 }
                 Fault::HalfDoneWhenDropped if current => {
-                    self.predecessors.lock().unwrap().insert(id, (presented, Vec::new()));
-                    let rotation = self.families.rotate(id, presented, next, deadline).await;
+                    self.predecessors.lock().unwrap().insert(id, (old.secret, Vec::new()));
+                    let rotation = self.families.rotate(id, old, next, deadline).await;
                     tokio::task::yield_now().await;
                     self.predecessors.lock().unwrap().remove(&id);
                     rotation
@@ -244,13 +240,13 @@ impl RefreshStore for BrokenRefreshStore {
                 Fault::ReadsThenWrites if current => {
                     tokio::task::yield_now().await;
                     let Some(family) = self.families.find(id, deadline).await? else { return Ok(Rotation::Gone) };
-                    self.families.rotate(id, family.current, next, deadline).await
+                    self.families.rotate(id, Previous::new(family.current, old.sealed_successor), next, deadline).await
                 }
                 Fault::RotationUndoesRevocation if current => {
                     tokio::task::yield_now().await;
-                    match self.families.rotate(id, presented, next.clone(), deadline).await? {
+                    match self.families.rotate(id, old, next, deadline).await? {
                         Rotation::Gone => {
-                            family.current = next.secret;
+                            family.current = next;
                             self.replace(id, family, deadline).await?;
                             Ok(Rotation::Rotated)
                         }
@@ -258,12 +254,12 @@ impl RefreshStore for BrokenRefreshStore {
                     }
                 }
                 Fault::UseExtendsTheLifetime if current && family.absolute_ttl < Duration::from_secs(1) => {
-                    family.current = next.secret;
+                    family.current = next;
                     family.absolute_ttl = Duration::from_secs(1);
                     self.replace(id, family, deadline).await?;
                     Ok(Rotation::Rotated)
                 }
-                _ => self.families.rotate(id, presented, next, deadline).await,
+                _ => self.families.rotate(id, old, next, deadline).await,
             }
         })
     }
@@ -326,22 +322,16 @@ impl RefreshStore for RacingRefreshStore {
         Box::pin(async move { self.0.find(id, deadline).await })
     }
 
-    fn rotate(
-        &self,
-        id: FamilyId,
-        presented: SecretHash,
-        next: Successor,
-        deadline: Instant,
-    ) -> StoreFuture<'_, Rotation> {
+    fn rotate(&self, id: FamilyId, old: Previous, next: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
         Box::pin(async move {
             match self.0.find(id, deadline).await? {
                 None => Ok(Rotation::Gone),
-                Some(family) if family.current != presented => Ok(Rotation::Mismatch),
+                Some(family) if family.current != old.secret => Ok(Rotation::Mismatch),
                 Some(_) => {
                     // A gap wide enough for another thread.
                     std::thread::sleep(Duration::from_millis(2));
                     let Some(family) = self.0.find(id, deadline).await? else { return Ok(Rotation::Gone) };
-                    self.0.rotate(id, family.current, next, deadline).await
+                    self.0.rotate(id, Previous::new(family.current, old.sealed_successor), next, deadline).await
                 }
             }
         })
