@@ -74,12 +74,15 @@ impl InvalidConfig {
 #[must_use]
 pub struct TokenError {
     status: StatusCode,
-    code: Cow<'static, str>,
-    description: Cow<'static, str>,
+    code: Text,
+    description: Text,
     retry_after: Option<Duration>,
     fields: Map<String, Value>,
     fault: Fault,
 }
+
+/// Written in the code, or made for one error.
+type Text = Cow<'static, str>;
 
 /// What was wrong with the request, for custom error formats and the log.
 #[derive(Clone)]
@@ -91,8 +94,8 @@ enum Fault {
 }
 
 impl TokenError {
-    pub(crate) fn new(status: StatusCode, code: &'static str, description: &'static str) -> Self {
-        let (code, description) = (Cow::Borrowed(code), Cow::Borrowed(description));
+    pub(crate) fn new(status: StatusCode, code: impl Into<Text>, description: impl Into<Text>) -> Self {
+        let (code, description) = (code.into(), description.into());
         Self { status, code, description, retry_after: None, fields: Map::new(), fault: Fault::Other("") }
     }
 
@@ -114,8 +117,7 @@ impl TokenError {
     /// A request that lacks parameters. The description names the first.
     pub(crate) fn missing(parameters: Vec<&'static str>) -> Self {
         let description = format!("The parameter {} is missing", parameters.first().copied().unwrap_or_default());
-        let error = Self { description: Cow::Owned(description), ..Self::invalid_request("") };
-        error.with_missing(parameters)
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", description).with_missing(parameters)
     }
 
     pub(crate) fn with_missing(self, parameters: Vec<&'static str>) -> Self {
@@ -202,11 +204,7 @@ impl TokenError {
     /// Your own error, for instance `mfa_required`: 400 unless you call [`with_status`](Self::with_status). Characters that
     /// RFC 6749, section 5.2 does not allow (all but printable ASCII, and `"` and `\`) are replaced by `?`.
     pub fn custom(code: &str, description: &str) -> Self {
-        Self {
-            code: Cow::Owned(printable(code)),
-            description: Cow::Owned(printable(description)),
-            ..Self::new(StatusCode::BAD_REQUEST, "", "")
-        }
+        Self::new(StatusCode::BAD_REQUEST, printable(code), printable(description))
     }
 
     /// Replaces the status.

@@ -53,15 +53,9 @@ pub(crate) use debug_only;
 
 impl ZeroizeOnDrop for Secret {}
 
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self::new(text.to_owned())
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Self::new(text.into())
     }
 }
 

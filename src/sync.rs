@@ -32,12 +32,6 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until another thread notifies, but no longer than `max`. True if it took so long.
-pub(crate) fn wait_for<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, max: Duration) -> (MutexGuard<'a, T>, bool) {
-    let (guard, over) = changed.wait_timeout(guard, max).unwrap_or_else(PoisonError::into_inner);
-    (guard, over.timed_out())
-}
-
 /// Why a wait ended without its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoResult {

@@ -84,16 +84,12 @@ impl AuthorizationServer {
     /// [`Jwt`](crate::Jwt).
     pub fn new(verifier: impl Verifier, tokens: impl TokenIssuer + TokenValidator) -> Self {
         let tokens = Arc::new(tokens);
-        Self::with_validator(verifier, Arc::clone(&tokens), tokens)
+        Self::over(Grants::new(verifier, Arc::clone(&tokens), tokens))
     }
 
-    pub(super) fn with_validator(
-        verifier: impl Verifier,
-        issuer: impl TokenIssuer,
-        validator: impl TokenValidator,
-    ) -> Self {
+    pub(super) fn over(grants: Grants) -> Self {
         Self {
-            grants: Grants::new(verifier, issuer, validator),
+            grants,
             introspection_clients: None,
             server_id: None,
             options: Options::default(),

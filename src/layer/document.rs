@@ -53,13 +53,11 @@ impl JsonDocument {
 
     /// Sets how long caches may keep the document, in whole seconds. The default is five minutes. List a key for at least this
     /// long before you sign with it: a long time delays rotations, and a short one costs requests.
-    pub fn with_max_age(mut self, max_age: Duration) -> Self {
+    pub fn with_max_age(self, max_age: Duration) -> Self {
         // Recipients need not accept more (RFC 9111, section 1.2.2).
         let seconds = max_age.as_secs().min(1 << 31);
-        if let Ok(value) = HeaderValue::from_str(&format!("public, max-age={seconds}")) {
-            self.cache_control = value;
-        }
-        self
+        let value = HeaderValue::try_from(format!("public, max-age={seconds}"));
+        Self { cache_control: value.unwrap_or(self.cache_control), ..self }
     }
 
     fn respond(&self, method: &Method) -> Response<Bytes> {

@@ -61,25 +61,20 @@ impl Route {
             let cause = "the panic hook has its message: the code is yours, or this is a bug".into();
             Err(TokenError::from_cause("a request panicked", cause))
         };
-        match unwind_guarded_future(guarded).await.unwrap_or_else(panicked) {
-            Ok(response) => {
-                observe::answered(&self.path, "ok");
-                response
+        let result = unwind_guarded_future(guarded).await.unwrap_or_else(panicked);
+        observe::answered(&self.path, result.as_ref().map_or_else(TokenError::code, |_| "ok"));
+        result.unwrap_or_else(|error| {
+            observe::refused(&self.path, &error, error.reason());
+            let options = &self.options;
+            let rendered = unwind_guarded(|| (options.render)(&error)).unwrap_or_else(|| render_error(&error));
+            let mut response = complete_error(&error, &options.realm, rendered);
+            // The rest of the body was not read, so the connection cannot serve another request.
+            let unread = matches!(error.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+            if unread && version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Err(error) => {
-                observe::answered(&self.path, error.code());
-                observe::refused(&self.path, &error, error.reason());
-                let options = &self.options;
-                let rendered = unwind_guarded(|| (options.render)(&error)).unwrap_or_else(|| render_error(&error));
-                let mut response = complete_error(&error, &options.realm, rendered);
-                // The rest of the body was not read, so the connection cannot serve another request.
-                let unread = matches!(error.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
-                if unread && version <= Version::HTTP_11 {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                response
-            }
-        }
+            response
+        })
     }
 
     async fn decide(&self, request: Request<impl RequestBody>) -> Result<Response<Bytes>, TokenError> {

@@ -19,8 +19,6 @@ use crate::{error::TokenError, secret::debug_only};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverTls;
 
-type Rule = dyn Fn(&Parts) -> bool + Send + Sync;
-
 /// Rejects requests that are not known to have come over TLS (RFC 6749, section 3.2), before their body is read: 400
 /// `invalid_request`.
 ///
@@ -40,9 +38,7 @@ type Rule = dyn Fn(&Parts) -> bool + Send + Sync;
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct RequireHttps {
-    is_secure: Arc<Rule>,
-}
+pub struct RequireHttps(Arc<dyn Fn(&Parts) -> bool + Send + Sync>);
 
 impl RequireHttps {
     /// Trusts the scheme of the request's URI and the extension [`OverTls`], and no header. A client may send any scheme
@@ -56,12 +52,12 @@ impl RequireHttps {
 
     /// Lets a function decide: behind your own proxy, for instance by the header that this proxy always sets.
     pub fn by(is_secure: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self { is_secure: Arc::new(is_secure) }
+        Self(Arc::new(is_secure))
     }
 
     pub(crate) fn check(&self, request: &Parts) -> Result<(), TokenError> {
         let refused = TokenError::invalid_request("This endpoint answers over HTTPS only");
-        if (self.is_secure)(request) { Ok(()) } else { Err(refused) }
+        if (self.0)(request) { Ok(()) } else { Err(refused) }
     }
 }
 

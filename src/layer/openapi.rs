@@ -76,7 +76,7 @@ fn operation(summary: &str, request: Option<RequestBody>, success: ResponseBuild
 }
 
 fn form(required: &[&str], optional: &[&str]) -> Option<RequestBody> {
-    let schema = strings(&[required, optional].concat());
+    let schema = members(ObjectBuilder::new(), &[required, optional].concat(), &Type::String);
     let schema = required.iter().fold(schema, |schema, name| schema.required(*name));
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let body = RequestBodyBuilder::new().required(Some(Required::True));
@@ -84,17 +84,14 @@ fn form(required: &[&str], optional: &[&str]) -> Option<RequestBody> {
 }
 
 fn json(description: &str, texts: &[&str], numbers: &[&str]) -> ResponseBuilder {
-    let schema = numbers.iter().fold(strings(texts), |schema, name| schema.property(*name, of_type(Type::Integer)));
+    let schema = members(members(ObjectBuilder::new(), texts, &Type::String), numbers, &Type::Integer);
     let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new().description(description).content("application/json", content)
 }
 
-fn strings(names: &[&str]) -> ObjectBuilder {
-    names.iter().fold(ObjectBuilder::new(), |schema, name| schema.property(*name, of_type(Type::String)))
-}
-
-fn of_type(schema_type: Type) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(schema_type)
+fn members(schema: ObjectBuilder, names: &[&str], of: &Type) -> ObjectBuilder {
+    let member = || ObjectBuilder::new().schema_type(of.clone());
+    names.iter().fold(schema, |schema, name| schema.property(*name, member()))
 }
 
 #[cfg(test)]

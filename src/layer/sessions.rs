@@ -94,11 +94,9 @@ impl AuthorizationServer {
     /// # Errors
     /// 503 if a store is unavailable.
     pub async fn end_session_of(&self, refresh_token: &Secret) -> Result<bool, TokenError> {
-        let budget = self.budget();
-        let found = match (self.resolved().refresh, RefreshToken::parse(refresh_token.expose())) {
-            (Some(tokens), Some(token)) => tokens.find(&token, &budget).await?.map(|family| (token.id, family)),
-            _ => None,
-        };
+        let (budget, token) = (self.budget(), RefreshToken::parse(refresh_token.expose()));
+        let (Some(tokens), Some(token)) = (self.resolved().refresh, token) else { return Ok(false) };
+        let found = tokens.find(&token, &budget).await?.map(|family| (token.id, family));
         self.end(found, &budget).await
     }
 

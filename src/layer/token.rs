@@ -1,6 +1,7 @@
 //! The shortest form: a token endpoint, and nothing else.
 
 use super::{authorization_server::AuthorizationServer, endpoint::EndpointLayer};
+use crate::protocol::grant::Grants;
 use crate::token::{InvalidToken, TokenIssuer};
 use crate::verifier::Verifier;
 
@@ -38,6 +39,7 @@ impl EndpointLayer {
     /// A token endpoint at `/token` that verifies logins with `verifier` and issues tokens with `issuer`. To validate these
     /// tokens, see [`BearerLayer::new`](crate::BearerLayer::new).
     pub fn new(verifier: impl Verifier, issuer: impl TokenIssuer) -> Self {
-        AuthorizationServer::with_validator(verifier, issuer, |_: &str| Err(InvalidToken::Malformed)).token_endpoint()
+        let no_guard = |_: &str| Err(InvalidToken::Malformed);
+        AuthorizationServer::over(Grants::new(verifier, issuer, no_guard)).token_endpoint()
     }
 }

@@ -52,7 +52,7 @@ impl Drop for Memory {
     }
 }
 
-/// Writes a hash into `output`. False if a length or a cost is out of range.
+/// Writes a hash into `output`. `None` if a length or a cost is out of range.
 pub(super) fn fill(
     algorithm: Algorithm,
     version: Version,
@@ -61,8 +61,8 @@ pub(super) fn fill(
     salt: &[u8],
     output: &mut [u8],
     memory: &mut Memory,
-) -> bool {
-    let Some(checked) = params.argon2(output.len()) else { return false };
+) -> Option<()> {
+    let checked = params.argon2(output.len())?;
     memory.is_used = true;
     #[cfg(feature = "simd")]
     if let Some(vectors) = simd::vectors()
@@ -71,7 +71,7 @@ pub(super) fn fill(
         let costs = argon2_simd::Costs::new(algorithm, version, &checked);
         let inputs = argon2_simd::Inputs { password, salt, ..argon2_simd::Inputs::default() };
         if vectors.hash_into(costs, inputs, output, &mut memory.simd).is_ok() {
-            return true;
+            return Some(());
         }
     }
     let needed = checked.block_count();
@@ -83,7 +83,7 @@ pub(super) fn fill(
     }
     Argon2::new(algorithm, version, checked)
         .hash_password_into_with_memory(password, salt, output, memory.blocks.as_mut_slice())
-        .is_ok()
+        .ok()
 }
 
 #[cfg(feature = "simd")]

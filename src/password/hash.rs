@@ -45,7 +45,7 @@ impl StoredHash {
         let expected = self.output.as_bytes();
         let mut computed = Zeroizing::new(vec![0; expected.len()]);
         fill(self.algorithm, self.version, self.params, password.as_bytes(), self.salt.as_ref(), &mut computed, memory)
-            && bool::from(computed.ct_eq(expected))
+            .is_some_and(|()| computed.ct_eq(expected).into())
     }
 
     /// Whether a new hash would be better than this one. One that costs more memory or more work than a new one stays.
@@ -71,9 +71,7 @@ pub(super) fn spend(params: Argon2Params, password: &str, memory: &mut Memory) -
 pub(super) fn hash(params: Argon2Params, password: &str, memory: &mut Memory) -> Option<String> {
     let salt: [u8; argon2::RECOMMENDED_SALT_LEN] = random().ok()?;
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
-    if !fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &salt, &mut output, memory) {
-        return None;
-    }
+    fill(Algorithm::Argon2id, Version::V0x13, params, password.as_bytes(), &salt, &mut output, memory)?;
     let phc = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),

@@ -145,15 +145,13 @@ impl MemoryUsers {
     pub fn from_phc<'a>(users: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Result<Self, InvalidConfig> {
         let table = Self::default();
         for (name, phc, scope) in users {
-            if let Err(reason) = StoredHash::parse(phc) {
-                return Err(InvalidConfig::new(format!("the password hash of {name:?} cannot be read: {reason}")));
-            }
-            let scope: Scope =
-                scope.parse().map_err(|error| InvalidConfig::new(format!("the scope of {name:?}: {error}")))?;
+            let unreadable = |why| InvalidConfig::new(format!("the password hash of {name:?} cannot be read: {why}"));
+            StoredHash::parse(phc).map_err(unreadable)?;
+            let malformed = |error| InvalidConfig::new(format!("the scope of {name:?}: {error}"));
+            let scope = scope.parse::<Scope>().map_err(malformed)?;
             let user = StoredUser::new(Identity::new(name).with_scope(scope)).with_password_hash(phc);
-            if table.insert(name, user).is_some() {
-                return Err(InvalidConfig::new(format!("the user {name:?} occurs twice: remove one")));
-            }
+            let is_new = table.insert(name, user).is_none();
+            InvalidConfig::unless(is_new, format!("the user {name:?} occurs twice: remove one"))?;
         }
         Ok(table)
     }

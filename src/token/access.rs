@@ -52,16 +52,14 @@ pub(super) struct Contents {
     pub(super) claims: Map<String, Value>,
 }
 
-impl From<Contents> for AccessToken {
-    fn from(contents: Contents) -> Self {
-        Self { contents: Arc::new(contents), accepted_by: None }
-    }
-}
-
 impl AccessToken {
     /// A token with nothing but a subject, for your own validators and for tests.
     pub fn new(subject: impl Into<String>) -> Self {
-        Contents { subject: subject.into(), ..Contents::default() }.into()
+        Self::of(Contents { subject: subject.into(), ..Contents::default() })
+    }
+
+    pub(super) fn of(contents: Contents) -> Self {
+        Self { contents: Arc::new(contents), accepted_by: None }
     }
 
     /// Whom it is about (`sub`): a user, or a client that got it for itself.

@@ -113,8 +113,7 @@ impl JwtValidator {
 /// The usable keys of a set, at least one.
 fn read_set(jwks: &[u8]) -> Result<Vec<VerificationKey>, KeyError> {
     provider()?;
-    let set: Value =
-        (jwks.len() <= MOST_BYTES).then(|| serde_json::from_slice(jwks).ok()).flatten().unwrap_or_default();
+    let set = if jwks.len() > MOST_BYTES { Value::Null } else { serde_json::from_slice(jwks).unwrap_or_default() };
     let jwks = set.get("keys").and_then(Value::as_array).filter(|jwks| jwks.len() <= MOST_KEYS);
     let jwks = jwks.ok_or(KeyError::UnreadableJwkSet)?;
     // Keys that are unusable have ids, too.

@@ -16,6 +16,9 @@ use crate::secret::{debug_only, random};
 
 const OWN_CLAIMS: &[&str] = &["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope", "sid"];
 
+/// Which of the two questions a validator is asked.
+type Validate = fn(&dyn TokenValidator, &str) -> Result<AccessToken, InvalidToken>;
+
 /// Issues and validates access tokens that are JWTs (RFC 9068). Cheap to clone. A server that only validates them needs a
 /// [`JwtValidator`].
 ///
@@ -110,19 +113,16 @@ impl Jwt {
         Self { others: Some((Arc::new(validator), longest_ttl)), ..self }
     }
 
-    /// What `validate` of the other tokens makes of one that is not ours, for this reason.
-    fn or_other(
-        &self,
-        error: InvalidToken,
-        validate: impl FnOnce(&dyn TokenValidator) -> Result<AccessToken, InvalidToken>,
-    ) -> Result<AccessToken, InvalidToken> {
-        let (others, longest_ttl) = self.others.as_ref().ok_or(error)?;
+    /// What `validate` makes of a token of ours, or else of one of the others.
+    fn by_any(&self, token: &str, validate: Validate) -> Result<AccessToken, InvalidToken> {
+        let own = validate(&self.validator, token);
+        let (Err(_), Some((others, longest_ttl))) = (&own, &self.others) else { return own };
         let latest = Duration::from_secs((self.validator.clock)()).saturating_add(*longest_ttl);
         let in_time = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|end| end <= latest);
-        match validate(&**others) {
+        match validate(&**others, token) {
             Ok(token) if token.expires_at().is_some_and(in_time) => Ok(token),
             Err(InvalidToken::UnknownKey) => Err(InvalidToken::UnknownKey),
-            _ => Err(error),
+            _ => own,
         }
     }
 
@@ -160,7 +160,7 @@ impl Jwt {
         }
 
         let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string());
-        let message = format!("{}.{claims}", self.signing.header());
+        let message = format!("{}.{claims}", self.signing.verifying.header());
         let signature = self.signing.sign(message.as_bytes()).ok_or("the key did not sign")?;
         let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
         let (length, longest) = (token.len(), self.validator.longest_token());
@@ -232,12 +232,11 @@ impl TokenIssuer for Jwt {
 
 impl TokenValidator for Jwt {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        self.validator.validate(token).or_else(|error| self.or_other(error, |others| others.validate(token)))
+        self.by_any(token, <dyn TokenValidator>::validate)
     }
 
     fn validate_to_revoke(&self, token: &str) -> Result<AccessToken, InvalidToken> {
-        let own = self.validator.validate_to_revoke(token);
-        own.or_else(|error| self.or_other(error, |others| others.validate_to_revoke(token)))
+        self.by_any(token, <dyn TokenValidator>::validate_to_revoke)
     }
 
     fn longest_token(&self) -> usize {

@@ -28,7 +28,7 @@ use crate::secret::debug_only;
 #[must_use]
 pub struct Key {
     signing: Arc<EncodingKey>,
-    verifying: VerificationKey,
+    pub(super) verifying: VerificationKey,
 }
 
 impl Key {
@@ -112,10 +112,6 @@ impl Key {
     /// The key that validates, for servers that must not sign. HMAC has no such key: one that validates can sign, too.
     pub fn verification_key(&self) -> VerificationKey {
         self.verifying.clone()
-    }
-
-    pub(super) fn header(&self) -> &str {
-        self.verifying.header()
     }
 
     fn checked(signing: EncodingKey, verifying: VerificationKey) -> Result<Self, KeyError> {

@@ -233,7 +233,7 @@ impl JwtValidator {
         if !to_revoke && claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
             return Err(InvalidToken::NotYetValid);
         }
-        let contents = Contents {
+        Ok(AccessToken::of(Contents {
             subject: accepted.subject(claims.sub)?,
             client_id: claims.client_id,
             scope: accepted.scope(claims.scope.as_ref(), &claims.others)?,
@@ -244,8 +244,7 @@ impl JwtValidator {
             issuer,
             audience,
             claims: claims.others,
-        };
-        Ok(contents.into())
+        }))
     }
 }
 

@@ -11,7 +11,7 @@ mod queue;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
@@ -21,7 +21,7 @@ use super::schemes::HashCheck;
 use super::{backend::Memory, hash, params::Argon2Params};
 use crate::attempts::address::canonical;
 use crate::secret::{Secret, debug_only};
-use crate::sync::{Condvar, Mutex, lock, sleep, thread, unwind_guarded, wait_for};
+use crate::sync::{Condvar, Mutex, lock, sleep, thread, unwind_guarded};
 use crate::{error::TokenError, observe, verifier::is_credential_text};
 
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
@@ -363,11 +363,7 @@ impl Pool {
         let admitted = queue.admit(job, work, address, Instant::now());
         observe::queued(queue.len());
         drop(queue);
-        match admitted {
-            Ok(()) => self.changed.notify_one(),
-            Err(_) => self.overloaded(),
-        }
-        admitted
+        admitted.inspect(|()| self.changed.notify_one()).inspect_err(|_| self.overloaded())
     }
 
     fn overloaded(&self) {
@@ -410,9 +406,10 @@ impl Pool {
                 return None;
             }
             let until_wiped = memory.is_used.then(|| wipe_at.saturating_duration_since(Instant::now()));
+            let waited = self.changed.wait_timeout(queue, until_wiped.unwrap_or(Duration::MAX));
             let over;
-            (queue, over) = wait_for(&self.changed, queue, until_wiped.unwrap_or(Duration::MAX));
-            if over && queue.len() == 0 {
+            (queue, over) = waited.unwrap_or_else(PoisonError::into_inner);
+            if over.timed_out() && queue.len() == 0 {
                 drop(queue);
                 memory.wipe();
                 queue = lock(&self.queue);

@@ -58,13 +58,11 @@ impl<J> Queue<J> {
     /// Admits a job, or returns when its caller should retry.
     pub(super) fn admit(&mut self, job: J, work: u64, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
         let own = self.work_of.get(&address).copied().unwrap_or_default();
-        let share = if self.work > own {
-            self.longest_wait / 4
-        } else if address.is_some() {
+        let share = match address {
+            _ if self.work > own => self.longest_wait / 4,
             // The first address must leave room for others.
-            self.longest_wait / 4 * 3
-        } else {
-            self.longest_wait
+            Some(_) => self.longest_wait / 4 * 3,
+            None => self.longest_wait,
         };
         let all = self.wait_of(self.work);
         if self.threads == 0 || all > self.longest_wait || self.wait_of(own) > share {
