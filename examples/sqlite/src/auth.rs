@@ -107,7 +107,9 @@ impl FromRequestParts<App> for User {
     type Rejection = Problem;
 
     async fn from_request_parts(request: &mut Parts, app: &App) -> Result<Self> {
-        let user = find(&app.database, "id", AccessToken::from_parts(request)?.subject()).await?;
+        // Nobody, if a client got the token for itself.
+        let token = AccessToken::from_parts(request)?;
+        let user = find(&app.database, "id", token.user().unwrap_or_default()).await?;
         user.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "account_disabled", "The account is disabled"))
     }
 }
