@@ -1,4 +1,4 @@
-//! Logins compared with bare Argon2 hashes, the cost of attempt limits, and the memory that many logins at once take.
+//! Logins compared with bare Argon2 hashes, the cost of attempt limits and of a second factor, and the memory that many logins at once take.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -15,12 +15,14 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use http::{StatusCode, request::Parts};
+use http_body_util::BodyExt;
 use support::{form, medians, rate, send};
 use tokio::{runtime::Runtime, task::JoinSet};
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, HashingPool, Identity, Jwt, Key, Login, MemoryUsers, PasswordVerifier, Secret,
-    StandaloneService, TokenEndpointLayer, Verdict,
-    store::{AttemptLimit, MemoryAttemptStore},
+    AttemptLimits, AuthorizationServer, BoxError, FactorCode, FactorVerdict, HashingPool, Identity, Jwt, Key, Login,
+    MemoryUsers, PasswordVerifier, SecondFactor, SecondFactors, Secret, StandaloneService, TokenEndpointLayer, Verdict,
+    Verifier,
+    store::{AttemptLimit, MemoryAttemptStore, MemoryRefreshStore},
 };
 
 const USERS: usize = 64;
@@ -176,6 +178,77 @@ fn attempt_limits(hashes_per_second: f64) {
     }
 }
 
+struct OneCode;
+
+impl SecondFactor for OneCode {
+    async fn is_required(&self, user: &Identity) -> Result<bool, BoxError> {
+        Ok(user.subject() == "two")
+    }
+
+    async fn verify(&self, _: &str, _: FactorCode) -> Result<FactorVerdict, BoxError> {
+        Ok(FactorVerdict::Accepted { amr: "otp", recovery_code: None })
+    }
+}
+
+struct Everyone;
+
+impl Verifier for Everyone {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
+        Ok(Identity::new(login.username).into())
+    }
+
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
+        Ok(Identity::new(subject).into())
+    }
+}
+
+async fn both_steps(endpoint: &mut StandaloneService) {
+    let first = send(endpoint, form("grant_type=password&username=two&password=x".to_owned())).await;
+    let body = first.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let grant = "grant_type=http://auth0.com/oauth/grant-type/mfa-otp";
+    let second = format!("{grant}&otp=123456&mfa_token={}", body["mfa_token"].as_str().unwrap());
+    assert_eq!(send(endpoint, form(second)).await.status(), StatusCode::OK);
+}
+
+fn second_factor(hashes_per_second: f64) {
+    let server = || {
+        let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        AuthorizationServer::new(Everyone, jwt()).with_attempt_limits(limits)
+    };
+    let with = server().with_second_factor(SecondFactors::new(OneCode, MemoryRefreshStore::new()));
+    let mut endpoints = [
+        ("none configured", server().token_endpoint().into_service()),
+        ("the user has none", with.token_endpoint().into_service()),
+        ("both steps", with.token_endpoint().into_service()),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut round = || {
+        let nanos = endpoints.iter_mut().map(|(name, endpoint)| {
+            let started = Instant::now();
+            runtime.block_on(async {
+                for _ in 0..LIMIT_LOGINS {
+                    if *name == "both steps" {
+                        both_steps(endpoint).await;
+                    } else {
+                        let login = form("grant_type=password&username=one&password=x".to_owned());
+                        assert_eq!(send(endpoint, login).await.status(), StatusCode::OK);
+                    }
+                }
+            });
+            started.elapsed().as_nanos() as f64 / f64::from(LIMIT_LOGINS)
+        });
+        nanos.collect::<Vec<_>>()
+    };
+    round();
+    let medians = medians(&(0..LIMIT_ROUNDS).map(|_| round()).collect::<Vec<_>>());
+    let hash = 1e9 / hashes_per_second;
+    println!("{:<28} {:>10} {:>12}", "second factor, no hash", "ns/login", "% of a hash");
+    for ((name, _), nanos) in endpoints.iter().zip(medians) {
+        println!("{name:<28} {nanos:>10.0} {:>12.4}", 100.0 * nanos / hash);
+    }
+}
+
 /// The peak of resident memory so far, in MiB.
 fn peak() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -222,4 +295,6 @@ fn main() {
     let hashes_of_one_thread = throughput(&runtime, &endpoint, cores);
     println!();
     attempt_limits(hashes_of_one_thread);
+    println!();
+    second_factor(hashes_of_one_thread);
 }
