@@ -36,3 +36,4 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod revocation;
 pub(crate) mod session;
+pub(crate) mod step_up;
