@@ -21,9 +21,9 @@ use http_body_util::BodyExt;
 use test_support::log::Log;
 use tower::ServiceExt;
 use tower_oauth2_password::{
-    AccessToken, Asks, BearerError, BearerLayer, BoxError, HandlerScope, InvalidToken, RequiredScope, Scoped, Secret,
-    TokenError,
-    store::{Denial, Denied, DenyList, MemoryDenyList},
+    AccessToken, Asks, AuthorizationServer, BearerError, BearerLayer, BoxError, HandlerScope, Identity, InvalidToken,
+    Jwt, Key, Login, RefreshTokens, RequiredScope, Scoped, Secret, TokenError, Verdict, Verifier,
+    store::{Denial, Denied, DenyList, MemoryDenyList, MemoryRefreshStore},
 };
 
 const READ: RequiredScope = RequiredScope::all_of("read");
@@ -139,6 +139,119 @@ async fn a_handler_that_needs_a_token_refuses_strangers_in_the_format_of_the_gua
     assert_eq!(status(&app, Method::GET, "Bearer alice.").await, 200);
     let refused = ask(&app, request(Method::GET, "")).await;
     assert_eq!(refused, (401, "401 ".to_owned(), "Bearer realm=\"members\"".to_owned()));
+}
+
+/// Everyone logs in, with a second factor if a code is sent.
+struct Factors;
+
+impl Verifier for Factors {
+    async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
+        let amr: &[&str] = if login.parameter("otp").is_some() { &["otp", "pwd"] } else { &["pwd"] };
+        Ok(Identity::new(login.username).with_amr(amr.iter().copied()).with_claim("acr", "the app's own").into())
+    }
+
+    async fn verify_subject(&self, subject: &str) -> Result<Verdict, BoxError> {
+        Ok(Identity::new(subject).with_claim("acr", "of a refresh").into())
+    }
+}
+
+/// The member of a token response.
+async fn granted(app: &Router, form: &str, member: &str) -> String {
+    let request = Request::post("/token").header("content-type", "application/x-www-form-urlencoded");
+    let (status, body, _) = ask(app, request.body(Body::from(form.to_owned())).unwrap()).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str::<serde_json::Value>(&body).unwrap()[member].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_login_with_the_factor_satisfies_the_challenge_and_refreshes_keep_it() {
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+    let auth = AuthorizationServer::new(Factors, jwt)
+        .with_login_parameter("otp")
+        .unwrap()
+        .with_acr("urn:example:mfa", ["pwd", "otp"])
+        .unwrap();
+    let app = |auth: &AuthorizationServer| {
+        let guard = auth.guard().with_required_acr("urn:example:mfa").unwrap().with_max_age(Duration::from_secs(60));
+        let me = async |token: AccessToken| format!("{:?} {:?}", token.acr(), token.amr().collect::<Vec<_>>());
+        Router::new().route("/", get(me).layer(guard)).layer(auth.endpoints())
+    };
+    const LOGIN: &str = "grant_type=password&username=alice&password=p";
+    const ADMITTED: &str = r#"Some("urn:example:mfa") ["otp", "pwd"]"#;
+    let stateless = app(&auth);
+    let weak = granted(&stateless, LOGIN, "access_token").await;
+    let refused = ask(&stateless, request(Method::GET, &format!("Bearer {weak}"))).await;
+    let challenge = "Bearer realm=\"api\", error=\"insufficient_user_authentication\", error_description=\"A newer or stronger \
+                     login is required\", max_age=\"60\", acr_values=\"urn:example:mfa\"";
+    assert_eq!((refused.0, refused.2.as_str()), (401, challenge));
+    let strong = granted(&stateless, &format!("{LOGIN}&otp=123456"), "access_token").await;
+    assert_eq!(ask(&stateless, request(Method::GET, &format!("Bearer {strong}"))).await.1, ADMITTED);
+
+    let refreshed = app(&auth.with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new())));
+    for (login, expected) in [(LOGIN.to_owned(), 401), (format!("{LOGIN}&otp=123456"), 200)] {
+        let refresh = granted(&refreshed, &login, "refresh_token").await;
+        let refresh = format!("grant_type=refresh_token&refresh_token={refresh}");
+        let token = granted(&refreshed, &refresh, "access_token").await;
+        let (status, body, _) = ask(&refreshed, request(Method::GET, &format!("Bearer {token}"))).await;
+        assert_eq!(status, expected, "{login}: {body}");
+        assert!(status == 401 || body == ADMITTED, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_acr_whose_factors_a_login_has_is_in_the_token() {
+    let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
+    let auth = AuthorizationServer::new(Factors, jwt).with_login_parameter("otp").unwrap();
+    let auth = auth.with_acr("urn:first", ["pwd"]).unwrap().with_acr("urn:mfa", ["otp", "pwd"]).unwrap();
+    for (auth, otp, expected) in [
+        (auth.clone(), "", "urn:first"),
+        (auth.clone(), "&otp=1", "urn:mfa"),
+        (auth.clone().with_acr("urn:last", ["pwd"]).unwrap(), "&otp=1", "urn:last"),
+        (auth.with_acr("urn:key", ["pwd", "hwk"]).unwrap(), "&otp=1", "urn:mfa"),
+    ] {
+        let me = async |token: AccessToken| token.acr().unwrap().to_owned();
+        let app = Router::new().route("/", get(me).layer(auth.guard())).layer(auth.endpoints());
+        let form = format!("grant_type=password&username=alice&password=p{otp}");
+        let token = granted(&app, &form, "access_token").await;
+        assert_eq!(ask(&app, request(Method::GET, &format!("Bearer {token}"))).await.1, expected);
+    }
+}
+
+/// A token is the age of its login in seconds, or no number, and its scope.
+fn aged(text: &str) -> AccessToken {
+    let (age, scope) = text.split_once('.').unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = age.parse::<u64>().map(|age| ("auth_time".to_owned(), (now - age).into()));
+    AccessToken::new("alice").with_scope(scope.parse().unwrap()).with_claims(claims.into_iter().collect())
+}
+
+#[tokio::test]
+async fn each_kind_of_guard_refuses_an_old_login_and_then_a_missing_scope() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let validates = || BearerLayer::new(|text: &str| Ok(aged(text))).with_required_scope_for(Method::PUT, WRITE);
+    let optional = any(name).layer(validates().with_max_age(MINUTE).with_optional_token());
+    let asks = any(name).layer(validates().with_max_age(MINUTE).with_check(async |_| Ok(true)));
+    let finds = BearerLayer::from_lookup(async |key: Secret| Ok(Some(aged(key.expose())))).with_max_age(MINUTE);
+    let finds = any(name).layer(finds.with_required_scope_for(Method::PUT, WRITE).with_optional_token());
+    for (kind, route) in [("optional", optional), ("asks", asks), ("finds", finds)] {
+        let app = Router::new().route("/", route);
+        for (method, authorization, expected, error) in [
+            (Method::GET, "", 401, "Bearer realm=\"api\""),
+            (Method::GET, "Basic eDp5", 401, "Bearer realm=\"api\""),
+            (Method::GET, "Bearer 50.", 200, ""),
+            (Method::GET, "Bearer 90.", 401, "required\", max_age=\"60\""),
+            (Method::GET, "Bearer never.", 401, "required\", max_age=\"60\""),
+            (Method::PUT, "Bearer 50.write", 200, ""),
+            (Method::PUT, "Bearer 50.read", 403, "error=\"insufficient_scope\""),
+            (Method::PUT, "Bearer 90.write", 401, "required\", max_age=\"60\""),
+            (Method::PUT, "Bearer 90.read", 401, "required\", max_age=\"60\", scope=\"write\""),
+        ] {
+            let (status, _, challenge) = ask(&app, request(method.clone(), authorization)).await;
+            assert_eq!(status, expected, "{kind}: {method} {authorization}");
+            let is_named = challenge.ends_with(error) || (status == 403 && challenge.contains(error));
+            assert!(is_named, "{kind}: {method} {authorization}: {challenge}");
+        }
+    }
 }
 
 struct Write;

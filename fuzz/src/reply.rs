@@ -180,7 +180,7 @@ fn introspected(model: &Model, reply: &Reply, body: &Map<String, Value>, token: 
         assert_eq!((body.len(), body.get("active")), (1, Some(&false.into())), "{reply:?}");
         return;
     };
-    let mut due = vec!["active", "aud", "exp", "iat", "iss", "jti", "scope", "sub", "token_type"];
+    let mut due = vec!["active", "aud", "auth_time", "exp", "iat", "iss", "jti", "scope", "sub", "token_type"];
     due.extend(token.grant.client.map(|_| "client_id"));
     due.sort_unstable();
     assert_eq!(members(body), due);

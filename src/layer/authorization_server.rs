@@ -15,7 +15,7 @@ use crate::protocol::extension_grant::{ExtensionGrant, OwnGrant};
 use crate::protocol::response::{Realm, TokenResponse};
 use crate::protocol::{grant::Grants, refresh_token::RefreshTokens, second_factor::SecondFactors, session::Denials};
 use crate::token::{TokenIssuer, TokenValidator};
-use crate::{secret::debug_only, store::DenyList, usernames::Usernames, verifier::Verifier};
+use crate::{scope::Scope, secret::debug_only, store::DenyList, usernames::Usernames, verifier::Verifier};
 
 /// An OAuth2 authorization server: its configuration, given once, from which it makes the layers of its endpoints, the guard
 /// of its routes, its metadata, its JWK Set and its OpenAPI scheme. Cheap to clone.
@@ -155,6 +155,36 @@ impl AuthorizationServer {
     {
         let events = Events::new(move |event| Box::pin(handler(event)));
         self.with(|server| server.grants.policy.events = Some(events))
+    }
+
+    /// Names what a login with all of these factors ([`Identity::with_amr`](crate::Identity::with_amr), RFC 8176) is worth: the
+    /// `acr` of its access tokens, which a guard may [require](crate::BearerLayer::with_required_acr) (RFC 9470). Name the
+    /// strongest last: the last one whose factors a login has is its `acr`, and replaces a claim `acr` of your own. Refreshes
+    /// keep it. The metadata lists all of them (`acr_values_supported`).
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_oauth2_password::{AuthorizationServer, Identity, Jwt, Key, Login};
+    ///
+    /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
+    /// let verifier = |login: Login| async move { Ok(Identity::new(login.username).with_amr(["pwd"]).into()) };
+    /// let auth = AuthorizationServer::new(verifier, jwt)
+    ///     .with_acr("urn:example:password", ["pwd"])?
+    ///     .with_acr("urn:example:mfa", ["pwd", "otp"])?;
+    /// let sensitive = auth.guard().with_required_acr("urn:example:mfa")?;
+    /// let supported = json!(["urn:example:password", "urn:example:mfa"]);
+    /// assert_eq!(auth.metadata()?.to_json()["acr_values_supported"], supported);
+    /// # Ok::<(), tower_oauth2_password::BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When no factor is given, or the value has anything but printable ASCII without space, `"` and `\`.
+    pub fn with_acr(self, acr: &str, amr: impl IntoIterator<Item: Into<String>>) -> Result<Self, InvalidConfig> {
+        let amr: Vec<String> = amr.into_iter().map(Into::into).collect();
+        let is_one = acr.parse().is_ok_and(|values: Scope| values.iter().eq([acr]));
+        let hint = format!("the acr {acr:?} must be printable ASCII without space, '\"' and '\\', and take a factor");
+        InvalidConfig::unless(is_one && !amr.is_empty(), hint)?;
+        Ok(self.with(|server| server.grants.acrs.push((acr.to_owned(), amr))))
     }
 
     /// Registers clients. A login needs no client, but a client that names itself must authenticate. By default no client is

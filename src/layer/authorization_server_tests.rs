@@ -161,6 +161,24 @@ fn endpoints_and_metadata_name_what_is_configured() {
 }
 
 #[test]
+fn metadata_lists_the_acr_values_that_the_server_gives() {
+    let supported =
+        |auth: &AuthorizationServer| auth.metadata().unwrap().to_json().get("acr_values_supported").cloned();
+    assert_eq!(supported(&server()), None);
+    let auth = server().with_acr("urn:pwd", ["pwd"]).unwrap().with_acr("urn:mfa", ["pwd", "otp"]).unwrap();
+    assert_eq!(supported(&auth), Some(json!(["urn:pwd", "urn:mfa"])));
+}
+
+#[test]
+fn an_acr_is_one_value_with_factors_or_an_error_that_names_it() {
+    for acr in ["", "a b", " a", "a\"b", "a\\b", "a\nb", "é"] {
+        let error = server().with_acr(acr, ["pwd"]).err().unwrap().to_string();
+        assert!(error.contains(&format!("{acr:?}")), "{error}");
+    }
+    assert!(server().with_acr("urn:mfa", [""; 0]).is_err(), "no factors are no second factor");
+}
+
+#[test]
 fn metadata_without_an_issuer_is_an_error_with_the_fix() {
     struct Opaque;
     impl TokenIssuer for Opaque {

@@ -1,7 +1,7 @@
 //! The guard for inner routes.
 
 use std::task::{Context, Poll};
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -10,16 +10,18 @@ use tower::{Layer, Service};
 use super::{body::ResponseBody, future::ResponseFuture};
 use crate::error::{BoxError, BoxFuture, InvalidConfig, TokenError};
 use crate::protocol::{ask::Ask, bearer::Guard, response::Realm};
+use crate::scope::{RequiredScope, Scope};
+use crate::secret::Secret;
 use crate::store::DenyList;
 use crate::token::{AccessToken, InvalidToken, TokenValidator};
-use crate::{scope::RequiredScope, secret::Secret};
 
 /// Passes only requests with a valid bearer token (RFC 6750), and puts the [`AccessToken`](crate::AccessToken) into their
 /// extensions. Cheap to clone.
 ///
 /// 1. The header is `Authorization: Bearer`, once. A token in the query string, the body or a cookie counts as none.
-/// 2. A request without a token gets a 401, an invalid token a 401 `invalid_token`, a missing scope a 403
-///    `insufficient_scope`. gRPC calls get `UNAUTHENTICATED` or `PERMISSION_DENIED`.
+/// 2. A request without a token gets a 401, an invalid token a 401 `invalid_token`, a login that is too old or too weak a 401
+///    `insufficient_user_authentication`, a missing scope a 403 `insufficient_scope`. gRPC calls get `UNAUTHENTICATED` or
+///    `PERMISSION_DENIED`.
 /// 3. The guard answers before the body is read and before the inner service is called.
 /// 4. A token of more than 4 KiB is invalid, unless the validator says otherwise
 ///    ([`TokenValidator::longest_token`]).
@@ -148,9 +150,49 @@ impl<A> BearerLayer<A> {
         self.with(|guard| guard.required.push((Some(method), scope.into())))
     }
 
-    /// Lets requests without a token pass where no scope is required, for routes that show more to users with one. A bad token
-    /// is still refused. A header with credentials of another scheme counts as no token. No [`AccessToken`] is in the extensions
-    /// then.
+    /// Requires a login that is at most this old, in whole seconds, at least one, for routes such as "change the password". What
+    /// counts is [`AccessToken::auth_time`], which no refresh changes. If it is too old or missing, the request gets a 401
+    /// `insufficient_user_authentication` with `max_age` in its challenge (RFC 9470, section 3), and the user must log in again.
+    /// This comes before the 403 for a missing scope, which the same challenge names. A login up to five minutes in the future
+    /// counts as one of now, for clocks that differ.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_oauth2_password::{AccessToken, BearerLayer};
+    ///
+    /// let guard = BearerLayer::new(|text: &str| Ok(AccessToken::new(text))).with_max_age(Duration::from_secs(300));
+    /// assert!(format!("{guard:?}").contains("max_age: Some(300)"));
+    /// ```
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        self.with(|guard| guard.step_up.get_or_insert_default().max_age = Some(max_age.as_secs().max(1)))
+    }
+
+    /// Requires one of these [`acr`](AccessToken::acr) values, separated by spaces, the preferred one first. It replaces those
+    /// required before. The values have no order of strength: name each that is strong enough. Another token gets a 401
+    /// `insufficient_user_authentication` with `acr_values` in its challenge (RFC 9470, section 3), as with
+    /// [`with_max_age`](Self::with_max_age). [`AuthorizationServer::with_acr`](crate::AuthorizationServer::with_acr) says which
+    /// login has which value.
+    ///
+    /// # Errors
+    /// When there is no value, or one has anything but printable ASCII without `"` and `\`.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{AccessToken, BearerLayer};
+    ///
+    /// let guard = || BearerLayer::new(|text: &str| Ok(AccessToken::new(text)));
+    /// assert!(guard().with_required_acr("urn:example:mfa urn:example:hardware").is_ok());
+    /// assert!(guard().with_required_acr("").is_err());
+    /// ```
+    pub fn with_required_acr(self, values: &str) -> Result<Self, InvalidConfig> {
+        let acr_values = values.parse().ok().filter(|values: &Scope| !values.is_empty());
+        let hint = format!("the acr values {values:?} must be printable ASCII without '\"' and '\\', and at least one");
+        InvalidConfig::unless(acr_values.is_some(), hint)?;
+        Ok(self.with(|guard| guard.step_up.get_or_insert_default().acr_values = acr_values))
+    }
+
+    /// Lets requests without a token pass where nothing is required of it, neither a scope nor a login that is recent or worth
+    /// enough, for routes that show more to users with one. A bad token is still refused. A header with credentials of another
+    /// scheme counts as no token. No [`AccessToken`] is in the extensions then.
     pub fn with_optional_token(self) -> Self {
         self.with(|guard| guard.optional = true)
     }
@@ -276,6 +318,23 @@ mod tests {
         assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer realm=\"members\"");
         let error = layer().with_realm("a\"b").unwrap_err().to_string();
         assert!(error.contains("\"a\\\"b\""), "{error}");
+    }
+
+    #[test]
+    fn acr_values_can_be_quoted_or_are_an_error_that_names_them() {
+        for values in ["", " ", "a\"b", "a\\b", "a\nb", "é"] {
+            let error = layer().with_required_acr(values).unwrap_err().to_string();
+            assert!(error.contains(&format!("{values:?}")), "{error}");
+        }
+        assert!(format!("{:?}", layer().with_required_acr("urn:mfa").unwrap()).contains("urn:mfa"));
+    }
+
+    #[test]
+    fn a_maximum_age_is_a_second_at_least() {
+        for (given, seconds) in [(0, 1), (999, 1), (2_999, 2)] {
+            let guard = layer().with_max_age(Duration::from_millis(given)).guard;
+            assert_eq!(guard.step_up.as_ref().unwrap().max_age, Some(seconds));
+        }
     }
 
     #[test]

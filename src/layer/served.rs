@@ -40,8 +40,9 @@ impl AuthorizationServer {
     }
 
     /// `POST /introspect` (RFC 7662), where other servers ask whether an access token is valid. Only the clients of
-    /// [`with_introspection`](Self::with_introspection) get an answer: `scope`, `sub`, `client_id`, `jti`, `exp`, `iat`, `iss`,
-    /// `aud` and `token_type` of a valid access token, and `{"active":false}` for anything else, refresh tokens included.
+    /// [`with_introspection`](Self::with_introspection) get an answer: `scope`, `sub`, `client_id`, `jti`, `exp`, `iat`,
+    /// `auth_time`, `acr`, `iss`, `aud` and `token_type` of a valid access token, and `{"active":false}` for anything else,
+    /// refresh tokens included.
     pub fn introspection_endpoint(&self) -> EndpointLayer {
         EndpointLayer::over([self.introspection()])
     }
@@ -121,6 +122,7 @@ impl AuthorizationServer {
             introspection_path: self.introspection_clients.as_ref().map(|_| self.introspection_path.to_string()),
             grant_types: self.grants.grant_types().into_iter().map(str::to_owned).collect(),
             clients: self.grants.policy.clients.is_some(),
+            acr_values: self.grants.acrs.iter().map(|(acr, _)| acr.clone()).collect(),
         }
     }
 

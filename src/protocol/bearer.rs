@@ -1,14 +1,14 @@
-//! The guard's decision (RFC 6750).
+//! The guard's decision (RFC 6750, RFC 9470).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 
 use super::response::{Realm, RenderError, complete, render_error};
-use super::{form::single, grpc, session};
+use super::{form::single, grpc, session, step_up::StepUp};
 use crate::store::DenyList;
 use crate::token::{AccessToken, InvalidToken, RefuseHandler, TokenValidator};
 use crate::{error::TokenError, observe, scope::RequiredScope, secret::debug_only, sync::unwind_guarded};
@@ -19,6 +19,8 @@ pub(crate) struct Guard {
     pub(crate) validator: Arc<dyn TokenValidator>,
     /// Each for one method, or for all.
     pub(crate) required: Vec<(Option<Method>, RequiredScope)>,
+    /// What is required of the login, if anything is.
+    pub(crate) step_up: Option<StepUp>,
     /// Requests without a token pass.
     pub(crate) optional: bool,
     pub(crate) deny_list: Option<Arc<dyn DenyList>>,
@@ -28,7 +30,7 @@ pub(crate) struct Guard {
     pub(crate) render: Arc<RenderError>,
 }
 
-debug_only!(Guard { required, optional });
+debug_only!(Guard { required, step_up, optional });
 
 /// An optional guard let a request pass without a token.
 #[derive(Clone, Debug)]
@@ -36,8 +38,8 @@ pub(crate) struct Anonymous(pub(crate) Arc<Guard>);
 
 impl Guard {
     pub(crate) fn new(validator: Arc<dyn TokenValidator>) -> Self {
-        let (realm, render) = (Realm::default(), Arc::new(render_error));
-        Self { validator, required: Vec::new(), optional: false, deny_list: None, issuer: None, realm, render }
+        let (required, realm, render) = (Vec::new(), Realm::default(), Arc::new(render_error));
+        Self { validator, required, step_up: None, optional: false, deny_list: None, issuer: None, realm, render }
     }
 
     /// The token of a request, if it needs one, or the response that refuses it.
@@ -78,11 +80,12 @@ impl Guard {
         }
     }
 
-    /// Whether a request without a token may pass: only where no scope is required, or leaving the token out would be the way
-    /// past a 403. A header with credentials of another scheme holds no token.
+    /// Whether a request without a token may pass: only where nothing is required of it, or leaving the token out would be the
+    /// way past a refusal. A header with credentials of another scheme holds no token.
     fn welcomes_strangers(&self, method: &Method, headers: &HeaderMap) -> bool {
         let has_scheme = |field: &HeaderValue| field.as_bytes().contains(&b' ');
-        self.optional && self.required(method).next().is_none() && headers.get(AUTHORIZATION).is_none_or(has_scheme)
+        let is_free = self.step_up.is_none() && self.required(method).next().is_none();
+        self.optional && is_free && headers.get(AUTHORIZATION).is_none_or(has_scheme)
     }
 
     fn required(&self, method: &Method) -> impl Iterator<Item = &RequiredScope> {
@@ -92,7 +95,8 @@ impl Guard {
         required.map(|(_, required)| required)
     }
 
-    /// Whether a valid token was not revoked, and allows the method.
+    /// Whether a valid token was not revoked, and allows the method. A login that does not suffice comes before a scope that is
+    /// missing: its challenge can name both (RFC 9470, section 3).
     pub(super) fn accept(&self, token: AccessToken, method: &Method) -> Result<AccessToken, Refusal> {
         match &self.deny_list {
             Some(list) if session::is_denied(&**list, self.issuer.as_deref(), &token) => {
@@ -101,7 +105,11 @@ impl Guard {
             None if token.session_id().is_some() => warn_once(),
             _ => {}
         }
-        match self.required(method).find(|required| !required.is_met_by(token.scope())) {
+        let missing = self.required(method).find(|required| !required.is_met_by(token.scope()));
+        if let Some(step_up) = self.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&token, SystemTime::now)) {
+            return Err(Refusal::InsufficientAuthentication(step_up.clone(), missing.cloned()));
+        }
+        match missing {
             Some(required) => Err(Refusal::InsufficientScope(required.clone())),
             None => Ok(token),
         }
@@ -143,7 +151,7 @@ fn warn_once() {
     }
 }
 
-/// Why a request was refused (RFC 6750, section 3).
+/// Why a request was refused (RFC 6750, section 3; RFC 9470, section 3).
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     /// No credentials, or another scheme.
@@ -152,6 +160,8 @@ pub(super) enum Refusal {
     Malformed,
     InvalidToken(InvalidToken),
     InsufficientScope(RequiredScope),
+    /// The login is too old or lacks factors. The scope may be missing, too.
+    InsufficientAuthentication(StepUp, Option<RequiredScope>),
     /// The user's code failed, or has an error of its own.
     Other(TokenError),
 }
@@ -168,6 +178,9 @@ impl Refusal {
             Self::InsufficientScope(_) => {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "The access token does not allow this")
             }
+            Self::InsufficientAuthentication(..) => {
+                (StatusCode::UNAUTHORIZED, "insufficient_user_authentication", "A newer or stronger login is required")
+            }
             Self::Other(error) => return error.clone(),
         };
         TokenError::new(status, code, description)
@@ -178,7 +191,10 @@ impl Refusal {
         if !error.code().is_empty() {
             challenge.push_str(&format!(", error=\"{}\", error_description=\"{}\"", error.code(), error.description()));
         }
-        if let Self::InsufficientScope(scope) = self {
+        if let Self::InsufficientAuthentication(step_up, _) = self {
+            challenge.push_str(&step_up.challenge());
+        }
+        if let Self::InsufficientScope(scope) | Self::InsufficientAuthentication(_, Some(scope)) = self {
             challenge.push_str(&format!(", scope=\"{}\"", scope.as_str()));
         }
         challenge
@@ -254,6 +270,16 @@ mod tests {
                 "7",
                 r#"Bearer realm="api", error="insufficient_scope", error_description="The access token does not allow this", scope="a b""#,
                 r#"{"error":"insufficient_scope","error_description":"The access token does not allow this"}"#,
+            ),
+            (
+                Refusal::InsufficientAuthentication(
+                    StepUp { max_age: Some(300), acr_values: "urn:mfa urn:key".parse().ok() },
+                    Some(RequiredScope::all_of("a")),
+                ),
+                401,
+                "16",
+                r#"Bearer realm="api", error="insufficient_user_authentication", error_description="A newer or stronger login is required", max_age="300", acr_values="urn:mfa urn:key", scope="a""#,
+                r#"{"error":"insufficient_user_authentication","error_description":"A newer or stronger login is required"}"#,
             ),
         ] {
             let refused = guard().refuse(&Method::GET, &HeaderMap::new(), &refusal);

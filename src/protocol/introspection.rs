@@ -32,7 +32,7 @@ impl Endpoint for Introspection {
     }
 }
 
-/// The JSON of section 2.2.
+/// The JSON of section 2.2, and of RFC 9470, section 6.2.
 fn describe(token: &AccessToken) -> Value {
     Value::Object(response::members(json!({
         "active": true,
@@ -43,6 +43,8 @@ fn describe(token: &AccessToken) -> Value {
         "jti": token.id(),
         "exp": token.expires_at().and_then(seconds),
         "iat": token.issued_at().and_then(seconds),
+        "auth_time": token.auth_time().and_then(seconds),
+        "acr": token.acr(),
         "iss": token.issuer(),
         "aud": match token.audience() {
             [] => Value::Null,
@@ -71,9 +73,11 @@ mod tests {
             .with_id("jti-1")
             .with_expires_at(2_000)
             .with_issued_at(1_000)
-            .with_issuer("https://api.example");
+            .with_issuer("https://api.example")
+            .with_claims(response::members(json!({ "auth_time": 900, "acr": "urn:mfa", "tenant": "acme" })));
         let more = json!({
             "scope": "a b", "client_id": "web", "jti": "jti-1", "exp": 2000, "iat": 1000, "iss": "https://api.example",
+            "auth_time": 900, "acr": "urn:mfa",
         });
         members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         for (audience, expected) in [(vec!["api"], json!("api")), (vec!["api", "other"], json!(["api", "other"]))] {

@@ -48,6 +48,8 @@ pub(crate) struct Endpoints {
     pub(crate) introspection_path: Option<String>,
     pub(crate) grant_types: Vec<String>,
     pub(crate) clients: bool,
+    /// Empty if the server gives none.
+    pub(crate) acr_values: Vec<String>,
 }
 
 impl AuthorizationServerMetadata {
@@ -114,6 +116,7 @@ impl AuthorizationServerMetadata {
             "response_types_supported": [],
             "jwks_uri": self.jwks_uri,
             "scopes_supported": self.scopes.as_ref().map(|scopes| scopes.iter().collect::<Vec<_>>()),
+            "acr_values_supported": (!endpoints.acr_values.is_empty()).then_some(&endpoints.acr_values),
             "revocation_endpoint": endpoints.revocation_path.as_ref().map(url),
             "revocation_endpoint_auth_methods_supported": endpoints.revocation_path.as_ref().map(|_| authentication),
             "introspection_endpoint": endpoints.introspection_path.as_ref().map(url),
@@ -164,6 +167,7 @@ mod tests {
             introspection_path: None,
             grant_types: Vec::new(),
             clients: true,
+            acr_values: Vec::new(),
         };
         AuthorizationServerMetadata::new(issuer, endpoints)
     }

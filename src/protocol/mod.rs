@@ -42,3 +42,4 @@ pub(crate) mod response;
 pub(crate) mod revocation;
 pub(crate) mod second_factor;
 pub(crate) mod session;
+pub(crate) mod step_up;

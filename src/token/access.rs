@@ -129,6 +129,33 @@ impl AccessToken {
         self.contents.claims.get(name)
     }
 
+    /// When the user logged in (`auth_time`), however often the session was refreshed since.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use serde_json::json;
+    /// use tower_oauth2_password::AccessToken;
+    ///
+    /// let claims = json!({ "auth_time": 1_700_000_000, "amr": ["pwd", "otp"], "acr": "urn:example:mfa" });
+    /// let token = AccessToken::new("alice").with_claims(claims.as_object().cloned().unwrap_or_default());
+    /// assert_eq!(token.auth_time(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+    /// assert!(token.amr().eq(["pwd", "otp"]));
+    /// assert_eq!(token.acr(), Some("urn:example:mfa"));
+    /// ```
+    pub fn auth_time(&self) -> Option<SystemTime> {
+        time(self.claim("auth_time")?.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| seconds as u64))
+    }
+
+    /// How the user logged in (`amr`), such as `pwd` and `otp` (RFC 8176). Empty if the token does not say.
+    pub fn amr(&self) -> impl Iterator<Item = &str> {
+        self.claim("amr").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// What the login is worth (`acr`): a value of [`with_acr`](crate::AuthorizationServer::with_acr), or one of another issuer.
+    pub fn acr(&self) -> Option<&str> {
+        self.claim("acr")?.as_str()
+    }
+
     fn edit(mut self, change: impl FnOnce(&mut Contents)) -> Self {
         change(Arc::make_mut(&mut self.contents));
         self

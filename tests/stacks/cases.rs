@@ -54,12 +54,14 @@ struct Case {
     lacks: Option<String>,
 }
 
-async fn tokens(site: &Site) -> [(&'static str, String); 5] {
+async fn tokens(site: &Site) -> [(&'static str, String); 6] {
+    let strong = site.post("/token", "grant_type=password&username=bob&password=builder456").await;
     [
         ("$LOGIN", LOGIN.to_owned()),
         ("$DEMO_WEB", STANDARD.encode("demo-web:demo-web-secret")),
         ("$LONG", "a".repeat(4_097)),
         ("$TOKEN", site.log_in("").await.text("access_token")),
+        ("$STRONG", strong.text("access_token")),
         ("$NARROW", site.log_in("&scope=items:read").await.text("access_token")),
     ]
 }

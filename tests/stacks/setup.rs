@@ -58,7 +58,9 @@ pub fn over(
     let users = MemoryUsers::default();
     for (name, hash) in std::thread::spawn(|| HASHES.clone()).join().unwrap() {
         let scope = if name == "bob" { "items:read" } else { "items:read items:write" };
-        let user = StoredUser::new(Identity::new(name).with_scope(scope.parse().unwrap()));
+        let amr: &[&str] = if name == "bob" { &["pwd", "otp"] } else { &["pwd"] };
+        let identity = Identity::new(name).with_scope(scope.parse().unwrap()).with_amr(amr.iter().copied());
+        let user = StoredUser::new(identity);
         users.insert(name, user.with_password_hash(hash).with_disabled(name == "mallory"));
     }
     let clients = StaticClients::new([
@@ -78,6 +80,8 @@ pub fn over(
         parts.headers.get(ADDRESS).and_then(|value| value.to_str().ok()?.parse().ok())
     });
     let auth = AuthorizationServer::new(PasswordVerifier::new(users.clone()).with_pool(pool.clone()), jwt)
+        .with_acr("urn:example:mfa", ["pwd", "otp"])
+        .unwrap()
         .with_clients(clients)
         .with_attempt_limits(limits)
         .with_refresh_tokens(refresh)

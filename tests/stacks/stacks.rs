@@ -1,17 +1,18 @@
-//! One site on each stack: the endpoints as layers, `/guarded` behind the guard, an echo, and nothing else.
+//! One site on each stack: the endpoints as layers, `/guarded` and `/step-up` behind guards, an echo, and nothing else.
 
 use std::{
     convert::Infallible,
     future::Future,
     net::SocketAddr,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use axum::{Extension, Router, body::Body, routing::any};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::Incoming,
     server::conn::{http1, http2},
 };
@@ -48,13 +49,17 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let endpoints = setup.auth.endpoints();
-    let guard = setup.auth.guard().with_required_scope(RequiredScope::all_of("items:write"));
+    const WRITE: RequiredScope = RequiredScope::all_of("items:write");
+    let guard = setup.auth.guard().with_required_scope(WRITE);
+    let step_up = setup.auth.guard().with_required_acr("urn:example:mfa").unwrap();
+    let step_up = step_up.with_max_age(Duration::from_secs(300)).with_required_scope_for(Method::PUT, WRITE);
     let mut http = Http::Two;
     match stack {
         Stack::Axum => {
             http = Http::One;
             let app = Router::new()
                 .route("/guarded", any(guarded).layer(guard))
+                .route("/step-up", any(guarded).layer(step_up))
                 .route("/echo", any(|body: Body| async { body }))
                 .layer(endpoints);
             spawn(async { axum::serve(listener, app).await });
@@ -65,7 +70,7 @@ pub async fn start(stack: Stack, setup: &Setup) -> Site {
             }
             let service = ServiceBuilder::new()
                 .layer(endpoints)
-                .service(service_fn(move |request| plain(request, guard.clone())));
+                .service(service_fn(move |request| plain(request, guard.clone(), step_up.clone())));
             spawn(async move {
                 loop {
                     let (stream, _) = listener.accept().await?;
@@ -106,10 +111,15 @@ async fn guarded(Extension(token): Extension<AccessToken>) -> String {
 
 type PlainBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
-async fn plain(request: Request<Incoming>, guard: BearerLayer) -> Result<Response<PlainBody>, Infallible> {
+async fn plain(
+    request: Request<Incoming>,
+    guard: BearerLayer,
+    step_up: BearerLayer,
+) -> Result<Response<PlainBody>, Infallible> {
     let full = |text: String| Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     match request.uri().path() {
-        "/guarded" => {
+        path @ ("/guarded" | "/step-up") => {
+            let guard = if path == "/guarded" { guard } else { step_up };
             let inner = service_fn(|request: Request<Incoming>| async move {
                 let token = request.extensions().get::<AccessToken>().unwrap().subject().to_owned();
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(token))))

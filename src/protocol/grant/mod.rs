@@ -42,6 +42,8 @@ pub(crate) struct Grants {
     pub(crate) policy: ClientPolicy,
     pub(crate) refresh: Option<RefreshTokens>,
     pub(crate) denials: Option<Denials>,
+    /// The `acr` values, each with the `amr` that it takes. The last that fits counts.
+    pub(crate) acrs: Vec<(String, Vec<String>)>,
     pub(crate) verifier_timeout: Duration,
     pub(crate) optional_grant_type: bool,
     pub(crate) client_credentials: bool,
@@ -89,6 +91,7 @@ impl Grants {
             policy: ClientPolicy::default(),
             refresh: None,
             denials: None,
+            acrs: Vec::new(),
             verifier_timeout: Duration::from_secs(30),
             optional_grant_type: false,
             client_credentials: false,
@@ -205,10 +208,14 @@ impl Grants {
         request.claims = session.claims.clone();
         request.claims.extend(identity.claims().clone());
         request.claims.retain(|_, value| !value.is_null());
+        let acr = self.acrs.iter().rfind(|(_, amr)| amr.iter().all(|factor| session.amr.contains(factor)));
+        request.claims.extend(acr.map(|(acr, _)| ("acr".to_owned(), acr.as_str().into())));
         request.amr.clone_from(&session.amr);
-        // Only what can be ended is worth a name.
-        if !session.id.is_empty() && (self.refresh.is_some() || self.denials.is_some()) {
-            (request.session_id, request.auth_time) = (Some(session.id.clone()), Some(session.auth_time));
+        // A client's own token belongs to no session.
+        if !session.id.is_empty() {
+            request.auth_time = Some(session.auth_time);
+            // Only what can be ended is worth a name.
+            request.session_id = (self.refresh.is_some() || self.denials.is_some()).then(|| session.id.clone());
         }
         let (subject, claims) = (request.subject.clone(), request.claims.clone());
         let issued =
