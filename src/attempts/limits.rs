@@ -156,12 +156,12 @@ impl AttemptLimits {
         account: &str,
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
-        let address = address.map(canonical);
         let mut attempt = self.attempt(budget);
         if let (Some(limit), Some(_)) = (self.address, address) {
-            attempt.wait(self.key("address", "", address), limit, false).await?;
+            attempt = attempt.wait(self.key("address", "", address), limit, false).await?;
         }
-        attempt.wait(self.key("account and address", account, address), self.account_and_address, true).await?;
+        let key = self.key("account and address", account, address);
+        attempt = attempt.wait(key, self.account_and_address, true).await?;
         // Last, so that no more attempts sleep than the other limits have slots.
         if let Some((limit, delay)) = self.account_slowdown
             && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
@@ -178,16 +178,12 @@ impl AttemptLimits {
         client_id: &str,
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
-        let mut attempt = self.attempt(budget);
-        attempt.wait(self.key("client", client_id, address), self.client_secret, true).await?;
-        Ok(attempt)
+        self.attempt(budget).wait(self.key("client", client_id, address), self.client_secret, true).await
     }
 
     /// Reserves a slot for one code of a second factor, wherever it comes from.
     pub(crate) async fn reserve_code(&self, budget: &StoreBudget, subject: &str) -> Result<Attempt, TokenError> {
-        let mut attempt = self.attempt(budget);
-        attempt.wait(self.key("second factor", subject, None), CODE_LIMIT, true).await?;
-        Ok(attempt)
+        self.attempt(budget).wait(self.key("second factor", subject, None), CODE_LIMIT, true).await
     }
 
     /// Clears the failures of an account from this address, as a login does.
