@@ -52,7 +52,7 @@ impl Attempt {
     }
 
     /// An attempt of a server without limits. It asks no store.
-    pub(crate) fn uncounted(budget: StoreBudget) -> Self {
+    pub(super) fn uncounted(budget: StoreBudget) -> Self {
         Self::new(Arc::new(MemoryAttemptStore::new()), Arc::default(), budget)
     }
 

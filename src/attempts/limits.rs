@@ -149,22 +149,23 @@ impl AttemptLimits {
         AttemptKey(start.into())
     }
 
-    /// Reserves a slot for one check of a password.
+    /// Reserves a slot for one check of a password. Without limits, nothing is counted.
     pub(crate) async fn reserve_within(
-        &self,
+        limits: Option<&Self>,
         budget: &StoreBudget,
         account: &str,
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
-        let mut attempt = self.attempt(budget);
-        if let (Some(limit), Some(_)) = (self.address, address) {
-            attempt = attempt.wait(self.key("address", "", address), limit, false).await?;
+        let Some(limits) = limits else { return Ok(Attempt::uncounted(budget.clone())) };
+        let mut attempt = limits.attempt(budget);
+        if let (Some(limit), Some(_)) = (limits.address, address) {
+            attempt = attempt.wait(limits.key("address", "", address), limit, false).await?;
         }
-        let key = self.key("account and address", account, address);
-        attempt = attempt.wait(key, self.account_and_address, true).await?;
+        let key = limits.key("account and address", account, address);
+        attempt = attempt.wait(key, limits.account_and_address, true).await?;
         // Last, so that no more attempts sleep than the other limits have slots.
-        if let Some((limit, delay)) = self.account_slowdown
-            && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
+        if let Some((limit, delay)) = limits.account_slowdown
+            && attempt.reserve(limits.key("account", account, None), limit, true).await? != Reservation::Reserved
         {
             sleep(delay).await.map_err(unserved)?;
         }
@@ -211,7 +212,7 @@ debug_only!(AttemptLimits { account_and_address, address, account_slowdown, clie
 #[cfg(test)]
 impl AttemptLimits {
     pub(crate) async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        self.reserve_within(&StoreBudget::new(Duration::from_millis(500)), account, address).await
+        Self::reserve_within(Some(self), &StoreBudget::new(Duration::from_millis(500)), account, address).await
     }
 
     pub(super) fn has_queue_for(&self, account: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The password grant (RFC 6749, section 4.3).
 
 use super::{Asker, Grants, allowed, narrowed, requested_scope};
-use crate::attempts::Attempt;
+use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::{request::Request, response::TokenResponse, session};
@@ -44,10 +44,8 @@ impl Grants {
 
     async fn verify(&self, asker: Asker<'_>, login: Login) -> Result<(Identity, Attempt), TokenError> {
         let budget = &asker.request.budget;
-        let attempt = match &self.policy.attempts {
-            Some(limits) => limits.reserve_within(budget, &login.username, login.client_address).await?,
-            None => Attempt::uncounted(budget.clone()),
-        };
+        let (limits, address) = (self.policy.attempts.as_ref(), login.client_address);
+        let attempt = AttemptLimits::reserve_within(limits, budget, &login.username, address).await?;
         let is_nobody = login.username.is_empty();
         // An error drops the attempt, which then counts neither as a failure nor as a success.
         match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
