@@ -6,7 +6,6 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::password::ended;
 use super::{Asker, Grants, common, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
@@ -67,9 +66,9 @@ impl Grants {
     ) -> Result<TokenError, TokenError> {
         let (claims, session_ttl, without_refresh_token) = (&user.claims, user.session_ttl, user.without_refresh_token);
         let pending = Pending { account, requested, claims: claims.clone(), session_ttl, without_refresh_token };
-        let mut session = session::begin(user, asker.began)?;
+        let mut session = session::begin(user, asker.client, user.scope(), asker.began)?;
         session.claims = members(serde_json::to_value(pending).unwrap_or_default());
-        let token = begin(&factors.pending, asker, user, session).await?;
+        let (token, _) = factors.pending.begin(session, None, asker.began, &asker.request.budget).await?;
         Audit { subject: Some(user.subject()), ..asker.audit }.record(EventKind::MfaRequired);
         let error = TokenError::custom("mfa_required", "Multifactor authentication required");
         Ok(error.with_status(StatusCode::FORBIDDEN).with_field("mfa_token", token.expose()))
@@ -117,8 +116,9 @@ impl Grants {
         response.others.extend(recovery_code.map(|code| ("recovery_code", code)));
         let asked_for = request.form.get("trust_device").is_some_and(|wish| wish.expose() == "true");
         if let Some(devices) = factors.devices.as_ref().filter(|_| asked_for) {
-            let session = session::begin(&Identity::new(identity.subject()), asker.began)?;
-            response.others.insert("device_token", begin(devices, asker, &identity, session).await?);
+            let device = Session { claims: Map::new(), ..session.clone() };
+            let (token, _) = devices.begin(device, None, asker.began, &request.budget).await?;
+            response.others.insert("device_token", token);
         }
         Ok(response)
     }
@@ -143,20 +143,6 @@ impl Grants {
             }
         }
     }
-}
-
-/// Begins a family of its own lifetime, whatever the client and the user have, and returns the token.
-async fn begin(
-    tokens: &RefreshTokens,
-    asker: Asker<'_>,
-    user: &Identity,
-    session: Session,
-) -> Result<Secret, TokenError> {
-    let mut owner = Identity::new(user.subject()).with_session_ttl(tokens.absolute_ttl);
-    owner.security_stamp.clone_from(&user.security_stamp);
-    let session = (session, asker.began);
-    let begun = tokens.begin(&owner, asker.client, user.scope(), session, &asker.request.budget).await?;
-    begun.map(|(token, _)| token).ok_or_else(ended)
 }
 
 /// What a token stands for, if it is current and belongs to the client.

@@ -237,6 +237,11 @@ fn common(one: &Scope, other: &Scope) -> Scope {
     tokens.join(" ").parse().unwrap_or_default()
 }
 
+/// The scope of a login: what was asked for, if the user may have it through this client.
+fn granted(identity: &Identity, client: Option<&Client>, requested: Option<Scope>) -> Result<Scope, TokenError> {
+    narrowed(allowed(identity, client), requested, "The scope is not allowed for this user")
+}
+
 /// The scope that was asked for, or all that is allowed.
 fn narrowed(allowed: Scope, requested: Option<Scope>, exceeded: &'static str) -> Result<Scope, TokenError> {
     match requested {
