@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Asker, Grants, common, narrowed, requested_scope};
+use super::{Asker, Grants, common, granted, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
@@ -64,6 +64,7 @@ impl Grants {
         user: &Identity,
         (account, requested): (String, Option<Scope>),
     ) -> Result<TokenError, TokenError> {
+        granted(user, asker.client, requested.clone())?;
         let (claims, session_ttl, without_refresh_token) = (&user.claims, user.session_ttl, user.without_refresh_token);
         let pending = Pending { account, requested, claims: claims.clone(), session_ttl, without_refresh_token };
         let mut session = session::begin(user, asker.client, user.scope(), asker.began)?;
@@ -96,10 +97,13 @@ impl Grants {
             Some(first) => Some(narrowed(first, narrower, "The scope exceeds what was asked for at first")?),
             None => narrower,
         };
-        let user = self.verify_subject(&session.subject, invalid).await?;
+        let mut user = self.verify_subject(&session.subject, invalid).await?;
         if user.security_stamp != session.security_stamp {
             return Err(invalid("the security stamp of the user has changed"));
         }
+        user.scope = common(&session.scope, &user.scope);
+        // A refusal after the code would have used it up, and lost the successor of a recovery code.
+        granted(&user, asker.client, requested.clone())?;
 
         let accepted = self.check_code(asker, factors, user.subject(), code(text.clone())).await;
         let (amr, recovery_code) = asker.audit.unserved(accepted)?;
@@ -161,7 +165,6 @@ async fn find(
 
 /// The user of both steps: what they may do is as new as the second.
 fn completed(mut user: Identity, first: &Session, pending: Pending, amr: &str) -> Identity {
-    user.scope = common(&first.scope, &user.scope);
     let newer = mem::replace(&mut user.claims, pending.claims);
     user.claims.extend(newer);
     let password = if first.amr.is_empty() { &["pwd".to_owned()] } else { first.amr.as_slice() };
