@@ -26,6 +26,9 @@ pub(super) const STEPS: [Step; 2] = [
     ("http://auth0.com/oauth/grant-type/mfa-recovery-code", "recovery_code", FactorCode::Recovery),
 ];
 
+/// The parameters of both steps.
+pub(super) const PARAMETERS: [&str; 5] = ["mfa_token", "otp", "recovery_code", "trust_device", "device_token"];
+
 /// The longest code, in bytes.
 const LONGEST_CODE: usize = 128;
 
