@@ -20,7 +20,8 @@ const MOST_PENDING: usize = 10;
 /// How many devices of one subject may be trusted at once. One more ends the trust in the oldest.
 const MOST_DEVICES: usize = 100;
 
-/// What the client sends for the second step. It holds only printable ASCII, at most 128 characters.
+/// What the client sends for the second step. It holds only printable ASCII without spaces, at most 128
+/// characters.
 ///
 /// ```
 /// use tower_oauth2_password::FactorCode;
@@ -65,7 +66,7 @@ pub enum FactorVerdict {
 /// 1. It is asked only after a right password. Answers that take longer than the
 ///    [verifier may](crate::AuthorizationServer::with_verifier_timeout) are a 503.
 /// 2. [`is_required`](Self::is_required) decides whether this login needs a second step. A factor that sends a code sends it
-///    here.
+///    here. It is asked after each right password, however many there are, so limit how often you send.
 /// 3. [`verify`](Self::verify) checks a code, and uses it up in one atomic step: of two requests with the same code, one at
 ///    most is accepted.
 /// 4. Wrong codes are counted by the crate: five in five minutes.
