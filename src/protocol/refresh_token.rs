@@ -123,11 +123,8 @@ impl RefreshTokens {
 
     /// The successor that `token` already has, if the grace period allows returning it again.
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
-        let previous = family.previous.as_ref()?;
-        let fresh = self.grace.is_some_and(|grace| family.unused_for <= grace);
-        if !fresh || !token.has(&previous.secret) {
-            return None;
-        }
+        self.grace.filter(|grace| family.unused_for <= *grace)?;
+        let previous = family.previous.as_ref().filter(|previous| token.has(&previous.secret))?;
         let sealed: [u8; 32] = previous.sealed_successor.as_slice().try_into().ok()?;
         let successor = RefreshToken { id: token.id, secret: Zeroizing::new(token.seal(&sealed)) };
         successor.has(&family.current).then(|| successor.encode())

@@ -91,8 +91,7 @@ impl Denials {
     }
 
     pub(crate) async fn deny_token(&self, token: &AccessToken, budget: &StoreBudget) -> Result<(), TokenError> {
-        let unnamed = || TokenError::unsupported_token_type().because("the token has no id");
-        let id = token.id().ok_or_else(unnamed)?;
+        let id = token.id().ok_or_else(|| TokenError::unsupported_token_type().because("the token has no id"))?;
         let now = SystemTime::now();
         let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);

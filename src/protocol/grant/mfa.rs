@@ -159,8 +159,7 @@ async fn find(
     asker: Asker<'_>,
 ) -> Result<Option<(RefreshToken, Session)>, TokenError> {
     let Some(token) = RefreshToken::parse(presented.expose()) else { return Ok(None) };
-    let found = tokens.find(&token, &asker.request.budget).await?;
-    let found = found.filter(|family| token.has(&family.current));
+    let found = tokens.find(&token, &asker.request.budget).await?.filter(|family| token.has(&family.current));
     let session = found.map(|family| family.session);
     let session = session.filter(|session| session.client_id.as_deref() == asker.client.map(Client::id));
     Ok(session.map(|session| (token, session)))

@@ -10,11 +10,9 @@ use crate::verifier::{Identity, Login, Verdict, is_credential_text};
 
 impl Grants {
     pub(super) async fn password(&self, request: &Request) -> Result<TokenResponse, TokenError> {
-        let (username, password) = (request.form.get("username"), request.form.get("password"));
-        let (Some(username), Some(password)) = (username, password) else {
-            let missing =
-                [("username", username), ("password", password)].into_iter().filter(|(_, value)| value.is_none());
-            return Err(TokenError::missing(missing.map(|(name, _)| name).collect()));
+        let (Some(username), Some(password)) = (request.form.get("username"), request.form.get("password")) else {
+            let missing = ["username", "password"].into_iter().filter(|name| request.form.get(name).is_none());
+            return Err(TokenError::missing(missing.collect()));
         };
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
