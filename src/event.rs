@@ -40,7 +40,8 @@ pub struct Event {
     /// When it was.
     pub at: SystemTime,
     /// The user. For [`Denied`](EventKind::Denied), [`Blocked`](EventKind::Blocked) and [`Overloaded`](EventKind::Overloaded) it
-    /// is the username as it was typed, which may be a password by mistake.
+    /// is the username as it was typed, which may be a password by mistake; in the second step of a login it is the user, and in
+    /// a grant of your own there is none.
     pub subject: Option<String>,
     /// The client, if one was named.
     pub client_id: Option<String>,

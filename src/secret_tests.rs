@@ -267,7 +267,7 @@ fn every_secret_is_wiped() {
     let TokenResponse { issued: _, scope: _, subject: _, claims: _, refresh_token, others } = response();
     is_wiped(&others["recovery_code"]);
     is_wiped(&refresh_token.unwrap().0);
-    let ClientCredentials { candidates } = basic();
+    let ClientCredentials(candidates) = basic();
     for (_, secret) in candidates {
         is_wiped(&secret.unwrap());
     }

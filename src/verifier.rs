@@ -11,6 +11,7 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::error::{BoxError, BoxFuture};
+use crate::observe;
 use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 
@@ -142,7 +143,7 @@ impl Identity {
     /// Adds a claim to the access token, which anyone with the token can read. It cannot replace a claim that the
     /// issuer sets itself (`iss`, `sub`, `exp` and so on). The claims of a login are in the tokens of all its refreshes, too,
     /// unless [`verify_subject`](Verifier::verify_subject) returns other ones. With `null` it removes one. With refresh tokens
-    /// they may take 2 KiB.
+    /// they may take 2 KiB, and with a second factor as much together with the username and the scope that was asked for.
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
         self
@@ -232,7 +233,7 @@ impl Identity {
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// assert!(matches!(Directory.verify(Login::new("alice", "guess")).await?, Verdict::Denied));
-/// assert!(Directory.verify_subject("alice").await.is_err(), "no refresh unless you implement it");
+/// assert!(matches!(Directory.verify_subject("alice").await?, Verdict::Denied), "no refresh unless you implement it");
 /// # Ok::<(), BoxError>(())
 /// # })?;
 /// # Ok::<(), BoxError>(())
@@ -250,7 +251,7 @@ pub trait Verifier: Send + Sync + 'static {
     /// sent as it is.
     fn verify(&self, login: Login) -> impl Future<Output = Result<Verdict, BoxError>> + Send;
 
-    /// Asked at each use of a refresh token: may `subject` still log in, and with which scopes? The default refuses every
+    /// Asked at each use of a refresh token, and in the second step of a login: may `subject` still log in, and with which scopes? The default refuses every
     /// refresh and says so in the log: a verifier that cannot tell whether an account was closed must not extend its
     /// sessions.
     ///
@@ -258,7 +259,11 @@ pub trait Verifier: Send + Sync + 'static {
     /// As for [`verify`](Self::verify).
     fn verify_subject(&self, subject: &str) -> impl Future<Output = Result<Verdict, BoxError>> + Send {
         let _ = subject;
-        ready(Err(NoVerifySubject.into()))
+        observe::misconfigured(
+            "each refresh and each second step is refused, though the server offers them: implement \
+             `Verifier::verify_subject`",
+        );
+        ready(Ok(Verdict::Denied))
     }
 }
 
@@ -267,11 +272,6 @@ pub(crate) fn is_credential_text(text: &str) -> bool {
     text.chars()
         .all(|c| matches!(c, '\t' | ' '..='~' | '\u{80}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..))
 }
-
-/// What a verifier without `verify_subject` answers.
-#[derive(Debug, thiserror::Error)]
-#[error("the verifier does not implement `verify_subject`")]
-pub(crate) struct NoVerifySubject;
 
 impl<F, Fut> Verifier for F
 where
@@ -343,7 +343,7 @@ mod tests {
     async fn a_closure_refuses_to_refresh() {
         let closure = |login: Login| async move { Ok(Identity::new(login.username).into()) };
         assert_eq!(subject(Verifier::verify(&closure, Login::new("alice", "p")).await).as_deref(), Some("alice"));
-        assert!(Verifier::verify_subject(&closure, "alice").await.unwrap_err().is::<NoVerifySubject>());
+        assert!(matches!(Verifier::verify_subject(&closure, "alice").await, Ok(Verdict::Denied)));
     }
 
     #[test]

@@ -389,6 +389,18 @@ async fn the_second_step_may_narrow_the_scope_and_not_widen_it() {
 }
 
 #[tokio::test]
+async fn a_scope_that_the_user_may_not_have_costs_no_code() {
+    let server = server();
+    for scope in ["admin", &"x".repeat(3_000)] {
+        let (status, body) = server.password("alice", &format!("&scope={scope}")).await;
+        assert_eq!((status, &body["error"]), (400, &json!("invalid_scope")), "{body}");
+    }
+    let token = server.first("alice", "").await;
+    assert_eq!(server.recover(&token, "lost&scope=admin").await.1["error"], "invalid_scope");
+    assert_eq!(server.recover(&token, "lost").await.1["recovery_code"], "next", "the code is still there");
+}
+
+#[tokio::test]
 async fn the_parameters_of_the_second_step_follow_the_rules_of_the_form() {
     let server = server();
     let token = server.first("alice", "").await;

@@ -52,7 +52,7 @@ impl Attempt {
     }
 
     /// An attempt of a server without limits. It asks no store.
-    pub(crate) fn uncounted(budget: StoreBudget) -> Self {
+    pub(super) fn uncounted(budget: StoreBudget) -> Self {
         Self::new(Arc::new(MemoryAttemptStore::new()), Arc::default(), budget)
     }
 
@@ -87,10 +87,10 @@ impl Attempt {
     }
 
     /// Reserves a slot, and waits for one if all are reserved.
-    pub(super) async fn wait(&mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<(), TokenError> {
+    pub(super) async fn wait(mut self, key: AttemptKey, limit: AttemptLimit, clears: bool) -> Result<Self, TokenError> {
         let queues = Arc::clone(&self.queues);
         if queues.is_empty(key) && self.try_reserve(key, limit, clears).await? {
-            return Ok(());
+            return Ok(self);
         }
         let end = Instant::now() + LONGEST_WAIT;
         let place = queues.join(key, limit.failures).ok_or_else(no_slot)?;
@@ -101,7 +101,7 @@ impl Attempt {
             }
             place.freed(end).await.map_err(unserved)?;
         }
-        Ok(())
+        Ok(self)
     }
 
     /// The credentials were wrong. The failure counts.

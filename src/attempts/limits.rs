@@ -149,22 +149,23 @@ impl AttemptLimits {
         AttemptKey(start.into())
     }
 
-    /// Reserves a slot for one check of a password.
+    /// Reserves a slot for one check of a password. Without limits, nothing is counted.
     pub(crate) async fn reserve_within(
-        &self,
+        limits: Option<&Self>,
         budget: &StoreBudget,
         account: &str,
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
-        let address = address.map(canonical);
-        let mut attempt = self.attempt(budget);
-        if let (Some(limit), Some(_)) = (self.address, address) {
-            attempt.wait(self.key("address", "", address), limit, false).await?;
+        let Some(limits) = limits else { return Ok(Attempt::uncounted(budget.clone())) };
+        let mut attempt = limits.attempt(budget);
+        if let (Some(limit), Some(_)) = (limits.address, address) {
+            attempt = attempt.wait(limits.key("address", "", address), limit, false).await?;
         }
-        attempt.wait(self.key("account and address", account, address), self.account_and_address, true).await?;
+        let key = limits.key("account and address", account, address);
+        attempt = attempt.wait(key, limits.account_and_address, true).await?;
         // Last, so that no more attempts sleep than the other limits have slots.
-        if let Some((limit, delay)) = self.account_slowdown
-            && attempt.reserve(self.key("account", account, None), limit, true).await? != Reservation::Reserved
+        if let Some((limit, delay)) = limits.account_slowdown
+            && attempt.reserve(limits.key("account", account, None), limit, true).await? != Reservation::Reserved
         {
             sleep(delay).await.map_err(unserved)?;
         }
@@ -178,16 +179,12 @@ impl AttemptLimits {
         client_id: &str,
         address: Option<IpAddr>,
     ) -> Result<Attempt, TokenError> {
-        let mut attempt = self.attempt(budget);
-        attempt.wait(self.key("client", client_id, address), self.client_secret, true).await?;
-        Ok(attempt)
+        self.attempt(budget).wait(self.key("client", client_id, address), self.client_secret, true).await
     }
 
     /// Reserves a slot for one code of a second factor, wherever it comes from.
     pub(crate) async fn reserve_code(&self, budget: &StoreBudget, subject: &str) -> Result<Attempt, TokenError> {
-        let mut attempt = self.attempt(budget);
-        attempt.wait(self.key("second factor", subject, None), CODE_LIMIT, true).await?;
-        Ok(attempt)
+        self.attempt(budget).wait(self.key("second factor", subject, None), CODE_LIMIT, true).await
     }
 
     /// Clears the failures of an account from this address, as a login does.
@@ -215,7 +212,7 @@ debug_only!(AttemptLimits { account_and_address, address, account_slowdown, clie
 #[cfg(test)]
 impl AttemptLimits {
     pub(crate) async fn reserve(&self, account: &str, address: Option<IpAddr>) -> Result<Attempt, TokenError> {
-        self.reserve_within(&StoreBudget::new(Duration::from_millis(500)), account, address).await
+        Self::reserve_within(Some(self), &StoreBudget::new(Duration::from_millis(500)), account, address).await
     }
 
     pub(super) fn has_queue_for(&self, account: &str) -> bool {

@@ -239,9 +239,8 @@ impl AuthorizationServer {
     /// Asks users who have a second factor for it: after a right password the client gets a 403 `mfa_required` with an
     /// `mfa_token`, and ends the login with a code (grant types `http://auth0.com/oauth/grant-type/mfa-otp` and
     /// `mfa-recovery-code`). The [verifier](crate::Verifier::verify_subject) is asked about the user again.
-    pub fn with_second_factor(mut self, factors: SecondFactors) -> Self {
-        self.grants.set_second_factor(factors);
-        self
+    pub fn with_second_factor(self, factors: SecondFactors) -> Self {
+        self.with(|server| server.grants.second_factor = Some(factors))
     }
 
     /// Passes a form parameter of your own to the verifier: a tenant, the answer to a captcha, "remember me". Like the others it

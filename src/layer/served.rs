@@ -7,7 +7,7 @@ use http::request::Parts;
 use super::authorization_server::AuthorizationServer;
 use super::endpoint::{EndpointLayer, Options, Route};
 use super::{bearer::BearerLayer, document::JsonDocument};
-use crate::attempts::Attempt;
+use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{InvalidConfig, TokenError};
 use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
 use crate::protocol::{
@@ -89,12 +89,11 @@ impl AuthorizationServer {
     /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
     /// reserved for a second, or if a hundred times as many attempts wait already.
     pub async fn reserve_attempt(&self, account: &str, request: &Parts) -> Result<Attempt, TokenError> {
-        let budget = self.budget();
-        let Some(limits) = self.resolved().policy.attempts else {
+        let (limits, account) = (self.resolved().policy.attempts, self.grants.account(account));
+        if limits.is_none() {
             observe::misconfigured(UNLIMITED);
-            return Ok(Attempt::uncounted(budget));
-        };
-        limits.reserve_within(&budget, &self.grants.account(account), self.client_address(request)).await
+        }
+        AttemptLimits::reserve_within(limits.as_ref(), &self.budget(), &account, self.client_address(request)).await
     }
 
     /// The metadata (RFC 8414): the issuer, and the endpoints that [`endpoints`](Self::endpoints) serves.

@@ -189,9 +189,7 @@ fn is_client_id(id: &str) -> bool {
 
 /// The credentials of a client. Each candidate is one way to read them.
 #[derive(Debug)]
-pub(crate) struct ClientCredentials {
-    pub(crate) candidates: Vec<(String, Option<Secret>)>,
-}
+pub(crate) struct ClientCredentials(pub(crate) Vec<(String, Option<Secret>)>);
 
 impl ClientCredentials {
     /// Reads the Basic header or the body. Both together are an error.
@@ -203,11 +201,11 @@ impl ClientCredentials {
         match (basic(headers)?, body_id, form.get("client_secret").cloned()) {
             (Some(_), _, Some(_)) => Err(TokenError::invalid_request("The client authenticates in more than one way")),
             (Some(mut credentials), body_id, None) => {
-                credentials.candidates.retain(|(id, _)| body_id.as_ref().is_none_or(|body_id| body_id == id));
+                credentials.0.retain(|(id, _)| body_id.as_ref().is_none_or(|body_id| body_id == id));
                 let other = TokenError::invalid_request("The body names another client than the header");
-                if credentials.candidates.is_empty() { Err(other) } else { Ok(Some(credentials)) }
+                if credentials.0.is_empty() { Err(other) } else { Ok(Some(credentials)) }
             }
-            (None, Some(id), secret) => Ok(Some(Self { candidates: vec![(id, secret)] })),
+            (None, Some(id), secret) => Ok(Some(Self(vec![(id, secret)]))),
             (None, None, Some(_)) => Err(TokenError::invalid_client()),
             (None, None, None) => Ok(None),
         }
@@ -215,13 +213,13 @@ impl ClientCredentials {
 
     /// The decoded id: the raw one has as many spellings as an attacker likes.
     pub(crate) fn id(&self) -> &str {
-        self.candidates.last().map_or("", |(id, _)| id)
+        self.0.last().map_or("", |(id, _)| id)
     }
 
     /// The registered clients that are named, each with the secret that was presented for it.
     pub(crate) async fn find(&self, clients: &dyn DynClients) -> Result<Vec<(Client, Option<&Secret>)>, BoxError> {
         let mut found = Vec::new();
-        for (id, secret) in &self.candidates {
+        for (id, secret) in &self.0 {
             found.extend(clients.find(id).await?.map(|client| (client, secret.as_ref())));
         }
         Ok(found)
@@ -257,7 +255,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<ClientCredentials>, TokenError> {
         candidates.push((decoded_id.to_string(), optional(&decoded_secret)));
     }
     candidates.retain(|(id, _)| is_client_id(id));
-    if candidates.is_empty() { Err(TokenError::invalid_client()) } else { Ok(Some(ClientCredentials { candidates })) }
+    if candidates.is_empty() { Err(TokenError::invalid_client()) } else { Ok(Some(ClientCredentials(candidates))) }
 }
 
 /// Decodes into memory that is wiped, whatever comes of it.

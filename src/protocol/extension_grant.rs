@@ -69,13 +69,8 @@ impl GrantRequest {
     /// # Errors
     /// 429 while the account is blocked from this address, and 503 if the store is unavailable.
     pub async fn reserve_attempt(&self, account: &str) -> Result<Attempt, TokenError> {
-        match &self.attempts {
-            Some(limits) => {
-                let account = account_of(self.usernames.as_ref(), account);
-                limits.reserve_within(&self.budget, &account, self.client_address).await
-            }
-            None => Ok(Attempt::uncounted(self.budget.clone())),
-        }
+        let account = account_of(self.usernames.as_ref(), account);
+        AttemptLimits::reserve_within(self.attempts.as_ref(), &self.budget, &account, self.client_address).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::Uri;
+use http::uri::{Authority, Uri};
 use serde_json::{Map, Value, json};
 
 use super::response::members;
@@ -54,9 +54,8 @@ pub(crate) struct Endpoints {
 
 impl AuthorizationServerMetadata {
     pub(crate) fn new(issuer: &str, endpoints: Endpoints) -> Result<Self, InvalidConfig> {
-        let base_url = origin(issuer)
-            .map_err(|why| InvalidConfig::new(format!("the issuer {issuer:?} {why}, such as https://api.example")))?;
-        Ok(Self { issuer: issuer.to_owned(), base_url, endpoints, jwks_uri: None, scopes: None, others: Map::new() })
+        let (issuer, base_url) = (issuer.to_owned(), origin("issuer", issuer)?.to_owned());
+        Ok(Self { issuer, base_url, endpoints, jwks_uri: None, scopes: None, others: Map::new() })
     }
 
     /// Sets the URL that the paths of the endpoints follow, for a server behind a prefix. The default is the issuer's scheme
@@ -65,7 +64,8 @@ impl AuthorizationServerMetadata {
     /// # Errors
     /// When it is not an `https` URL without query and fragment. On a loopback address `http` is allowed, too.
     pub fn with_base_url(self, url: &str) -> Result<Self, InvalidConfig> {
-        Ok(Self { base_url: checked(url)?.trim_end_matches('/').to_owned(), ..self })
+        origin("URL", url)?;
+        Ok(Self { base_url: url.trim_end_matches('/').to_owned(), ..self })
     }
 
     /// Sets where [`AuthorizationServer::jwks`](crate::AuthorizationServer::jwks) is served: a path below the base URL, or an
@@ -73,10 +73,10 @@ impl AuthorizationServerMetadata {
     ///
     /// # Errors
     /// When it is neither.
-    pub fn with_jwks_uri(mut self, uri: &str) -> Result<Self, InvalidConfig> {
+    pub fn with_jwks_uri(self, uri: &str) -> Result<Self, InvalidConfig> {
         let url = if uri.starts_with('/') { format!("{}{uri}", self.base_url) } else { uri.to_owned() };
-        self.jwks_uri = Some(checked(&url)?);
-        Ok(self)
+        origin("URL", &url)?;
+        Ok(Self { jwks_uri: Some(url), ..self })
     }
 
     /// Sets the scopes that clients may ask for, separated by spaces.
@@ -96,8 +96,8 @@ impl AuthorizationServerMetadata {
     /// The path at which clients look for the document. An issuer's own path follows the well-known one (RFC 8414,
     /// section 3): for `https://api.example/tenant` it is `/.well-known/oauth-authorization-server/tenant`.
     pub fn path(&self) -> String {
-        let origin = origin(&self.issuer).unwrap_or_default();
-        let path = self.issuer.strip_prefix(&origin).unwrap_or_default();
+        let path =
+            origin("issuer", &self.issuer).map_or("", |origin| self.issuer.get(origin.len()..).unwrap_or_default());
         format!("{WELL_KNOWN}{}", path.strip_suffix('/').unwrap_or(path))
     }
 
@@ -126,29 +126,20 @@ impl AuthorizationServerMetadata {
     }
 }
 
-fn checked(url: &str) -> Result<String, InvalidConfig> {
-    let explain = |why| InvalidConfig::new(format!("the URL {url:?} {why}, such as https://api.example/auth"));
-    origin(url).map(|_| url.to_owned()).map_err(explain)
-}
-
-/// Scheme and authority of a URL that RFC 8414 allows, or what is wrong with it.
-fn origin(url: &str) -> Result<String, &'static str> {
-    if url.contains(['?', '#']) {
-        return Err("must have no query and no fragment");
-    }
+/// Scheme and authority of a URL that RFC 8414 allows.
+fn origin<'a>(name: &str, url: &'a str) -> Result<&'a str, InvalidConfig> {
+    let hint = |why| format!("the {name} {url:?} {why}, such as https://api.example");
+    let require = |valid, why| InvalidConfig::unless(valid, hint(why));
+    require(!url.contains(['?', '#']), "must have no query and no fragment")?;
     let uri: Uri = url.parse().unwrap_or_default();
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err("is not an absolute URL");
-    };
-    if authority.as_str().contains('@') {
-        return Err("must have no user name");
-    }
-    if scheme != "https" && !(scheme == "http" && is_loopback(authority.host())) {
-        return Err("must be an https URL");
-    }
+    let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", Authority::as_str));
+    require(!scheme.is_empty() && !authority.is_empty(), "is not an absolute URL")?;
+    require(!authority.contains('@'), "must have no user name")?;
+    let is_local = scheme == "http" && uri.host().is_some_and(is_loopback);
+    require(scheme == "https" || is_local, "must be an https URL")?;
     // As written: clients compare issuers character by character.
-    let end = url.find("://").map_or(0, |at| at + 3) + authority.as_str().len();
-    url.get(..end).map(str::to_owned).ok_or("is not an absolute URL")
+    let end = url.find("://").map_or(0, |at| at + 3) + authority.len();
+    Ok(url.get(..end).unwrap_or(url))
 }
 
 fn is_loopback(host: &str) -> bool {

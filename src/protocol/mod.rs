@@ -18,9 +18,9 @@
 //! 13. The scope is allowed for the user. Only a correct password reveals this.
 //! 14. The access token, the refresh token, the response.
 //!
-//! A login with a second factor ends at 12 with a 403 and an `mfa_token`. The second step has other steps from 9 on: the
+//! A login with a second factor ends at 13 with a 403 and an `mfa_token`. The second step has other steps from 9 on: the
 //! `mfa_token` exists and belongs to the client; the scope is no wider than at first; the verifier still knows the user; the
-//! user has codes left; **the code**; the `mfa_token` is used up; then 13.
+//! scope is allowed for the user; the user has codes left; **the code**; the `mfa_token` is used up; then 14.
 //!
 //! A refresh has other steps from 10 on: the family exists, belongs to the client, and the token is its current one; the
 //! verifier still knows the user; the scope is a subset of what was granted; the access token is issued; the refresh token

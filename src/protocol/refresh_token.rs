@@ -9,11 +9,9 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::client::Client;
 use crate::error::TokenError;
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
 use crate::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef};
-use crate::{scope::Scope, verifier::Identity};
 
 /// The longest claims of a login, in bytes of JSON.
 const LONGEST_CLAIMS: usize = 2_048;
@@ -41,7 +39,7 @@ pub(crate) type Found = (FamilyId, Family);
 pub struct RefreshTokens {
     store: Arc<dyn RefreshStore>,
     server: Arc<str>,
-    pub(crate) absolute_ttl: Duration,
+    absolute_ttl: Duration,
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
     sessions: usize,
@@ -89,33 +87,28 @@ impl RefreshTokens {
         budget.spend(|deadline| self.store.list(SubjectRef::new(&self.server, subject), deadline)).await
     }
 
-    /// Begins the family of a login that was verified at `began`. `None` if the subject was ended meanwhile.
+    /// Begins the family of a session that was verified at `began`, of another lifetime if one is given. An error if the
+    /// subject was ended meanwhile.
     pub(crate) async fn begin(
         &self,
-        identity: &Identity,
-        client: Option<&Client>,
-        scope: &Scope,
-        (mut session, began): (Session, Instant),
+        session: Session,
+        absolute_ttl: Option<Duration>,
+        began: Instant,
         budget: &StoreBudget,
-    ) -> Result<Option<(Secret, Duration)>, TokenError> {
+    ) -> Result<(Secret, Duration), TokenError> {
         let length = Value::Object(session.claims.clone()).to_string().len();
         if length > LONGEST_CLAIMS {
             let cause = format!("they have {length} bytes, and a session keeps {LONGEST_CLAIMS}");
             return Err(TokenError::from_cause("the claims of a login are too long", cause.into()));
         }
         let token = RefreshToken::new(FamilyId(random().map_err(TokenError::no_random)?))?;
-        let of_client = client.and_then(|client| client.session_ttl);
-        let absolute_ttl = identity.session_ttl().or(of_client).unwrap_or(self.absolute_ttl);
+        let absolute_ttl = absolute_ttl.unwrap_or(self.absolute_ttl);
         let idle_ttl = self.idle_ttl.map_or(absolute_ttl, |ttl| ttl.min(absolute_ttl));
-        session.server = self.server.to_string();
-        session.subject = identity.subject().to_owned();
-        session.client_id = client.map(|client| client.id().to_owned());
-        session.scope = scope.clone();
-        session.security_stamp = identity.security_stamp().map(str::to_owned);
+        let session = Session { server: self.server.to_string(), ..session };
         let (current, age, unused_for) = (token.hash(), began.elapsed(), Duration::ZERO);
         let family = Family { current, session, age, unused_for, absolute_ttl, idle_ttl, previous: None };
         let begun = budget.spend(|deadline| self.store.insert(token.id, family, self.sessions, deadline)).await?;
-        Ok(begun.then(|| (token.encode(), idle_ttl)))
+        if begun { Ok((token.encode(), idle_ttl)) } else { Err(ended()) }
     }
 
     /// The family of a token. Another server's is as good as none.
@@ -130,11 +123,8 @@ impl RefreshTokens {
 
     /// The successor that `token` already has, if the grace period allows returning it again.
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
-        let previous = family.previous.as_ref()?;
-        let fresh = self.grace.is_some_and(|grace| family.unused_for <= grace);
-        if !fresh || !token.has(&previous.secret) {
-            return None;
-        }
+        self.grace.filter(|grace| family.unused_for <= *grace)?;
+        let previous = family.previous.as_ref().filter(|previous| token.has(&previous.secret))?;
         let sealed: [u8; 32] = previous.sealed_successor.as_slice().try_into().ok()?;
         let successor = RefreshToken { id: token.id, secret: Zeroizing::new(token.seal(&sealed)) };
         successor.has(&family.current).then(|| successor.encode())
@@ -156,6 +146,12 @@ impl RefreshTokens {
             Rotation::Gone => Ok(Rotated::Gone),
         }
     }
+}
+
+/// The subject was ended while it logged in.
+pub(crate) fn ended() -> TokenError {
+    let error = TokenError::invalid_grant("Incorrect username or password");
+    error.because("the sessions of the subject were ended during the login")
 }
 
 /// The result of using a token.

@@ -1,7 +1,5 @@
 //! A request to an endpoint, and what an endpoint is.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
@@ -29,11 +27,11 @@ impl Request {
 /// The parameters of an endpoint.
 pub(crate) struct Parameters {
     /// All others are ignored.
-    pub(crate) known: Cow<'static, [&'static str]>,
+    pub(crate) known: Vec<&'static str>,
     /// A request without a form lacks these.
     pub(crate) required: &'static [&'static str],
     /// These are forbidden in the query string.
-    pub(crate) not_in_query: Cow<'static, [&'static str]>,
+    pub(crate) not_in_query: Vec<&'static str>,
 }
 
 /// What one endpoint decides.
@@ -41,9 +39,9 @@ pub(crate) trait Endpoint: Send + Sync {
     /// The parameters of its requests: by default those of a question about a token (RFC 7009 and RFC 7662, section 2.1).
     fn parameters(&self) -> Parameters {
         Parameters {
-            known: Cow::Borrowed(&["token", "token_type_hint", "client_id", "client_secret"]),
+            known: vec!["token", "token_type_hint", "client_id", "client_secret"],
             required: &["token"],
-            not_in_query: Cow::Borrowed(&["token", "client_secret"]),
+            not_in_query: vec!["token", "client_secret"],
         }
     }
 

@@ -26,10 +26,6 @@ struct Body<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<&'a str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    scope: &'a str,
     #[serde(flatten)]
     others: BTreeMap<&'static str, &'a str>,
 }
@@ -111,18 +107,13 @@ impl TokenResponse {
     }
 
     pub(crate) fn render(&self) -> Response<Bytes> {
-        let body = Body {
-            access_token: self.issued.token.expose(),
-            token_type: "bearer",
-            expires_in: self.issued.expires_in.as_secs(),
-            refresh_token: self.refresh_token().map(Secret::expose),
-            scope: self.scope.as_str(),
-            others: self.others.iter().map(|(name, value)| (*name, value.expose())).collect(),
-        };
+        let (access_token, expires_in) = (self.issued.token.expose(), self.issued.expires_in.as_secs());
+        let mut others: BTreeMap<_, _> = self.others.iter().map(|(name, value)| (*name, value.expose())).collect();
+        others.extend(self.refresh_token().map(|token| ("refresh_token", token.expose())));
+        others.extend((!self.scope.is_empty()).then(|| ("scope", self.scope.as_str())));
         // Enough room at once: growing would leave copies of the tokens behind. A code of the app may need escapes.
-        let texts = [body.access_token, body.refresh_token.unwrap_or_default(), body.scope].into_iter();
-        let texts = texts.chain(body.others.values().flat_map(|other| [*other; 2]));
-        let room = texts.map(str::len).sum::<usize>() + ROOM_FOR_THE_REST;
+        let room = access_token.len() + others.values().map(|other| 2 * other.len()).sum::<usize>() + ROOM_FOR_THE_REST;
+        let body = Body { access_token, token_type: "bearer", expires_in, others };
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         // Writing strings and a number to memory cannot fail.
         let _ = serde_json::to_writer(&mut *text, &body);

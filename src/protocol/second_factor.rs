@@ -1,6 +1,6 @@
 //! The second factor: what the app decides, and what a login waits for.
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use http::request::Parts;
 
@@ -17,7 +17,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// How many logins of one subject may wait for their second step.
 const MOST_PENDING: usize = 10;
 
-/// What the client sends for the second step. It holds only printable ASCII, at most 128 characters.
+/// How many devices of one subject may be trusted at once. One more ends the trust in the oldest.
+const MOST_DEVICES: usize = 100;
+
+/// What the client sends for the second step. It holds only printable ASCII without spaces, at most 128
+/// characters.
 ///
 /// ```
 /// use tower_oauth2_password::FactorCode;
@@ -62,7 +66,7 @@ pub enum FactorVerdict {
 /// 1. It is asked only after a right password. Answers that take longer than the
 ///    [verifier may](crate::AuthorizationServer::with_verifier_timeout) are a 503.
 /// 2. [`is_required`](Self::is_required) decides whether this login needs a second step. A factor that sends a code sends it
-///    here.
+///    here. It is asked after each right password, however many there are, so limit how often you send.
 /// 3. [`verify`](Self::verify) checks a code, and uses it up in one atomic step: of two requests with the same code, one at
 ///    most is accepted.
 /// 4. Wrong codes are counted by the crate: five in five minutes.
@@ -162,7 +166,6 @@ impl<F: SecondFactor> DynSecondFactor for F {
 #[must_use]
 pub struct SecondFactors {
     pub(crate) factor: Arc<dyn DynSecondFactor>,
-    store: Arc<dyn RefreshStore>,
     /// For a server without limits.
     pub(crate) attempts: AttemptLimits,
     /// Logins that wait for their second step. What the client holds of one is its `mfa_token`.
@@ -178,19 +181,18 @@ impl SecondFactors {
     /// and at most ten for each subject. One more ends the oldest. Wrong codes count in the store of the
     /// [attempt limits](crate::AuthorizationServer::with_attempt_limits), without them in memory.
     pub fn new(factor: impl SecondFactor, store: impl RefreshStore) -> Self {
-        let store: Arc<dyn RefreshStore> = Arc::new(store);
-        let pending = RefreshTokens::new(Arc::clone(&store));
-        let pending = pending.with_absolute_ttl(LONGEST_WAIT).with_sessions_per_subject(MOST_PENDING);
+        let pending = RefreshTokens::new(store).with_absolute_ttl(LONGEST_WAIT).with_sessions_per_subject(MOST_PENDING);
         let attempts = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
-        Self { factor: Arc::new(factor), store, attempts, pending, devices: None }
+        Self { factor: Arc::new(factor), attempts, pending, devices: None }
     }
 
     /// Lets clients ask for a device to be trusted: if the second step has `trust_device=true`, its response has a
     /// `device_token`, and a password with this `device_token` needs no second step for `ttl`. The token is opaque, bound to
-    /// the subject, the client and the security stamp, and ends with [`revoke_subject`](crate::AuthorizationServer::revoke_subject).
+    /// the subject, the client and the security stamp, and ends with
+    /// [`revoke_subject`](crate::AuthorizationServer::revoke_subject). A subject may have a hundred.
     /// Off by default: who has the device and the password needs nothing else.
     pub fn with_trusted_devices(self, ttl: Duration) -> Self {
-        let devices = RefreshTokens::new(Arc::clone(&self.store)).with_absolute_ttl(ttl);
+        let devices = self.pending.clone().with_absolute_ttl(ttl).with_sessions_per_subject(MOST_DEVICES);
         Self { devices: Some(devices), ..self }
     }
 
@@ -203,10 +205,9 @@ impl SecondFactors {
 
     /// Ends what a subject may still go on with.
     pub(crate) async fn revoke_subject(&self, subject: &str) -> Result<(), TokenError> {
-        self.pending.revoke_subject(subject, None).await?;
-        match &self.devices {
-            Some(devices) => devices.revoke_subject(subject, None).await.map(drop),
-            None => Ok(()),
+        for tokens in iter::once(&self.pending).chain(&self.devices) {
+            tokens.revoke_subject(subject, None).await?;
         }
+        Ok(())
     }
 }

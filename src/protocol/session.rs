@@ -5,27 +5,36 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::refresh_token::RefreshTokens;
+use super::{client::Client, refresh_token::RefreshTokens};
 use crate::error::TokenError;
 use crate::store::{Denial, Denied, DenyList, Family, FamilyId, Session, StoreBudget, TokenRef};
 use crate::token::{AccessToken, LONGEST_LEEWAY};
-use crate::{secret::random, sync::sleep, verifier::Identity};
+use crate::{scope::Scope, secret::random, sync::sleep, verifier::Identity};
 
 /// A token that never expires is denied for this long, which any store can add to the time of its clock.
 const LONGEST_DENIAL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The session of a login that was verified at `began`. Its id is this time in milliseconds and 80 random bits.
-pub(crate) fn begin(identity: &Identity, began: Instant) -> Result<Session, TokenError> {
+pub(crate) fn begin(
+    identity: &Identity,
+    client: Option<&Client>,
+    scope: &Scope,
+    began: Instant,
+) -> Result<Session, TokenError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(began.elapsed());
     let [_, _, milliseconds @ ..] = (now.as_millis() as u64).to_be_bytes();
     let random: [u8; 10] = random().map_err(TokenError::no_random)?;
     Ok(Session {
         id: URL_SAFE_NO_PAD.encode([milliseconds.as_slice(), &random].concat()),
-        label: identity.session_label().map(str::to_owned),
+        server: String::new(),
+        subject: identity.subject().to_owned(),
+        client_id: client.map(|client| client.id().to_owned()),
+        scope: scope.clone(),
+        security_stamp: identity.security_stamp.clone(),
+        label: identity.session_label.clone(),
         auth_time: now.as_secs(),
-        amr: identity.amr().to_vec(),
-        claims: identity.claims().clone(),
-        ..Session::default()
+        amr: identity.amr.clone(),
+        claims: identity.claims.clone(),
     })
 }
 
@@ -82,8 +91,7 @@ impl Denials {
     }
 
     pub(crate) async fn deny_token(&self, token: &AccessToken, budget: &StoreBudget) -> Result<(), TokenError> {
-        let unnamed = || TokenError::unsupported_token_type().because("the token has no id");
-        let id = token.id().ok_or_else(unnamed)?;
+        let id = token.id().ok_or_else(|| TokenError::unsupported_token_type().because("the token has no id"))?;
         let now = SystemTime::now();
         let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
         let left = token.expires_at().map_or(LONGEST_DENIAL, left);

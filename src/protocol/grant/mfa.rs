@@ -6,8 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::password::ended;
-use super::{Asker, Grants, common, narrowed, requested_scope};
+use super::{Asker, Grants, common, granted, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
@@ -26,6 +25,9 @@ pub(super) const STEPS: [Step; 2] = [
     ("http://auth0.com/oauth/grant-type/mfa-otp", "otp", FactorCode::Otp),
     ("http://auth0.com/oauth/grant-type/mfa-recovery-code", "recovery_code", FactorCode::Recovery),
 ];
+
+/// The parameters of both steps.
+pub(super) const PARAMETERS: [&str; 5] = ["mfa_token", "otp", "recovery_code", "trust_device", "device_token"];
 
 /// The longest code, in bytes.
 const LONGEST_CODE: usize = 128;
@@ -65,11 +67,12 @@ impl Grants {
         user: &Identity,
         (account, requested): (String, Option<Scope>),
     ) -> Result<TokenError, TokenError> {
+        granted(user, asker.client, requested.clone())?;
         let (claims, session_ttl, without_refresh_token) = (&user.claims, user.session_ttl, user.without_refresh_token);
         let pending = Pending { account, requested, claims: claims.clone(), session_ttl, without_refresh_token };
-        let mut session = session::begin(user, asker.began)?;
+        let mut session = session::begin(user, asker.client, user.scope(), asker.began)?;
         session.claims = members(serde_json::to_value(pending).unwrap_or_default());
-        let token = begin(&factors.pending, asker, user, session).await?;
+        let (token, _) = factors.pending.begin(session, None, asker.began, &asker.request.budget).await?;
         Audit { subject: Some(user.subject()), ..asker.audit }.record(EventKind::MfaRequired);
         let error = TokenError::custom("mfa_required", "Multifactor authentication required");
         Ok(error.with_status(StatusCode::FORBIDDEN).with_field("mfa_token", token.expose()))
@@ -97,10 +100,13 @@ impl Grants {
             Some(first) => Some(narrowed(first, narrower, "The scope exceeds what was asked for at first")?),
             None => narrower,
         };
-        let user = self.verify_subject(&session.subject, invalid).await?;
+        let mut user = self.verify_subject(&session.subject, invalid).await?;
         if user.security_stamp != session.security_stamp {
             return Err(invalid("the security stamp of the user has changed"));
         }
+        user.scope = common(&session.scope, &user.scope);
+        // A refusal after the code would have used it up, and lost the successor of a recovery code.
+        granted(&user, asker.client, requested.clone())?;
 
         let accepted = self.check_code(asker, factors, user.subject(), code(text.clone())).await;
         let (amr, recovery_code) = asker.audit.unserved(accepted)?;
@@ -117,8 +123,9 @@ impl Grants {
         response.others.extend(recovery_code.map(|code| ("recovery_code", code)));
         let asked_for = request.form.get("trust_device").is_some_and(|wish| wish.expose() == "true");
         if let Some(devices) = factors.devices.as_ref().filter(|_| asked_for) {
-            let session = session::begin(&Identity::new(identity.subject()), asker.began)?;
-            response.others.insert("device_token", begin(devices, asker, &identity, session).await?);
+            let device = Session { claims: Map::new(), ..session.clone() };
+            let (token, _) = devices.begin(device, None, asker.began, &request.budget).await?;
+            response.others.insert("device_token", token);
         }
         Ok(response)
     }
@@ -145,20 +152,6 @@ impl Grants {
     }
 }
 
-/// Begins a family of its own lifetime, whatever the client and the user have, and returns the token.
-async fn begin(
-    tokens: &RefreshTokens,
-    asker: Asker<'_>,
-    user: &Identity,
-    session: Session,
-) -> Result<Secret, TokenError> {
-    let mut owner = Identity::new(user.subject()).with_session_ttl(tokens.absolute_ttl);
-    owner.security_stamp.clone_from(&user.security_stamp);
-    let session = (session, asker.began);
-    let begun = tokens.begin(&owner, asker.client, user.scope(), session, &asker.request.budget).await?;
-    begun.map(|(token, _)| token).ok_or_else(ended)
-}
-
 /// What a token stands for, if it is current and belongs to the client.
 async fn find(
     tokens: &RefreshTokens,
@@ -166,8 +159,7 @@ async fn find(
     asker: Asker<'_>,
 ) -> Result<Option<(RefreshToken, Session)>, TokenError> {
     let Some(token) = RefreshToken::parse(presented.expose()) else { return Ok(None) };
-    let found = tokens.find(&token, &asker.request.budget).await?;
-    let found = found.filter(|family| token.has(&family.current));
+    let found = tokens.find(&token, &asker.request.budget).await?.filter(|family| token.has(&family.current));
     let session = found.map(|family| family.session);
     let session = session.filter(|session| session.client_id.as_deref() == asker.client.map(Client::id));
     Ok(session.map(|session| (token, session)))
@@ -175,7 +167,6 @@ async fn find(
 
 /// The user of both steps: what they may do is as new as the second.
 fn completed(mut user: Identity, first: &Session, pending: Pending, amr: &str) -> Identity {
-    user.scope = common(&first.scope, &user.scope);
     let newer = mem::replace(&mut user.claims, pending.claims);
     user.claims.extend(newer);
     let password = if first.amr.is_empty() { &["pwd".to_owned()] } else { first.amr.as_slice() };

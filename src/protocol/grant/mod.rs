@@ -49,8 +49,6 @@ pub(crate) struct Grants {
     pub(crate) client_credentials: bool,
     pub(crate) own: Vec<OwnGrant>,
     pub(crate) second_factor: Option<SecondFactors>,
-    /// The parameters beside those of RFC 6749.
-    own_parameters: Vec<&'static str>,
     /// The parameters and headers that the verifier gets beside the credentials.
     pub(crate) login_parameters: Vec<&'static str>,
     pub(crate) login_headers: Vec<HeaderName>,
@@ -71,9 +69,11 @@ struct Asker<'a> {
 impl Endpoint for Grants {
     fn parameters(&self) -> Parameters {
         let required: &[_] = if self.optional_grant_type { &["username", "password"] } else { &["grant_type"] };
-        let with_own = |names: &[&'static str]| [names, &self.own_parameters].concat().into();
-        let not_in_query = with_own(&["username", "password", "client_secret", "refresh_token"]);
-        Parameters { known: with_own(KNOWN), required, not_in_query }
+        let of_grants = self.own.iter().flat_map(|grant| &grant.parameters);
+        let of_factor = self.second_factor.iter().flat_map(|_| &mfa::PARAMETERS);
+        let own: Vec<_> = of_grants.chain(of_factor).chain(&self.login_parameters).copied().collect();
+        let not_in_query = [&["username", "password", "client_secret", "refresh_token"], &*own].concat();
+        Parameters { known: [KNOWN, &own].concat(), required, not_in_query }
     }
 
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
@@ -97,7 +97,6 @@ impl Grants {
             client_credentials: false,
             own: Vec::new(),
             second_factor: None,
-            own_parameters: Vec::new(),
             login_parameters: Vec::new(),
             login_headers: Vec::new(),
             render: Arc::new(|response: &TokenResponse, _: &Parts| response.render()),
@@ -105,32 +104,17 @@ impl Grants {
     }
 
     pub(crate) fn add_login_parameter(&mut self, name: &'static str) -> Result<(), InvalidConfig> {
-        self.add_parameters(&[name])?;
+        check_parameter(name)?;
         self.login_parameters.push(name);
-        Ok(())
-    }
-
-    fn add_parameters(&mut self, names: &[&'static str]) -> Result<(), InvalidConfig> {
-        let is_free = |name: &&str| is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(name);
-        if let Some(name) = names.iter().find(|name| !is_free(name)) {
-            let hint = "use printable ASCII, and no name of RFC 6749";
-            return Err(InvalidConfig::new(format!("the parameter {name:?} cannot be your own: {hint}")));
-        }
-        self.own_parameters.extend(names);
         Ok(())
     }
 
     pub(crate) fn add_grant(&mut self, grant: OwnGrant) -> Result<(), InvalidConfig> {
         let is_new = !self.grant_types().contains(&&*grant.grant_type);
         InvalidConfig::unless(is_new, format!("the grant type {:?} is registered twice", grant.grant_type))?;
-        self.add_parameters(&grant.parameters)?;
+        grant.parameters.iter().try_for_each(|name| check_parameter(name))?;
         self.own.push(grant);
         Ok(())
-    }
-
-    pub(crate) fn set_second_factor(&mut self, factors: SecondFactors) {
-        self.own_parameters.extend(["mfa_token", "otp", "recovery_code", "trust_device", "device_token"]);
-        self.second_factor = Some(factors);
     }
 
     /// What the metadata lists.
@@ -224,6 +208,13 @@ impl Grants {
     }
 }
 
+/// Whether a parameter may be the app's own.
+fn check_parameter(name: &str) -> Result<(), InvalidConfig> {
+    let is_free = is_visible_ascii(name) && !name.is_empty() && !KNOWN.contains(&name);
+    let hint = "use printable ASCII, and no name of RFC 6749";
+    InvalidConfig::unless(is_free, format!("the parameter {name:?} cannot be your own: {hint}"))
+}
+
 /// The parameters of the app that were sent.
 fn inputs(names: &[&'static str], request: &Request) -> Result<Vec<(&'static str, Secret)>, TokenError> {
     let sent = names.iter().filter_map(|name| Some((*name, request.form.get(name)?.clone()))).collect::<Vec<_>>();
@@ -242,6 +233,11 @@ fn allowed(identity: &Identity, client: Option<&Client>) -> Scope {
 fn common(one: &Scope, other: &Scope) -> Scope {
     let tokens: Vec<&str> = one.iter().filter(|token| other.contains(token)).collect();
     tokens.join(" ").parse().unwrap_or_default()
+}
+
+/// The scope of a login: what was asked for, if the user may have it through this client.
+fn granted(identity: &Identity, client: Option<&Client>, requested: Option<Scope>) -> Result<Scope, TokenError> {
+    narrowed(allowed(identity, client), requested, "The scope is not allowed for this user")
 }
 
 /// The scope that was asked for, or all that is allowed.

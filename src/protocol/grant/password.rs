@@ -1,20 +1,18 @@
 //! The password grant (RFC 6749, section 4.3).
 
-use super::{Asker, Grants, allowed, narrowed, requested_scope};
-use crate::attempts::Attempt;
+use super::{Asker, Grants, granted, requested_scope};
+use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
-use crate::protocol::{request::Request, response::TokenResponse, session};
+use crate::protocol::{refresh_token::ended, request::Request, response::TokenResponse, session};
 use crate::scope::Scope;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
 
 impl Grants {
     pub(super) async fn password(&self, request: &Request) -> Result<TokenResponse, TokenError> {
-        let (username, password) = (request.form.get("username"), request.form.get("password"));
-        let (Some(username), Some(password)) = (username, password) else {
-            let missing =
-                [("username", username), ("password", password)].into_iter().filter(|(_, value)| value.is_none());
-            return Err(TokenError::missing(missing.map(|(name, _)| name).collect()));
+        let (Some(username), Some(password)) = (request.form.get("username"), request.form.get("password")) else {
+            let missing = ["username", "password"].into_iter().filter(|name| request.form.get(name).is_none());
+            return Err(TokenError::missing(missing.collect()));
         };
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
@@ -44,10 +42,8 @@ impl Grants {
 
     async fn verify(&self, asker: Asker<'_>, login: Login) -> Result<(Identity, Attempt), TokenError> {
         let budget = &asker.request.budget;
-        let attempt = match &self.policy.attempts {
-            Some(limits) => limits.reserve_within(budget, &login.username, login.client_address).await?,
-            None => Attempt::uncounted(budget.clone()),
-        };
+        let (limits, address) = (self.policy.attempts.as_ref(), login.client_address);
+        let attempt = AttemptLimits::reserve_within(limits, budget, &login.username, address).await?;
         let is_nobody = login.username.is_empty();
         // An error drops the attempt, which then counts neither as a failure nor as a success.
         match answer_within(self.verifier_timeout, "the verifier failed", self.verifier.verify(login)).await? {
@@ -67,15 +63,15 @@ impl Grants {
         identity: &Identity,
         requested: Option<Scope>,
     ) -> Result<TokenResponse, TokenError> {
-        let scope = narrowed(allowed(identity, client), requested, "The scope is not allowed for this user")?;
-        let session = session::begin(identity, began)?;
+        let scope = granted(identity, client, requested)?;
+        let session = session::begin(identity, client, &scope, began)?;
         let session_id = session.id.clone();
         let mut response = self.issue(identity, client, scope, &session).await?;
         let refreshes = !identity.without_refresh_token && client.is_none_or(|client| client.may_use("refresh_token"));
         response.refresh_token = match self.refresh.as_ref().filter(|_| refreshes) {
             Some(tokens) => {
-                let begun = tokens.begin(identity, client, &response.scope, (session, began), &request.budget).await?;
-                Some(begun.ok_or_else(ended)?)
+                let ttl = identity.session_ttl.or(client.and_then(|client| client.session_ttl));
+                Some(tokens.begin(session, ttl, began, &request.budget).await?)
             }
             // No store of families knows of the end.
             None if self.denials.as_ref().is_some_and(|list| list.has_ended_since(identity.subject(), began)) => {
@@ -86,10 +82,4 @@ impl Grants {
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record(EventKind::Login);
         Ok(response)
     }
-}
-
-/// The subject was ended while it logged in.
-pub(super) fn ended() -> TokenError {
-    let error = TokenError::invalid_grant("Incorrect username or password");
-    error.because("the sessions of the subject were ended during the login")
 }

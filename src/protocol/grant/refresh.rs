@@ -5,7 +5,7 @@ use crate::error::{TokenError, answer_within};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
 use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::{Family, FamilyId};
-use crate::verifier::{Identity, NoVerifySubject, Verdict};
+use crate::verifier::{Identity, Verdict};
 use crate::{event::EventKind, observe};
 
 impl Grants {
@@ -61,25 +61,14 @@ impl Grants {
         subject: &str,
         invalid: fn(&'static str) -> TokenError,
     ) -> Result<Identity, TokenError> {
-        let verdict = async {
-            match self.verifier.verify_subject(subject).await {
-                Err(error) if error.is::<NoVerifySubject>() => {
-                    observe::misconfigured(
-                        "each refresh and each second step is refused, though the server offers them: implement \
-                         `Verifier::verify_subject`",
-                    );
-                    Ok(Verdict::Denied)
-                }
-                verdict => verdict,
-            }
-        };
+        let verdict = self.verifier.verify_subject(subject);
         match answer_within(self.verifier_timeout, "the verifier failed", verdict).await? {
             Verdict::Granted(identity) if identity.subject() == subject => Ok(identity),
             // In a table whose usernames and subjects overlap, this subject may find another user.
             Verdict::Granted(_) => {
                 observe::misconfigured(
-                    "a refresh or a second step found another user than the one who logged in: `verify_subject` must find users by their \
-                     subject",
+                    "a refresh or a second step found another user than the one who logged in: `verify_subject` must find \
+                     users by their subject",
                 );
                 Err(invalid("the verifier returned another subject"))
             }
