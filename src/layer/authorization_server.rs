@@ -208,6 +208,7 @@ impl AuthorizationServer {
 
     /// Adds a grant of your own (RFC 6749, section 4.5). `grant_type` is an absolute URI, and `parameters` are the form
     /// parameters that the grant reads. They follow the rules of all others: at most once, UTF-8, and not in the query string.
+    /// What the grant accepts is a whole login: no second factor is asked for.
     ///
     /// ```
     /// use tower_oauth2_password::{AuthorizationServer, GrantRequest, Identity, Jwt, Key, Login, Verdict};

@@ -13,7 +13,7 @@ use crate::protocol::metadata::{AuthorizationServerMetadata, Endpoints};
 use crate::protocol::{
     bearer::Guard, grant::Grants, introspection::Introspection, request::Endpoint, revocation::Revocation,
 };
-use crate::{observe, store::StoreBudget, sync::unwind_guarded};
+use crate::{observe, store::StoreBudget, sync::unwind_guarded, usernames::account_of};
 
 const UNLIMITED: &str = "nothing limits failed logins, which RFC 6749, section 4.3.2 demands: call \
                          `AuthorizationServer::with_attempt_limits`";
@@ -89,7 +89,7 @@ impl AuthorizationServer {
     /// 429 while the account is blocked from this address. 503 if the store is unavailable, if all slots of the limit stay
     /// reserved for a second, or if a hundred times as many attempts wait already.
     pub async fn reserve_attempt(&self, account: &str, request: &Parts) -> Result<Attempt, TokenError> {
-        let (limits, account) = (self.resolved().policy.attempts, self.grants.account(account));
+        let (limits, account) = (self.resolved().policy.attempts, account_of(self.grants.usernames.as_ref(), account));
         if limits.is_none() {
             observe::misconfigured(UNLIMITED);
         }

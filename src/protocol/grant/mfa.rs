@@ -1,6 +1,6 @@
 //! The second step of a login, in the wire format of Auth0's MFA API: `mfa_required`, then a grant with the code.
 
-use std::{mem, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -119,15 +119,16 @@ impl Grants {
         }
 
         let identity = completed(user, &session, pending, amr);
-        let mut response = self.begin_session(asker, &identity, requested).await?;
-        response.others.extend(recovery_code.map(|code| ("recovery_code", code)));
+        let mut others = BTreeMap::from_iter(recovery_code.map(|code| ("recovery_code", code)));
         let asked_for = request.form.get("trust_device").is_some_and(|wish| wish.expose() == "true");
         if let Some(devices) = factors.devices.as_ref().filter(|_| asked_for) {
             let device = Session { claims: Map::new(), ..session.clone() };
             let (token, _) = devices.begin(device, None, asker.began, &request.budget).await?;
-            response.others.insert("device_token", token);
+            others.insert("device_token", token);
         }
-        Ok(response)
+        // Last, so that no session begins that nobody gets.
+        let response = self.begin_session(asker, &identity, requested).await?;
+        Ok(TokenResponse { others, ..response })
     }
 
     async fn check_code(

@@ -26,7 +26,7 @@ use crate::scope::Scope;
 use crate::secret::{Secret, debug_only};
 use crate::store::Session;
 use crate::token::{DynIssuer, TokenIssuer, TokenRequest, TokenValidator};
-use crate::usernames::{Usernames, account_of};
+use crate::usernames::Usernames;
 use crate::verifier::{DynVerifier, Identity, Login, Verifier, is_credential_text};
 
 const KNOWN: &[&str] = &["grant_type", "username", "password", "scope", "client_id", "client_secret", "refresh_token"];
@@ -110,8 +110,9 @@ impl Grants {
     }
 
     pub(crate) fn add_grant(&mut self, grant: OwnGrant) -> Result<(), InvalidConfig> {
-        let is_new = !self.grant_types().contains(&&*grant.grant_type);
-        InvalidConfig::unless(is_new, format!("the grant type {:?} is registered twice", grant.grant_type))?;
+        let of_second_factor = mfa::STEPS.iter().any(|(step, ..)| *step == &*grant.grant_type);
+        let is_new = !of_second_factor && !self.grant_types().contains(&&*grant.grant_type);
+        InvalidConfig::unless(is_new, format!("the crate or the app serves {:?} already", grant.grant_type))?;
         grant.parameters.iter().try_for_each(|name| check_parameter(name))?;
         self.own.push(grant);
         Ok(())
@@ -132,10 +133,6 @@ impl Grants {
         InvalidConfig::unless(![AUTHORIZATION, COOKIE].contains(&name), hint)?;
         self.login_headers.push(name);
         Ok(())
-    }
-
-    pub(crate) fn account(&self, typed: &str) -> String {
-        account_of(self.usernames.as_ref(), typed)
     }
 
     fn with_inputs(&self, mut login: Login, request: &Request) -> Result<Login, TokenError> {

@@ -6,6 +6,7 @@ use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::{refresh_token::ended, request::Request, response::TokenResponse, session};
 use crate::scope::Scope;
+use crate::usernames::account_of;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
 
 impl Grants {
@@ -18,7 +19,7 @@ impl Grants {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
         let client = self.policy.authenticate_for("password", request).await?;
-        let mut login = Login::new(self.account(username.expose()), password.clone());
+        let mut login = Login::new(account_of(self.usernames.as_ref(), username.expose()), password.clone());
         login.client_id = client.as_ref().map(|client| client.id().to_owned());
         login.client_address = self.policy.address(&request.parts);
         login.scope = requested_scope(request)?;
