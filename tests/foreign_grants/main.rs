@@ -26,7 +26,7 @@ use self::{factors::Factors, mailed_code::MailedCode, server::Server};
 
 const PASSWORD: &str = "wonderland123";
 
-/// One for each case, since a code that was used blocks the time that it is of.
+/// Many, since a code that was used blocks those of the same time and before.
 const USERS: [&str; 8] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"];
 
 /// They know the users above, who have a second factor, and `ivan`, who has none.
@@ -65,7 +65,8 @@ async fn start(also: impl FnOnce(AuthorizationServer) -> (AuthorizationServer, R
         let auth = AuthorizationServer::new(Users, jwt)
             .with_clients(clients())
             .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
-            .with_attempt_limits(limits);
+            .with_attempt_limits(limits)
+            .with_client_credentials();
         also(auth)
     })
     .await
@@ -114,7 +115,6 @@ async fn grants_server() -> Server {
     let codes = MailedCode::default();
     start(|auth| {
         let mail = Router::new().route("/mail/{address}", post(MailedCode::send)).with_state(codes.clone());
-        let auth = auth.with_client_credentials();
         (auth.with_extension_grant("urn:example:mailed-code", ["mail", "code"], codes).unwrap(), mail)
     })
     .await
