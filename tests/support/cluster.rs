@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    port::free_port,
-    redis::{Redis, make_certificates},
-};
+use super::{certificates::make_certificates, port::free_port, redis::Redis};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {

@@ -1,5 +1,6 @@
 //! Shared code for the tests of several packages.
 
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod example;

@@ -4,12 +4,12 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use super::port::free_port;
+use super::{certificates::make_certificates, port::free_port};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -156,21 +156,6 @@ pub fn documented_rights() -> String {
     let page = include_str!("../../src/store/redis/mod.rs").replace("\n//!  ", "");
     let (_, rights) = page.split_once("- ACL, for the prefix `oauth2`: `").unwrap();
     rights.split_once('`').unwrap().0.to_owned()
-}
-
-/// Writes `tls.pem` and `tls.key` for localhost, and `ca.pem`, which it returns.
-pub(crate) fn make_certificates(dir: &Path) -> Vec<u8> {
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca"));
-    let subject = "-subj /CN=redis -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=CA:FALSE";
-    openssl(dir, &format!("req -x509 {key} -keyout tls.key -out tls.pem -CA ca.pem -CAkey ca.key {subject}"));
-    fs::read(dir.join("ca.pem")).unwrap()
-}
-
-fn openssl(dir: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
-    let output = output.unwrap_or_else(|_| panic!("openssl is not installed: apt-get install openssl"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Whether Redis listens there, and not the end of another connection.
