@@ -9,8 +9,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::client::{attempt, eventually, get, log_in, request};
-use test_support::example::{Example, binary};
+use crate::client::{attempt, eventually, get, log_in, post, request};
+use test_support::{
+    example::{Example, binary},
+    http::Reply,
+};
 
 #[tokio::test]
 async fn hyper() {
@@ -32,6 +35,82 @@ async fn custom_verifier() {
         (400, "mfa_required".into(), false)
     );
     assert_eq!(attempt(&server, "alice", "wrong").await.text("error"), "invalid_grant");
+}
+
+#[tokio::test]
+async fn extension_grant() {
+    let server = Example::start("extension_grant", &[]);
+    let log_in = async |mail: &str, code: &str| {
+        let form = format!("grant_type=urn:example:mailed-code&mail={mail}&code={code}");
+        let reply = post(&server, "/token", &form).await;
+        (reply.status, reply.json()["error"].as_str().unwrap_or_default().to_owned())
+    };
+    let code = async |mail: &str| {
+        let reply = post(&server, "/codes", mail).await;
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    };
+    let denied = (400, "invalid_grant".to_owned());
+    let (alice, bob) = ("alice@api.example", "bob@api.example");
+    let (hers, his) = (code(alice).await, code(bob).await);
+    assert_eq!(log_in(bob, &his).await, denied, "who has no account");
+    assert_eq!(log_in(alice, &code(bob).await).await, denied, "the code of another address");
+    assert_eq!(log_in(alice, "").await.1, "invalid_request");
+    assert_eq!(log_in(alice, &hers).await.0, 200);
+    assert_eq!(log_in(alice, &hers).await, denied, "again");
+    assert_eq!(attempt(&server, "alice", "any").await.text("error"), "invalid_grant", "nobody has a password");
+}
+
+#[tokio::test]
+async fn second_factor() {
+    let server = Example::start("second_factor", &[]);
+    let send = async |method: &str, path: &str, token: &str, body: &str| {
+        let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "text/plain")];
+        request(&server, method, path, &headers, body).await
+    };
+    let second = async |kind: &str, code: &str| {
+        let first = attempt(&server, "alice", "wonderland123").await;
+        assert_eq!((first.status, first.text("error")), (403, "mfa_required".to_owned()), "{first:?}");
+        let grant = format!("http://auth0.com/oauth/grant-type/mfa-{}", kind.replace('_', "-"));
+        let form = format!("grant_type={grant}&mfa_token={}&{kind}={code}&trust_device=true", first.text("mfa_token"));
+        post(&server, "/token", &form).await
+    };
+    let text = |reply: &Reply| String::from_utf8(reply.body.to_vec()).unwrap();
+
+    let weak = log_in(&server).await.text("access_token");
+    let url = text(&send("POST", "/me/factor", &weak, "").await);
+    let secret = url.split(['=', '&']).nth(1).unwrap().to_owned();
+    // One step apart, so that each is later than the one before, and all are within the window.
+    let [first, next] = ["now", "+30 seconds"].map(|time| {
+        let arguments = ["--totp", "-b", &secret, "--now", time];
+        let output = Command::new("oathtool").args(arguments).output().expect("apt-get install oathtool");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    });
+    let wrong = if first == "000000" { "111111" } else { "000000" };
+    assert_eq!(send("POST", "/me/factor/confirm", &weak, wrong).await.text("error_description"), "The code is wrong");
+    assert_eq!(log_in(&server).await.status, 200, "nothing was confirmed");
+    let codes = text(&send("POST", "/me/factor/confirm", &weak, &first).await);
+    assert_eq!(codes.lines().count(), 10, "{codes}");
+    assert_eq!(send("POST", "/me/factor", &weak, "").await.status, 400, "who has one already");
+
+    assert_eq!(second("otp", &first).await.text("error"), "invalid_grant", "the code that enrolled");
+    assert_eq!(second("otp", "12345a").await.text("error"), "invalid_request");
+    let login = second("otp", &next).await;
+    assert_eq!(login.status, 200, "{login:?}");
+    assert_eq!(second("otp", &next).await.text("error"), "invalid_grant", "the same code again");
+    let code = codes.lines().next().unwrap();
+    assert_eq!(second("recovery_code", code).await.status, 200);
+    assert_eq!(second("recovery_code", code).await.text("error"), "invalid_grant", "the same code again");
+
+    let device = login.text("device_token");
+    let form = format!("grant_type=password&username=alice&password=wonderland123&device_token={device}");
+    let trusted = post(&server, "/token", &form).await;
+    assert_eq!(trusted.status, 200, "{trusted:?}");
+    for token in [&weak, &trusted.text("access_token")] {
+        let refused = send("DELETE", "/me/factor", token, "").await;
+        assert_eq!((refused.status, refused.text("error")), (401, "insufficient_user_authentication".to_owned()));
+    }
+    assert_eq!(send("DELETE", "/me/factor", &login.text("access_token"), "").await.status, 200);
+    assert_eq!(log_in(&server).await.status, 200, "a password is enough again");
 }
 
 #[tokio::test]
