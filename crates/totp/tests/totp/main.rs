@@ -234,6 +234,13 @@ fn an_issuer_that_ends_early_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_clock_far_off_accepts_nothing_and_does_not_panic() {
+    for now in [u64::MAX, u64::MAX - 31, 0] {
+        assert!(!Site::at(now).await.is_right("287083").await, "{now}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_input_panics(text in any::<String>(), digits in "[0-9]{6}", letters in "[A-Z2-7a-z-]{20,32}", now: u64) {
