@@ -51,7 +51,7 @@ pub enum FactorCode {
 pub enum FactorVerdict {
     /// The code is right.
     Accepted {
-        /// How the user proved it (RFC 8176), such as `otp`, `sms` or `kba`.
+        /// How the user proved it (RFC 8176), such as `otp`, `sms` or `hwk`.
         amr: &'static str,
         /// The successor of a recovery code, which the client gets as `recovery_code`.
         recovery_code: Option<Secret>,
