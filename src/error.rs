@@ -79,6 +79,8 @@ pub struct TokenError {
     retry_after: Option<Duration>,
     fields: Map<String, Value>,
     fault: Fault,
+    /// The session in the client's cookie has ended.
+    pub(crate) clears_cookie: bool,
 }
 
 /// Written in the code, or made for one error.
@@ -96,12 +98,17 @@ enum Fault {
 impl TokenError {
     pub(crate) fn new(status: StatusCode, code: impl Into<Text>, description: impl Into<Text>) -> Self {
         let (code, description) = (code.into(), description.into());
-        Self { status, code, description, retry_after: None, fields: Map::new(), fault: Fault::Other("") }
+        let (fields, fault) = (Map::new(), Fault::Other(""));
+        Self { status, code, description, retry_after: None, fields, fault, clears_cookie: false }
     }
 
     /// Why, for the log: the client may learn less.
     pub(crate) fn because(self, reason: &'static str) -> Self {
         Self { fault: Fault::Other(reason), ..self }
+    }
+
+    pub(crate) fn with_cookie_cleared(self, clears_cookie: bool) -> Self {
+        Self { clears_cookie, ..self }
     }
 
     pub(crate) fn reason(&self) -> &'static str {

@@ -54,6 +54,7 @@ fn response() -> TokenResponse {
         subject,
         claims,
         refresh_token: Some((MARKER.into(), Duration::from_secs(60))),
+        in_cookie: false,
         others: [("recovery_code", MARKER.into())].into(),
     }
 }
@@ -264,7 +265,7 @@ fn every_secret_is_wiped() {
     is_wiped(&parameters[0].1);
     let IssuedToken { token, expires_in: _ } = issued();
     is_wiped(&token);
-    let TokenResponse { issued: _, scope: _, subject: _, claims: _, refresh_token, others } = response();
+    let TokenResponse { issued: _, scope: _, subject: _, claims: _, refresh_token, in_cookie: _, others } = response();
     is_wiped(&others["recovery_code"]);
     is_wiped(&refresh_token.unwrap().0);
     let ClientCredentials(candidates) = basic();

@@ -302,7 +302,7 @@ impl AuthorizationServer {
 
     /// Renders tokens in your API's own format, for clients that expect other members than those of RFC 6749, section 5.1. The
     /// function also gets the head of the request.
-    /// `cache-control: no-store` and `pragma: no-cache` are added.
+    /// `cache-control: no-store` and `pragma: no-cache` are added, and the cookie of a client that has one.
     pub fn with_token_response(
         self,
         render: impl Fn(&TokenResponse, &Parts) -> Response<Bytes> + Send + Sync + 'static,

@@ -148,6 +148,7 @@ impl AuthorizationServer {
     pub(super) fn resolved(&self) -> Grants {
         let mut grants = self.grants.clone();
         grants.policy.attempts = grants.policy.attempts.map(|limits| limits.for_server(self.server_id()));
+        grants.policy.origins = grants.refresh.as_ref().and_then(|tokens| tokens.origins.clone());
         grants.refresh = grants.refresh.map(|tokens| tokens.for_server(self.server_id()));
         grants.second_factor = grants.second_factor.map(|factors| factors.for_server(&self.server_id()));
         grants
@@ -157,7 +158,14 @@ impl AuthorizationServer {
         if self.grants.policy.attempts.is_none() {
             observe::misconfigured(UNLIMITED);
         }
-        self.route(&self.token_path, self.resolved())
+        let grants = self.resolved();
+        if grants.policy.ignored && grants.policy.origins.is_some() {
+            observe::misconfigured(
+                "no client has its refresh token in a cookie, as none is known: do not call \
+                 `AuthorizationServer::with_client_credentials_ignored`",
+            );
+        }
+        self.route(&self.token_path, grants)
     }
 
     fn revocation(&self) -> Route {

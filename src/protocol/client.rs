@@ -32,6 +32,8 @@ pub struct Client {
     pub(crate) scope: Option<Scope>,
     pub(crate) session_ttl: Option<Duration>,
     pub(crate) access_token_ttl: Option<Duration>,
+    /// Its refresh token is in a cookie.
+    pub(crate) has_cookie: bool,
 }
 
 impl Client {
@@ -42,8 +44,16 @@ impl Client {
 
     /// A client without a secret, such as a command line tool.
     pub fn public(id: impl Into<String>) -> Self {
-        let (secrets, grants, subject) = (Vec::new(), None, None);
-        Self { id: id.into(), secrets, grants, subject, scope: None, session_ttl: None, access_token_ttl: None }
+        Self {
+            id: id.into(),
+            secrets: Vec::new(),
+            grants: None,
+            subject: None,
+            scope: None,
+            session_ttl: None,
+            access_token_ttl: None,
+            has_cookie: false,
+        }
     }
 
     /// Also accepts this secret, so that secrets can be rotated.
@@ -78,6 +88,12 @@ impl Client {
     /// Sets the lifetime of its access tokens. [`Jwt`](crate::Jwt::with_ttl) issues none that live longer than the others.
     pub fn with_access_token_ttl(self, ttl: Duration) -> Self {
         Self { access_token_ttl: Some(ttl), ..self }
+    }
+
+    /// Marks a single-page app of your own: its refresh token travels only in a cookie, which no script can read, and its requests
+    /// must come from an allowed page. The server needs [`RefreshTokens::with_cookie`](crate::RefreshTokens::with_cookie).
+    pub fn with_cookie(self) -> Self {
+        Self { has_cookie: true, ..self }
     }
 
     /// The client's id.

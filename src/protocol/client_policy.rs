@@ -5,11 +5,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::request::Parts;
 
 use super::client::{Client, ClientCredentials, DynClients};
-use super::request::Request;
+use super::{origin::Origins, request::Request};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind, Events};
 use crate::store::Family;
-use crate::{attempts::AttemptLimits, secret::debug_only};
+use crate::{attempts::AttemptLimits, observe, secret::debug_only};
 
 /// How long the table of clients may take by default.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +23,8 @@ pub(crate) struct ClientPolicy {
     pub(crate) required: bool,
     pub(crate) attempts: Option<AttemptLimits>,
     pub(crate) events: Option<Events>,
+    /// The pages of clients with a cookie.
+    pub(crate) origins: Option<Origins>,
     /// How long the table of clients may take, if not for the default.
     pub(crate) timeout: Option<Duration>,
 }
@@ -44,12 +46,20 @@ impl ClientPolicy {
             return if self.required { Err(missing()) } else { Ok(None) };
         };
         let authenticated = self.check(&credentials, request).await;
-        authenticated.map(Some).inspect_err(|error| {
+        let client = authenticated.inspect_err(|error| {
             if error.status() == 401 {
                 Audit { client_id: Some(credentials.id()), ..self.audit(Some(request)) }
                     .record(EventKind::ClientDenied);
             }
-        })
+        })?;
+        if client.has_cookie {
+            let Some(origins) = &self.origins else {
+                observe::misconfigured("a client keeps its session in a cookie: call `RefreshTokens::with_cookie`");
+                return Err(TokenError::server_error());
+            };
+            origins.check(&request.parts)?;
+        }
+        Ok(Some(client))
     }
 
     /// The client, if it may use this grant.

@@ -127,7 +127,7 @@ impl AuthorizationServerMetadata {
 }
 
 /// Scheme and authority of a URL that RFC 8414 allows.
-fn origin<'a>(name: &str, url: &'a str) -> Result<&'a str, InvalidConfig> {
+pub(super) fn origin<'a>(name: &str, url: &'a str) -> Result<&'a str, InvalidConfig> {
     let hint = |why| format!("the {name} {url:?} {why}, such as https://api.example");
     let require = |valid, why| InvalidConfig::unless(valid, hint(why));
     require(!url.contains(['?', '#']), "must have no query and no fragment")?;

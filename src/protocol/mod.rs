@@ -10,7 +10,8 @@
 //! 6. The form: UTF-8, and each known parameter at most once (RFC 6749, section 3.2).
 //! 7. The grant type, its parameters, and their characters (RFC 6749, sections 4.3.2 and 6, appendix A).
 //! 8. The client, if the request names one (RFC 6749, sections 2.3 and 3.2.1). A wrong client is rejected before the
-//!    password is looked at, or it could guess passwords without a limit.
+//!    password is looked at, or it could guess passwords without a limit. If it keeps its session in a cookie: the request
+//!    comes from an allowed page (`origin`).
 //! 9. The scope is well-formed (RFC 6749, section 3.3).
 //! 10. The account has attempts left (RFC 6749, section 4.3.2).
 //! 11. **The password**, by the verifier: the one expensive step.
@@ -30,12 +31,14 @@ pub(crate) mod ask;
 pub(crate) mod bearer;
 pub(crate) mod client;
 pub(crate) mod client_policy;
+pub(crate) mod cookie;
 pub(crate) mod extension_grant;
 pub(crate) mod form;
 pub(crate) mod grant;
 mod grpc;
 pub(crate) mod introspection;
 pub(crate) mod metadata;
+pub(crate) mod origin;
 pub(crate) mod refresh_token;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -9,12 +9,16 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::TokenError;
+use super::{client::Client, origin::Origins};
+use crate::error::{InvalidConfig, TokenError};
 use crate::secret::{Secret, debug_only, hmac, random, sha256};
 use crate::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, Session, StoreBudget, SubjectRef};
 
 /// The longest claims of a login, in bytes of JSON.
 const LONGEST_CLAIMS: usize = 2_048;
+
+/// The default grace period of tokens in cookies.
+const COOKIE_GRACE: Duration = Duration::from_secs(10);
 
 /// A family and its id.
 pub(crate) type Found = (FamilyId, Family);
@@ -43,13 +47,16 @@ pub struct RefreshTokens {
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
     sessions: usize,
+    /// Some if clients may keep their token in a cookie.
+    pub(crate) origins: Option<Origins>,
 }
 
 impl RefreshTokens {
     /// Keeps families in `store`. By default they live for 24 hours, used or not.
     pub fn new(store: impl RefreshStore) -> Self {
         let (store, absolute_ttl) = (Arc::new(store), Duration::from_secs(86_400));
-        Self { store, server: Arc::default(), absolute_ttl, idle_ttl: None, grace: None, sessions: 100 }
+        let (idle_ttl, grace, origins) = (None, None, None);
+        Self { store, server: Arc::default(), absolute_ttl, idle_ttl, grace, sessions: 100, origins }
     }
 
     pub(crate) fn for_server(self, server: Arc<str>) -> Self {
@@ -72,9 +79,42 @@ impl RefreshTokens {
     }
 
     /// Tolerates lost responses: within `grace`, and while its successor is unused, a used token returns the same successor
-    /// again. Off by default, since it delays the discovery of a stolen token.
+    /// again. Off by default, except for clients [with a cookie](Client::with_cookie), since it delays the discovery of a stolen
+    /// token.
     pub fn with_grace(self, grace: Duration) -> Self {
         Self { grace: Some(grace), ..self }
+    }
+
+    /// Keeps the refresh tokens of [clients that ask for it](Client::with_cookie) in the cookie `__Host-refresh_token`, for
+    /// [single-page apps](crate::manual::single_page_apps).
+    /// Their pages are on the server's own origin, or on one of `origins` (RFC 6454), such as `https://app.example`. Tabs may
+    /// refresh at once, so these clients have a [grace period](Self::with_grace): 10 seconds unless you set another.
+    ///
+    /// ```
+    /// use tower_oauth2_password::{RefreshTokens, store::MemoryRefreshStore};
+    ///
+    /// let tokens = || RefreshTokens::new(MemoryRefreshStore::new());
+    /// assert!(tokens().with_cookie([]).is_ok(), "the server has the page itself");
+    /// assert!(tokens().with_cookie(["https://app.api.example"]).is_ok());
+    /// assert!(tokens().with_cookie(["https://app.api.example/"]).is_err(), "no browser sends a path");
+    /// ```
+    ///
+    /// # Errors
+    /// When no browser could send one of the origins, or the grace period was set to zero. One that is set to zero later counts
+    /// as not set.
+    pub fn with_cookie<'a>(self, origins: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidConfig> {
+        let hint = "tabs that refresh at once would end their session: set a grace period, or leave it at 10 seconds";
+        InvalidConfig::unless(self.grace != Some(Duration::ZERO), hint)?;
+        Ok(Self { origins: Some(Origins::new(origins)?), ..self })
+    }
+
+    /// As they are for this client: tabs that share a cookie may refresh at once.
+    pub(crate) fn for_client(&self, client: Option<&Client>) -> Self {
+        let grace = match self.grace {
+            None | Some(Duration::ZERO) if client.is_some_and(|client| client.has_cookie) => Some(COOKIE_GRACE),
+            grace => grace,
+        };
+        Self { grace, ..self.clone() }
     }
 
     /// Ends all families of a subject but one. It has no deadline: that of a request may be too short for many.
@@ -164,7 +204,7 @@ pub(crate) enum Rotated {
     Gone,
 }
 
-debug_only!(RefreshTokens { server, absolute_ttl, idle_ttl, grace, sessions });
+debug_only!(RefreshTokens { server, absolute_ttl, idle_ttl, grace, sessions, origins });
 
 /// A refresh token as the client has it: 64 opaque characters.
 pub(crate) struct RefreshToken {

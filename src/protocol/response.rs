@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::cookie;
 use crate::error::{InvalidConfig, TokenError};
 use crate::{scope::Scope, secret::Secret, token::IssuedToken};
 
@@ -55,6 +56,8 @@ pub struct TokenResponse {
     pub(crate) subject: String,
     pub(crate) claims: Map<String, Value>,
     pub(crate) refresh_token: Option<(Secret, Duration)>,
+    /// Where no body may show it.
+    pub(crate) in_cookie: bool,
     /// Members of other specifications.
     pub(crate) others: BTreeMap<&'static str, Secret>,
 }
@@ -75,12 +78,12 @@ impl TokenResponse {
         &self.scope
     }
 
-    /// The refresh token, if the server issues them.
+    /// The refresh token, if the server issues them. `None` for a client [with a cookie](crate::Client::with_cookie).
     pub fn refresh_token(&self) -> Option<&Secret> {
-        self.refresh_token.as_ref().map(|(token, _)| token)
+        self.refresh_token.as_ref().filter(|_| !self.in_cookie).map(|(token, _)| token)
     }
 
-    /// How long the refresh token lives if it is not used.
+    /// How long the refresh token lives if it is not used, in a cookie or not.
     pub fn refresh_token_expires_in(&self) -> Option<Duration> {
         self.refresh_token.as_ref().map(|(_, ttl)| *ttl)
     }
@@ -104,6 +107,14 @@ impl TokenResponse {
     /// The additional claims of the access token, such as those of [`Identity::with_claim`](crate::Identity::with_claim).
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
+    }
+
+    /// Adds what every answer has, however it was rendered.
+    pub(crate) fn complete(&self, rendered: Response<Bytes>) -> Response<Bytes> {
+        match &self.refresh_token {
+            Some((token, ttl)) if self.in_cookie => cookie::set(uncached(rendered), token.expose(), *ttl),
+            _ => uncached(rendered),
+        }
     }
 
     pub(crate) fn render(&self) -> Response<Bytes> {
@@ -151,6 +162,7 @@ pub(crate) fn render_error(error: &TokenError) -> Response<Bytes> {
 
 /// Adds the headers that an error of an endpoint must have, however it was rendered.
 pub(crate) fn complete_error(error: &TokenError, realm: &Realm, response: Response<Bytes>) -> Response<Bytes> {
+    let response = if error.clears_cookie { cookie::clear(response) } else { response };
     complete(error, (error.status() == 401).then(|| realm.challenge("Basic", "token")), response)
 }
 
@@ -215,6 +227,7 @@ mod tests {
             subject: "alice".to_owned(),
             claims: Map::new(),
             refresh_token: refresh_token.map(|token| (token.into(), Duration::from_secs(60))),
+            in_cookie: false,
             others: BTreeMap::new(),
         }
     }

@@ -5,7 +5,7 @@ use http::Response;
 use serde_json::json;
 
 use super::request::{Endpoint, Request};
-use super::{client::Client, grant::Grants, refresh_token::RefreshToken, response, session};
+use super::{client::Client, cookie, grant::Grants, refresh_token::RefreshToken, response, session};
 use crate::error::{BoxFuture, TokenError};
 use crate::event::{Audit, EventKind};
 use crate::token::InvalidToken;
@@ -17,12 +17,14 @@ impl Endpoint for Revocation {
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
         Box::pin(async move {
             let client = self.0.policy.authenticate(request).await?;
-            let token = request.required("token")?.expose();
+            let presented = cookie::presented("token", client.as_ref(), request)?;
+            let token = presented.token.expose();
             // The two kinds differ without the hint, so a wrong hint does no harm.
             if !self.revoke_refresh(token, client.as_ref(), request).await? {
                 self.revoke_access(token, client.as_ref(), request).await?;
             }
-            Ok(response::uncached(response::json(&json!({}))))
+            let answer = response::uncached(response::json(&json!({})));
+            Ok(if presented.in_cookie { cookie::clear(answer) } else { answer })
         })
     }
 }

@@ -17,7 +17,7 @@ use http::{HeaderName, Response, request::Parts};
 
 use super::form::{is_visible_ascii, single};
 use super::request::{Endpoint, Parameters, Request};
-use super::response::{RenderToken, TokenResponse, uncached};
+use super::response::{RenderToken, TokenResponse};
 use super::{client::Client, client_policy::ClientPolicy, extension_grant::OwnGrant};
 use super::{refresh_token::RefreshTokens, second_factor::SecondFactors, session::Denials};
 use crate::error::{BoxFuture, InvalidConfig, TokenError, answer_within};
@@ -77,7 +77,10 @@ impl Endpoint for Grants {
     }
 
     fn decide<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response<Bytes>, TokenError>> {
-        Box::pin(async move { Ok(uncached((self.render)(&self.grant(request).await?, &request.parts))) })
+        Box::pin(async move {
+            let response = self.grant(request).await?;
+            Ok(response.complete((self.render)(&response, &request.parts)))
+        })
     }
 }
 
@@ -201,7 +204,8 @@ impl Grants {
         let (subject, claims) = (request.subject.clone(), request.claims.clone());
         let issued =
             answer_within(self.verifier_timeout, "the token issuer failed", self.issuer.issue_boxed(request)).await?;
-        Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None, others: BTreeMap::new() })
+        let (in_cookie, others) = (client.is_some_and(|client| client.has_cookie), BTreeMap::new());
+        Ok(TokenResponse { issued, scope, subject, claims, refresh_token: None, in_cookie, others })
     }
 }
 

@@ -3,21 +3,26 @@
 use super::{Grants, allowed, common, narrowed, requested_scope};
 use crate::error::{TokenError, answer_within};
 use crate::protocol::refresh_token::{RefreshToken, RefreshTokens, Rotated};
-use crate::protocol::{client::Client, form::is_visible_ascii, request::Request, response::TokenResponse};
+use crate::protocol::{client::Client, cookie, form::is_visible_ascii, request::Request, response::TokenResponse};
 use crate::store::{Family, FamilyId};
 use crate::verifier::{Identity, Verdict};
 use crate::{event::EventKind, observe};
 
 impl Grants {
     pub(super) async fn refresh(&self, tokens: &RefreshTokens, request: &Request) -> Result<TokenResponse, TokenError> {
-        let presented = request.required("refresh_token")?;
-        if !is_visible_ascii(presented.expose()) {
+        let in_body = request.form.get("refresh_token");
+        if in_body.is_none() && !cookie::is_sent(&request.parts.headers) {
+            return Err(TokenError::missing(vec!["refresh_token"]));
+        }
+        if in_body.is_some_and(|token| !is_visible_ascii(token.expose())) {
             return Err(TokenError::invalid_request("A character is not allowed in refresh_token"));
         }
         let client = self.policy.authenticate_for("refresh_token", request).await?;
+        let tokens = &tokens.for_client(client.as_ref());
+        let presented = cookie::presented("refresh_token", client.as_ref(), request)?;
         let requested = requested_scope(request)?;
 
-        let token = RefreshToken::parse(presented.expose()).ok_or_else(|| invalid("it is malformed"))?;
+        let token = RefreshToken::parse(presented.token.expose()).ok_or_else(|| invalid("it is malformed"))?;
         let unknown = || invalid("it is unknown, expired or revoked");
         let family = tokens.find(&token, &request.budget).await?.ok_or_else(unknown)?;
         if family.session.client_id.as_deref() != client.as_ref().map(Client::id) {
@@ -25,7 +30,7 @@ impl Grants {
         }
         let repeated = tokens.repeat(&token, &family);
         if repeated.is_none() && !token.has(&family.current) {
-            return Err(self.reuse(tokens, token.id, &family, request).await);
+            return Err(self.reuse(tokens, (token.id, &family), presented.in_cookie, request).await);
         }
 
         let identity = self.verify_subject(&family.session.subject, invalid).await?;
@@ -47,7 +52,9 @@ impl Grants {
             None => match tokens.rotate(&token, &request.budget).await? {
                 Rotated::To(successor) => successor,
                 Rotated::Gone => return Err(unknown()),
-                Rotated::Reused => return Err(self.reuse(tokens, token.id, &family, request).await),
+                Rotated::Reused => {
+                    return Err(self.reuse(tokens, (token.id, &family), presented.in_cookie, request).await);
+                }
             },
         };
         self.policy.audit_session(Some(request), &family).record(EventKind::Refresh);
@@ -77,9 +84,16 @@ impl Grants {
     }
 
     /// An old token was used again: a thief may have the family, so it ends for everyone.
-    async fn reuse(&self, tokens: &RefreshTokens, id: FamilyId, family: &Family, request: &Request) -> TokenError {
+    async fn reuse(
+        &self,
+        tokens: &RefreshTokens,
+        (id, family): (FamilyId, &Family),
+        in_cookie: bool,
+        request: &Request,
+    ) -> TokenError {
         self.policy.audit_session(Some(request), family).record(EventKind::Reuse);
-        self.end(tokens, id, family, request).await.err().unwrap_or_else(|| invalid("it was used before"))
+        let ended = self.end(tokens, id, family, request).await;
+        ended.err().unwrap_or_else(|| invalid("it was used before").with_cookie_cleared(in_cookie))
     }
 
     /// Ends a session: first its refresh tokens, so that it gets no other token, whatever happens to those that it has.
