@@ -6,7 +6,8 @@ use serde_json::Value;
 use test_support::log::Log;
 use test_support::oneshot::{guarded, post_form};
 use tower_oauth2_password::{
-    AttemptLimits, AuthorizationServer, BoxError, Identity, Jwt, Key, Login, RefreshTokens, Verdict,
+    AttemptLimits, AuthorizationServer, BoxError, Client, Identity, Jwt, Key, Login, RefreshTokens, StaticClients,
+    Verdict,
     store::{MemoryAttemptStore, MemoryRefreshStore},
 };
 
@@ -26,9 +27,14 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let login = "grant_type=password&username=alice&password=right";
     let limited = server().with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None));
-    let auth = server().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
+    let tokens = || RefreshTokens::new(MemoryRefreshStore::new());
+    let auth = server().with_refresh_tokens(tokens());
+    let ignored = server().with_refresh_tokens(tokens().with_cookie([]).unwrap()).with_client_credentials_ignored();
+    let page = server().with_clients(StaticClients::new([Client::public("spa").with_cookie()]));
     for _ in 0..2 {
         post(&limited, login).await;
+        post(&ignored, login).await;
+        assert_eq!(post(&page, &format!("{login}&client_id=spa")).await["error"], "server_error");
         let body = post(&auth, login).await;
         assert_eq!(guarded(auth.guard(), body["access_token"].as_str().unwrap()).await, 200);
         let token = body["refresh_token"].as_str().unwrap();
@@ -38,9 +44,14 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
         );
     }
     let log = log.text();
-    for fix in
-        ["with_attempt_limits", "Verifier::verify_subject", "with_deny_list", "into_make_service_with_connect_info"]
-    {
+    for fix in [
+        "with_attempt_limits",
+        "Verifier::verify_subject",
+        "with_deny_list",
+        "into_make_service_with_connect_info",
+        "with_client_credentials_ignored",
+        "RefreshTokens::with_cookie",
+    ] {
         let lines = log.lines().filter(|line| line.contains(" WARN ") && line.contains(fix));
         assert_eq!(lines.count(), 1, "{fix}: {log}");
     }
