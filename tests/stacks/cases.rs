@@ -140,6 +140,7 @@ async fn run(file: &str, default_path: &str, over: &[Stack]) {
         let mut variables = if *stack == Stack::Tonic { login_only() } else { tokens(&site).await.to_vec() };
         let first_step = site.post("/token", "grant_type=password&username=carol&password=second456").await;
         variables.push(("$MFA", first_step.text("mfa_token")));
+        variables.push(("$COOKIE", cookie(&site).await));
         for case in &cases {
             // Requests for other paths reach the gRPC routes, which never reply with 404.
             if *stack == Stack::Tonic && case.status == 404 {
@@ -152,6 +153,18 @@ async fn run(file: &str, default_path: &str, over: &[Stack]) {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The refresh token in the cookie of a page.
+async fn cookie(site: &Site) -> String {
+    let request = Request::post("/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "same-origin")
+        .body(Either::Left(Full::from(format!("{LOGIN}&client_id=demo-spa"))));
+    let reply = site.send(request.unwrap()).await;
+    let (name, token) = reply.header("set-cookie").and_then(|set| set.split(';').next()?.split_once('=')).unwrap();
+    assert_eq!((name, token.len()), ("__Host-refresh_token", 64), "{reply:?}");
+    token.to_owned()
 }
 
 fn login_only() -> Vec<(&'static str, String)> {
@@ -171,6 +184,11 @@ async fn other_grants() {
 #[tokio::test(flavor = "multi_thread")]
 async fn revocation_endpoint() {
     run(include_str!("../cases/revoke.json"), "/revoke", &stacks::ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_pages() {
+    run(include_str!("../cases/cookies.json"), "/token", &stacks::ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

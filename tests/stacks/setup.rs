@@ -68,6 +68,7 @@ pub fn over(
         Client::confidential("percent", "100%25"),
         Client::confidential("colon", "a:b"),
         Client::public("demo-cli"),
+        Client::public("demo-spa").with_cookie(),
         Client::confidential("reports", "reports-secret")
             .with_subject("client:reports")
             .with_scope("items:read".parse().unwrap()),
@@ -75,7 +76,8 @@ pub fn over(
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let refresh = Arc::new(refresh);
     let factors = SecondFactors::new(Codes, Arc::clone(&refresh));
-    let refresh = lifetimes(RefreshTokens::new(refresh).with_absolute_ttl(Duration::from_secs(86_400)));
+    let refresh = RefreshTokens::new(refresh).with_absolute_ttl(Duration::from_secs(86_400));
+    let refresh = lifetimes(refresh.with_cookie(["https://app.api.example"]).unwrap());
     let limits = AttemptLimits::new(attempts, |parts: &Parts| -> Option<IpAddr> {
         parts.headers.get(ADDRESS).and_then(|value| value.to_str().ok()?.parse().ok())
     });
