@@ -25,7 +25,13 @@ async fn mail(codes: Codes, address: String) -> Result<String, String> {
     // 128 bits. Nobody guesses one, so it is looked up and not compared.
     let random = || getrandom::u64().map_err(|error| error.to_string());
     let code = format!("{:016x}{:016x}", random()?, random()?);
-    codes.lock().await.insert(code.clone(), (address, Instant::now()));
+    let mut codes = codes.lock().await;
+    codes.retain(|_, (_, at)| at.elapsed() < LIFETIME);
+    // Strangers must not fill the memory.
+    if codes.len() >= 10_000 {
+        return Err("Too many codes are out, try again later\n".to_owned());
+    }
+    codes.insert(code.clone(), (address, Instant::now()));
     Ok(code)
 }
 

@@ -65,6 +65,8 @@ pub struct Event {
 pub enum EventKind {
     /// A user logged in.
     Login,
+    /// A client got a token for itself.
+    ClientLogin,
     /// The username or password was wrong.
     Denied,
     /// Too many failures: the client got a 429.
@@ -92,6 +94,7 @@ impl EventKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
+            Self::ClientLogin => "client_login",
             Self::Denied => "denied",
             Self::Blocked => "blocked",
             Self::Overloaded => "overloaded",

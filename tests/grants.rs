@@ -69,7 +69,7 @@ fn bare() -> AuthorizationServer {
 }
 
 fn server() -> AuthorizationServer {
-    bare().with_client_credentials().with_extension_grant(CODE, ["account", "code"], by_code).unwrap()
+    bare().with_client_credentials_grant().with_extension_grant(CODE, ["account", "code"], by_code).unwrap()
 }
 
 async fn post_to(auth: &AuthorizationServer, path: &str, body: &str) -> (u16, Value) {
@@ -200,6 +200,13 @@ async fn a_client_gets_a_token_for_itself_and_is_no_user() {
     assert_eq!((token.subject(), token.client_id(), token.user()), ("alice", Some("alice"), None));
     assert_eq!((token.claim("gty"), token.session_id()), (Some(&json!("client_credentials")), None));
     assert!(auth.sessions("alice").await.unwrap().is_empty());
+    let auth = auth.with_introspection(StaticClients::new([Client::confidential("api", "secret")]));
+    let ask = format!("client_id=api&client_secret=secret&token={}", text(&body, "access_token"));
+    assert_eq!(
+        post_to(&auth, "/introspect", &ask).await.1["gty"],
+        "client_credentials",
+        "a server that asks learns it"
+    );
     assert_eq!(for_itself(&auth, "alice", "&scope=jobs:read").await.1["scope"], "jobs:read");
 
     let revoke = format!("token={}&client_id=alice&client_secret=secret", text(&body, "access_token"));
@@ -225,7 +232,7 @@ async fn a_client_without_secret_subject_or_permission_gets_no_token_for_itself(
 }
 
 #[tokio::test]
-async fn a_grant_is_audited_as_a_login_and_a_wrong_one_as_denied() {
+async fn each_grant_is_audited_by_its_kind() {
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let auth = server().with_verifier_timeout(Duration::from_secs(5)).with_event_handler(move |event| {
         sender.send(event).unwrap();
@@ -235,7 +242,7 @@ async fn a_grant_is_audited_as_a_login_and_a_wrong_one_as_denied() {
     code(&auth, "right").await;
     for_itself(&auth, "alice", "").await;
     for (kind, subject) in
-        [(EventKind::Denied, None), (EventKind::Login, Some("alice")), (EventKind::Login, Some("alice"))]
+        [(EventKind::Denied, None), (EventKind::Login, Some("alice")), (EventKind::ClientLogin, Some("alice"))]
     {
         let event = events.recv().await.unwrap();
         assert_eq!((event.kind, event.subject.as_deref()), (kind, subject));

@@ -89,7 +89,10 @@ fn jwt(audience: &str) -> Jwt {
     Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", audience)
 }
 
-fn server_with(store: &MemoryRefreshStore, factors: impl Fn(SecondFactors) -> SecondFactors) -> Server {
+fn server_with(
+    store: &MemoryRefreshStore,
+    factors: impl Fn(SecondFactors, MemoryRefreshStore) -> SecondFactors,
+) -> Server {
     let (users, clock) = (Users::default(), Arc::new(AtomicU64::new(1)));
     let now = Arc::clone(&clock);
     let store = store.clone().with_clock(move || Duration::from_secs(now.load(Ordering::Relaxed)));
@@ -101,16 +104,18 @@ fn server_with(store: &MemoryRefreshStore, factors: impl Fn(SecondFactors) -> Se
         .with_refresh_tokens(RefreshTokens::new(store.clone()))
         .with_deny_list(MemoryDenyList::new())
         .with_clients(StaticClients::new(clients))
-        .with_second_factor(factors(SecondFactors::new(Codes, store)));
+        .with_second_factor(factors(SecondFactors::new(Codes, store.clone()), store));
     Server { auth, users, clock }
 }
 
 fn server() -> Server {
-    server_with(&MemoryRefreshStore::new(), |factors| factors)
+    server_with(&MemoryRefreshStore::new(), |factors, _| factors)
 }
 
 fn trusting() -> Server {
-    server_with(&MemoryRefreshStore::new(), |factors| factors.with_trusted_devices(Duration::from_secs(86_400)))
+    server_with(&MemoryRefreshStore::new(), |factors, store| {
+        factors.with_trusted_devices(store, Duration::from_secs(86_400))
+    })
 }
 
 async fn post(auth: &AuthorizationServer, body: &str) -> (u16, Value) {
@@ -235,7 +240,7 @@ async fn of_two_right_codes_at_once_one_ends_the_login() {
 #[tokio::test]
 async fn an_mfa_token_is_bound_to_client_server_and_time() {
     let store = MemoryRefreshStore::new();
-    let server = server_with(&store, |factors| factors);
+    let server = server_with(&store, |factors, _| factors);
     let token = server.first("alice", "&client_id=cli").await;
     for client in ["", "&client_id=tv", "&client_id=web&client_secret=secret"] {
         assert_eq!(server.refused(&token, &format!("123456{client}")).await, invalid_grant(), "{client}");
@@ -516,4 +521,38 @@ async fn a_verifier_that_knows_no_subjects_refuses_the_second_step() {
     let (_, body) = post(&auth, "grant_type=password&username=alice&password=right").await;
     let form = format!("grant_type={OTP}&mfa_token={}&otp=123456", text(&body, "mfa_token"));
     assert_eq!(post(&auth, &form).await.1["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_revoked_device_token_and_mfa_token_are_over() {
+    let server = trusting();
+    let device = trust(&server, "").await;
+    let waiting = server.first("alice", "").await;
+    for token in [&device, &waiting] {
+        let revocation = server.auth.revocation_endpoint().into_service();
+        let (status, ..) = post_form(revocation, Request::post("/revoke"), &format!("token={token}")).await;
+        assert_eq!(status, 200);
+    }
+    assert_eq!(server.password("alice", &format!("&device_token={device}")).await.0, 403);
+    assert_eq!(server.refused(&waiting, "123456").await, invalid_grant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_step_leaves_the_slow_down_of_the_account() {
+    let twice = AttemptLimit { failures: 2, window: Duration::from_secs(600) };
+    let limits = AttemptLimits::new(MemoryAttemptStore::new(), |_: &Parts| None);
+    let limits = limits.with_account_slowdown(twice, Duration::from_secs(5));
+    let server = server();
+    let server = Server { auth: server.auth.clone().with_attempt_limits(limits), ..server };
+    for _ in 0..2 {
+        server.ask("grant_type=password&username=alice&password=wrong").await;
+    }
+    let took = async || {
+        let begun = tokio::time::Instant::now();
+        let token = server.first("alice", "").await;
+        assert_eq!(server.second(&token, "123456").await.0, 200);
+        begun.elapsed()
+    };
+    assert!(took().await >= Duration::from_secs(5));
+    assert!(took().await >= Duration::from_secs(5), "a delayed login clears nothing");
 }

@@ -73,10 +73,10 @@ fn server() -> AuthorizationServer {
     let jwt = Jwt::new(Key::hs256([7; 32]).expect("a key"), "https://api.example", "api");
     AuthorizationServer::new(Users, jwt)
         .with_clients(StaticClients::new(clients))
-        .with_client_credentials()
+        .with_client_credentials_grant()
         .with_extension_grant("urn:example:code", ["code"], by_code)
         .expect("a URI")
-        .with_second_factor(factors.with_trusted_devices(std::time::Duration::from_secs(3_600)))
+        .with_second_factor(factors.with_trusted_devices(MemoryRefreshStore::new(), std::time::Duration::from_secs(3_600)))
 }
 
 async fn post(auth: &AuthorizationServer, form: &[u8]) -> (u16, Value) {

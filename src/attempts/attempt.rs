@@ -74,8 +74,9 @@ impl Attempt {
     }
 
     /// Clears the failures under a key, without a slot of its own.
-    pub(super) fn clears(&mut self, key: AttemptKey, limit: AttemptLimit) {
+    pub(super) fn clearing(mut self, key: AttemptKey, limit: AttemptLimit) -> Self {
         self.reserved.push((Slot { key, id: 0, limit }, AttemptOutcome::Succeeded));
+        self
     }
 
     /// Reserves a slot. False if all are reserved, and an error while failures alone fill the limit.

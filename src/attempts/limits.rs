@@ -187,19 +187,10 @@ impl AttemptLimits {
         self.attempt(budget).wait(self.key("second factor", subject, None), CODE_LIMIT, true).await
     }
 
-    /// Clears the failures of an account from this address, as a login does.
-    pub(crate) async fn clear(
-        &self,
-        budget: &StoreBudget,
-        account: &str,
-        address: Option<IpAddr>,
-    ) -> Result<(), TokenError> {
-        let mut attempt = self.attempt(budget);
-        attempt.clears(self.key("account and address", account, address), self.account_and_address);
-        if let Some((limit, _)) = self.account_slowdown {
-            attempt.clears(self.key("account", account, None), limit);
-        }
-        attempt.succeeded().await
+    /// An attempt whose success clears the failures of an account from this address. Those of the slow-down stay: the first
+    /// step may have been delayed.
+    pub(crate) fn whole_login(&self, budget: &StoreBudget, account: &str, address: Option<IpAddr>) -> Attempt {
+        self.attempt(budget).clearing(self.key("account and address", account, address), self.account_and_address)
     }
 
     fn attempt(&self, budget: &StoreBudget) -> Attempt {

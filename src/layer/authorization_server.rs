@@ -202,7 +202,7 @@ impl AuthorizationServer {
     /// refresh token. Its subject is that of [`Client::with_subject`](crate::Client::with_subject), and its scope that of
     /// [`Client::with_scope`](crate::Client::with_scope). The claim `gty` of the token is `client_credentials`, and
     /// [`AccessToken::user`](crate::AccessToken::user) is nobody.
-    pub fn with_client_credentials(self) -> Self {
+    pub fn with_client_credentials_grant(self) -> Self {
         self.with(|server| server.grants.client_credentials = true)
     }
 
@@ -226,7 +226,7 @@ impl AuthorizationServer {
     /// ```
     ///
     /// # Errors
-    /// When the grant type is no absolute URI or is served already, or a parameter is one of RFC 6749.
+    /// When the grant type is no absolute URI or is served already, or a parameter is one of RFC 6749 or not printable ASCII.
     pub fn with_extension_grant(
         mut self,
         grant_type: &str,
@@ -238,7 +238,7 @@ impl AuthorizationServer {
     }
 
     /// Asks users who have a second factor for it: after a right password the client gets a 403 `mfa_required` with an
-    /// `mfa_token`, and ends the login with a code (grant types `http://auth0.com/oauth/grant-type/mfa-otp` and
+    /// `mfa_token`, and completes the login with a code (grant types `http://auth0.com/oauth/grant-type/mfa-otp` and
     /// `mfa-recovery-code`). The [verifier](crate::Verifier::verify_subject) is asked about the user again.
     pub fn with_second_factor(self, factors: SecondFactors) -> Self {
         self.with(|server| server.grants.second_factor = Some(factors))
@@ -330,11 +330,11 @@ impl AuthorizationServer {
         self.with(|server| server.options.store_budget = budget)
     }
 
-    /// Sets how long the verifier and the token issuer may take, two minutes at most. The default is 30 seconds, for which a
+    /// Sets how long the verifier and the token issuer may take, a minute at most for each answer. The default is 30 seconds, for which a
     /// slot of the attempt limits stays reserved. Then the client gets a 503.
     pub fn with_verifier_timeout(self, timeout: Duration) -> Self {
-        // A login must not take longer than the end of a subject is remembered.
-        self.with(|server| server.grants.verifier_timeout = timeout.min(Duration::from_secs(120)))
+        // A login of several answers must not take longer than the end of a subject is remembered.
+        self.with(|server| server.grants.verifier_timeout = timeout.min(Duration::from_secs(60)))
     }
 
     /// Sets how long the table of clients may take, a minute at most. The default is 5 seconds. Then the client gets a 503.

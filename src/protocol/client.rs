@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// Sets who it is when it asks for a token for itself
-    /// ([`with_client_credentials`](crate::AuthorizationServer::with_client_credentials)): the `sub` of that token, such as
+    /// ([`with_client_credentials_grant`](crate::AuthorizationServer::with_client_credentials_grant)): the `sub` of that token, such as
     /// `client:reports`. It must be no user's. There is no default, and the client needs a secret.
     pub fn with_subject(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }

@@ -80,7 +80,8 @@ impl GrantRequest {
 /// The crate reads the form, authenticates the client, begins the session, issues the tokens, writes the audit log and lists the
 /// grant in the metadata. The grant says who it is. An answer that takes longer than the
 /// [verifier may](crate::AuthorizationServer::with_verifier_timeout) is a 503. Refreshes ask the
-/// [verifier](crate::Verifier::verify_subject), which must know the subject.
+/// [verifier](crate::Verifier::verify_subject), which must know the subject and return the same
+/// [security stamp](crate::Identity::with_security_stamp). Whether the account is open is for the grant to check.
 ///
 /// ```
 /// use tower_oauth2_password::{BoxError, ExtensionGrant, GrantRequest, Identity, Verdict};

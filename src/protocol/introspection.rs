@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::request::{Endpoint, Request};
 use super::{client::Client, grant::Grants, response};
 use crate::error::{BoxFuture, TokenError};
-use crate::token::AccessToken;
+use crate::token::{AccessToken, GRANT_CLAIM};
 
 /// Describes the tokens that these grants issued, to the clients of its own policy.
 pub(crate) struct Introspection(pub(crate) Grants);
@@ -32,7 +32,7 @@ impl Endpoint for Introspection {
     }
 }
 
-/// The JSON of section 2.2, and of RFC 9470, section 6.2.
+/// The JSON of section 2.2, of RFC 9470, section 6.2, and what tells a client from a user.
 fn describe(token: &AccessToken) -> Value {
     Value::Object(response::members(json!({
         "active": true,
@@ -45,6 +45,8 @@ fn describe(token: &AccessToken) -> Value {
         "iat": token.issued_at().and_then(seconds),
         "auth_time": token.auth_time().and_then(seconds),
         "acr": token.acr(),
+        "amr": token.claim("amr"),
+        "gty": token.claim(GRANT_CLAIM),
         "iss": token.issuer(),
         "aud": match token.audience() {
             [] => Value::Null,

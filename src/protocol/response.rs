@@ -93,7 +93,7 @@ impl TokenResponse {
         self.others.get("recovery_code")
     }
 
-    /// What spares the device the second step, if the client asked for it: see
+    /// The token that lets this device skip the second step, if the client asked for it: see
     /// [`with_trusted_devices`](crate::SecondFactors::with_trusted_devices).
     pub fn device_token(&self) -> Option<&Secret> {
         self.others.get("device_token")

@@ -32,12 +32,19 @@ impl Endpoint for Revocation {
 impl Revocation {
     /// False if there was no such token: an access token may have the same form.
     async fn revoke_refresh(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<bool, TokenError> {
-        let (Some(tokens), Some(token)) = (&self.0.refresh, RefreshToken::parse(text)) else { return Ok(false) };
-        let Some(family) = tokens.find(&token, &request.budget).await? else { return Ok(false) };
-        check_client(client, family.session.client_id.as_deref())?;
-        session::end(tokens, self.0.denials.as_ref(), (token.id, &family), &request.budget).await?;
-        self.0.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
-        Ok(true)
+        let Some(token) = RefreshToken::parse(text) else { return Ok(false) };
+        // The tokens of a second factor have the same form.
+        let factors = self.0.second_factor.as_ref();
+        let devices = factors.and_then(|factors| factors.devices.as_ref());
+        let all = [self.0.refresh.as_ref(), devices, factors.map(|factors| &factors.pending)];
+        for tokens in all.into_iter().flatten() {
+            let Some(family) = tokens.find(&token, &request.budget).await? else { continue };
+            check_client(client, family.session.client_id.as_deref())?;
+            session::end(tokens, self.0.denials.as_ref(), (token.id, &family), &request.budget).await?;
+            self.0.policy.audit_session(Some(request), &family).record(EventKind::Revoked);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     async fn revoke_access(&self, text: &str, client: Option<&Client>, request: &Request) -> Result<(), TokenError> {

@@ -17,9 +17,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// How many logins of one subject may wait for their second step.
 const MOST_PENDING: usize = 10;
 
-/// How many devices of one subject may be trusted at once. One more ends the trust in the oldest.
-const MOST_DEVICES: usize = 100;
-
 /// What the client sends for the second step. It holds only printable ASCII without spaces, at most 128
 /// characters.
 ///
@@ -66,7 +63,7 @@ pub enum FactorVerdict {
 /// 1. It is asked only after a right password. Answers that take longer than the
 ///    [verifier may](crate::AuthorizationServer::with_verifier_timeout) are a 503.
 /// 2. [`is_required`](Self::is_required) decides whether this login needs a second step. A factor that sends a code sends it
-///    here. It is asked after each right password, however many there are, so limit how often you send.
+///    here. It is asked after every right password, without a limit, so limit how often you send.
 /// 3. [`verify`](Self::verify) checks a code, and uses it up in one atomic step: of two requests with the same code, one at
 ///    most is accepted.
 /// 4. Wrong codes are counted by the crate: five in five minutes.
@@ -153,11 +150,11 @@ impl<F: SecondFactor> DynSecondFactor for F {
 ///     }
 /// }
 ///
-/// let factors = SecondFactors::new(Nobody, MemoryRefreshStore::new()); // or the store of your refresh tokens
+/// let factors = SecondFactors::new(Nobody, MemoryRefreshStore::new()); // or a shared store
 /// let month = Duration::from_secs(30 * 86_400);
 /// let jwt = Jwt::new(Key::hs256([7; 32])?, "https://api.example", "api");
 /// let auth = AuthorizationServer::new(|_: Login| async { Ok(Verdict::Denied) }, jwt)
-///     .with_second_factor(factors.with_trusted_devices(month));
+///     .with_second_factor(factors.with_trusted_devices(MemoryRefreshStore::new(), month));
 /// let grants = auth.metadata()?.to_json()["grant_types_supported"].to_string();
 /// assert!(grants.contains("http://auth0.com/oauth/grant-type/mfa-otp"));
 /// # Ok::<(), BoxError>(())
@@ -177,8 +174,9 @@ pub struct SecondFactors {
 debug_only!(SecondFactors { pending, devices });
 
 impl SecondFactors {
-    /// Keeps logins that wait for their second step in `store`, which may be the one of the refresh tokens: for five minutes,
-    /// and at most ten for each subject. One more ends the oldest. Wrong codes count in the store of the
+    /// Keeps logins that wait for their second step in `store`: for five minutes, and at most ten for each subject. One more ends
+    /// the oldest. A memory store should hold nothing else: when it is full, it drops first what would expire first. Redis and SQL
+    /// stores may be those of the refresh tokens. Wrong codes count in the store of the
     /// [attempt limits](crate::AuthorizationServer::with_attempt_limits), without them in memory.
     pub fn new(factor: impl SecondFactor, store: impl RefreshStore) -> Self {
         let pending = RefreshTokens::new(store).with_absolute_ttl(LONGEST_WAIT).with_sessions_per_subject(MOST_PENDING);
@@ -186,13 +184,13 @@ impl SecondFactors {
         Self { factor: Arc::new(factor), attempts, pending, devices: None }
     }
 
-    /// Lets clients ask for a device to be trusted: if the second step has `trust_device=true`, its response has a
-    /// `device_token`, and a password with this `device_token` needs no second step for `ttl`. The token is opaque, bound to
-    /// the subject, the client and the security stamp, and ends with
-    /// [`revoke_subject`](crate::AuthorizationServer::revoke_subject). A subject may have a hundred.
-    /// Off by default: who has the device and the password needs nothing else.
-    pub fn with_trusted_devices(self, ttl: Duration) -> Self {
-        let devices = self.pending.clone().with_absolute_ttl(ttl).with_sessions_per_subject(MOST_DEVICES);
+    /// Lets clients ask for a device to be trusted: if the second step has `trust_device=true` (nothing else counts), its response
+    /// has a `device_token`, and a password with this `device_token` needs no second step for `ttl`. The token is opaque, bound
+    /// to the subject, the client and the security stamp. It ends with `POST /revoke` or
+    /// [`revoke_subject`](crate::AuthorizationServer::revoke_subject). A subject may have a hundred, and one more ends the oldest. An unknown one is ignored: the
+    /// second step is required. Off by default, since the device and the password are enough then.
+    pub fn with_trusted_devices(self, store: impl RefreshStore, ttl: Duration) -> Self {
+        let devices = RefreshTokens::new(store).with_absolute_ttl(ttl);
         Self { devices: Some(devices), ..self }
     }
 

@@ -152,12 +152,9 @@ impl Jwt {
         let scope = (self.empty_scope || !request.scope.is_empty()).then(|| request.scope.to_string());
         let optional = [("client_id", request.client_id), ("scope", scope), ("sid", request.session_id)];
         claims.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
-        if let Some(time) = request.auth_time {
-            claims.entry("auth_time").or_insert_with(|| time.into());
-        }
-        if !request.amr.is_empty() {
-            claims.entry("amr").or_insert_with(|| request.amr.into());
-        }
+        claims.extend(request.auth_time.map(|time| ("auth_time".to_owned(), time.into())));
+        let amr = (!request.amr.is_empty()).then(|| ("amr".to_owned(), request.amr.into()));
+        claims.extend(amr);
 
         let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string());
         let message = format!("{}.{claims}", self.signing.verifying.header());

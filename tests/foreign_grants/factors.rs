@@ -82,7 +82,7 @@ impl SecondFactor for Factors {
                 FactorVerdict::Accepted { amr: "otp", recovery_code: None }
             }
             FactorCode::Recovery(code) => match self.recover(subject, code.expose()) {
-                Some(next) => FactorVerdict::Accepted { amr: "kba", recovery_code: Some(next.into()) },
+                Some(next) => FactorVerdict::Accepted { amr: "otp", recovery_code: Some(next.into()) },
                 None => FactorVerdict::Denied,
             },
             _ => FactorVerdict::Denied,

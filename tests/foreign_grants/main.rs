@@ -66,7 +66,7 @@ async fn start(also: impl FnOnce(AuthorizationServer) -> (AuthorizationServer, R
             .with_clients(clients())
             .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
             .with_attempt_limits(limits)
-            .with_client_credentials();
+            .with_client_credentials_grant();
         also(auth)
     })
     .await

@@ -370,6 +370,15 @@ async fn second_factor() {
         let body = format!("{recovery}&mfa_token={}&recovery_code=lost", first().await);
         assert_eq!(site.post("/token", &body).await.text("recovery_code"), "next");
 
+        // R15.6: a device that is trusted needs the password alone, until the trust is revoked.
+        let grant = "http://auth0.com/oauth/grant-type/mfa-otp";
+        let form = format!("grant_type={grant}&mfa_token={}&otp=123456&trust_device=true", first().await);
+        let device = site.post("/token", &form).await.text("device_token");
+        let trusted = format!("grant_type=password&username=carol&password=second456&device_token={device}");
+        assert_eq!(site.post("/token", &trusted).await.status, 200);
+        assert_eq!(site.post("/revoke", &format!("token={device}")).await.status, 200);
+        refused(&site.post("/token", &trusted).await, 403, "mfa_required");
+
         // R15.4: what ends the sessions ends logins that wait.
         let token = first().await;
         setup.auth.revoke_subject("carol").await.unwrap();

@@ -75,7 +75,8 @@ pub fn over(
     ]);
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let refresh = Arc::new(refresh);
-    let factors = SecondFactors::new(Codes, Arc::clone(&refresh));
+    let factors = SecondFactors::new(Codes, Arc::clone(&refresh))
+        .with_trusted_devices(Arc::clone(&refresh), Duration::from_secs(3_600));
     let refresh = RefreshTokens::new(refresh).with_absolute_ttl(Duration::from_secs(86_400));
     let refresh = lifetimes(refresh.with_cookie(["https://app.api.example"]).unwrap());
     let limits = AttemptLimits::new(attempts, |parts: &Parts| -> Option<IpAddr> {
@@ -88,7 +89,7 @@ pub fn over(
         .with_attempt_limits(limits)
         .with_refresh_tokens(refresh)
         .with_deny_list(deny_list)
-        .with_client_credentials()
+        .with_client_credentials_grant()
         .with_extension_grant("urn:example:code", ["code"], by_code)
         .unwrap()
         .with_second_factor(factors);

@@ -88,12 +88,17 @@ async fn confirm(token: AccessToken, State(app): State<App>, code: String) -> Re
     let enrolled = app.totp.enroll(subject, &secret, &code).await.map_err(refusal)?;
     let codes = enrolled.ok_or_else(|| TokenError::invalid_request("The code is wrong"))?;
     app.begun.lock().await.remove(subject);
-    app.auth.end_other_sessions(subject, token.session_id().unwrap_or_default()).await?;
+    // The codes go out even if this fails: they are not shown again.
+    if let Err(error) = app.auth.end_other_sessions(subject, token.session_id().unwrap_or_default()).await {
+        eprintln!("older sessions of {subject} go on: {error}");
+    }
     Ok(codes.texts().map(|code| format!("{code}\n")).collect())
 }
 
 async fn remove(token: AccessToken, State(app): State<App>) -> Result<(), TokenError> {
-    app.factors.remove(token.subject()).await.map_err(refusal)
+    app.factors.remove(token.subject()).await.map_err(refusal)?;
+    // Here a mail to the user is sent, too.
+    app.auth.revoke_subject(token.subject()).await.map(drop)
 }
 
 #[tokio::main]
@@ -108,7 +113,9 @@ async fn main() -> Result<(), BoxError> {
     let auth = AuthorizationServer::new(users, jwt)
         .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), peer))
         .with_refresh_tokens(RefreshTokens::new(store.clone()))
-        .with_second_factor(SecondFactors::new(totp.clone(), store).with_trusted_devices(MONTH))
+        .with_second_factor(
+            SecondFactors::new(totp.clone(), MemoryRefreshStore::new()).with_trusted_devices(store, MONTH),
+        )
         .with_acr("urn:example:mfa", ["pwd", "otp"])?;
     let step_up = auth.guard().with_required_acr("urn:example:mfa")?.with_max_age(Duration::from_secs(300));
     let app = Router::new()

@@ -45,7 +45,7 @@ impl Grants {
             narrowed(client.scope.clone().unwrap_or_default(), requested, "The scope is not allowed for this client")?;
         let identity = Identity::new(subject).with_claim(GRANT_CLAIM, CLIENT_CREDENTIALS);
         let response = self.issue(&identity, Some(&client), scope, &Session::default()).await?;
-        self.asker(request, Some(&client), Some(subject)).audit.record(EventKind::Login);
+        self.asker(request, Some(&client), Some(subject)).audit.record(EventKind::ClientLogin);
         Ok(response)
     }
 }

@@ -115,7 +115,8 @@ impl Grants {
             return Err(invalid("it was used meanwhile"));
         };
         if let Some(limits) = &self.policy.attempts {
-            limits.clear(&request.budget, &pending.account, self.policy.address(&request.parts)).await?;
+            let address = self.policy.address(&request.parts);
+            limits.whole_login(&request.budget, &pending.account, address).succeeded().await?;
         }
 
         let identity = completed(user, &session, pending, amr);

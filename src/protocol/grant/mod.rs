@@ -193,6 +193,7 @@ impl Grants {
         request.claims.extend(identity.claims().clone());
         request.claims.retain(|_, value| !value.is_null());
         let acr = self.acrs.iter().rfind(|(_, amr)| amr.iter().all(|factor| session.amr.contains(factor)));
+        request.claims.retain(|name, _| self.acrs.is_empty() || name != "acr");
         request.claims.extend(acr.map(|(acr, _)| ("acr".to_owned(), acr.as_str().into())));
         request.amr.clone_from(&session.amr);
         // A client's own token belongs to no session.
