@@ -76,7 +76,9 @@ fn server() -> AuthorizationServer {
         .with_client_credentials_grant()
         .with_extension_grant("urn:example:code", ["code"], by_code)
         .expect("a URI")
-        .with_second_factor(factors.with_trusted_devices(MemoryRefreshStore::new(), std::time::Duration::from_secs(3_600)))
+        .with_second_factor(
+            factors.with_trusted_devices(MemoryRefreshStore::new(), std::time::Duration::from_secs(3_600)),
+        )
 }
 
 async fn post(auth: &AuthorizationServer, form: &[u8]) -> (u16, Value) {
