@@ -1,10 +1,12 @@
 //! The example server as a process, tested from outside.
 
+mod browser;
 mod fastapi;
 mod logs;
 mod oauth2_crate;
 mod promises;
 mod registry_clients;
+mod single_page_app;
 mod slow_clients;
 mod small_examples;
 mod swagger_ui;

@@ -1,70 +1,9 @@
 //! `/docs` in a real Chromium.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use fantoccini::Client;
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
-
-use test_support::{example::Example, port::free_port};
-
-struct Driver(Child);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn browser() -> (Driver, Client) {
-    let port = free_port();
-    let driver = Command::new("chromedriver")
-        .arg(format!("--port={port}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("chromedriver is not installed: apt-get install chromium chromium-driver");
-    let driver = Driver(driver);
-    let options =
-        json!({ "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,2400"] });
-    let capabilities = json!({ "goog:chromeOptions": options }).as_object().unwrap().clone();
-    for _ in 0..300 {
-        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-        if let Ok(client) =
-            builder.capabilities(capabilities.clone()).connect(&format!("http://127.0.0.1:{port}")).await
-        {
-            return (driver, client);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("no session with chromedriver: is chromium installed? apt-get install chromium chromium-driver");
-}
-
-async fn find(client: &Client, css: &str) -> fantoccini::elements::Element {
-    client
-        .wait()
-        .at_most(Duration::from_secs(20))
-        .for_element(Locator::Css(css))
-        .await
-        .unwrap_or_else(|_| panic!("no {css}"))
-}
-
-async fn wait_for_text(client: &Client, css: &str, text: &str) {
-    let mut seen = String::new();
-    for _ in 0..200 {
-        if let Ok(element) = client.find(Locator::Css(css)).await {
-            seen = element.text().await.unwrap_or_default();
-            if seen.contains(text) {
-                return;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{css} does not say {text:?} but {seen:?}");
-}
+use crate::browser::{Driver, find, wait_for_text};
+use test_support::example::Example;
 
 async fn authorize(client: &Client, password: &str) {
     let name = find(client, "#oauth_username").await;
@@ -79,7 +18,8 @@ async fn authorize(client: &Client, password: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_authorize_dialog_logs_in() {
     let server = Example::start("server", &[]);
-    let (driver, client) = browser().await;
+    let driver = Driver::start();
+    let client = driver.browser(&[]).await;
     client.goto(&format!("{}/docs", server.url())).await.unwrap();
     find(&client, ".auth-wrapper .authorize").await.click().await.unwrap();
 
