@@ -2,11 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
-use fantoccini::{
-    Client,
-    cookies::Cookie,
-    wd::{TimeoutConfiguration, WindowHandle},
-};
+use fantoccini::{Client, cookies::Cookie, wd::TimeoutConfiguration};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -231,7 +227,7 @@ async fn tabs_that_refresh_at_once_all_go_on() {
     let browser = site.bobs().await;
     let mut tabs = vec![browser.window().await.unwrap()];
     for _ in 0..2 {
-        let tab = WindowHandle::try_from(browser.new_window(true).await.unwrap().handle).unwrap();
+        let tab = browser.new_window(true).await.unwrap().handle;
         browser.switch_to_window(tab.clone()).await.unwrap();
         browser.goto(&site.url("/")).await.unwrap();
         wait_for_text(&browser, "#name", "bob").await;
