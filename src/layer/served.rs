@@ -41,7 +41,7 @@ impl AuthorizationServer {
 
     /// `POST /introspect` (RFC 7662), where other servers ask whether an access token is valid. Only the clients of
     /// [`with_introspection`](Self::with_introspection) get an answer: `scope`, `sub`, `client_id`, `jti`, `exp`, `iat`,
-    /// `auth_time`, `acr`, `iss`, `aud` and `token_type` of a valid access token, and `{"active":false}` for anything else,
+    /// `auth_time`, `acr`, `amr`, `gty`, `iss`, `aud` and `token_type` of a valid access token, and `{"active":false}` for anything else,
     /// refresh tokens included.
     pub fn introspection_endpoint(&self) -> EndpointLayer {
         EndpointLayer::over([self.introspection()])

@@ -88,7 +88,7 @@ const checks = {
   async 'a recovery code is a login, and has a successor'() {
     const { recoveryCode } = secrets.bob;
     const first = await enterRecoveryCode(await mfaToken('bob'), recoveryCode);
-    assert.deepEqual((await claims(first.accessToken)).amr, ['pwd', 'kba', 'mfa']);
+    assert.deepEqual((await claims(first.accessToken)).amr, ['pwd', 'otp', 'mfa']);
     assert.ok(first.recoveryCode && first.recoveryCode !== recoveryCode, `${first.recoveryCode}`);
 
     const token = await mfaToken('bob');
