@@ -252,7 +252,7 @@ pub trait Verifier: Send + Sync + 'static {
     fn verify(&self, login: Login) -> impl Future<Output = Result<Verdict, BoxError>> + Send;
 
     /// Asked at each use of a refresh token, and in the second step of a login: may `subject` still log in, and with which
-    /// scopes? The default refuses and says so in the log: a verifier that cannot tell whether an account was closed must not
+    /// scopes? The default refuses, with a line in the log: a verifier that does not know whether an account was closed must not
     /// extend its sessions.
     ///
     /// # Errors

@@ -237,7 +237,7 @@ impl AuthorizationServer {
         Ok(self)
     }
 
-    /// Asks users who have a second factor for it: after a right password the client gets a 403 `mfa_required` with an
+    /// Asks users with a second factor for a code: after a right password the client gets a 403 `mfa_required` with an
     /// `mfa_token`, and completes the login with a code (grant types `http://auth0.com/oauth/grant-type/mfa-otp` and
     /// `mfa-recovery-code`). The [verifier](crate::Verifier::verify_subject) is asked about the user again.
     pub fn with_second_factor(self, factors: SecondFactors) -> Self {

@@ -67,8 +67,8 @@ impl Client {
         Self { grants: Some(grants.into_iter().map(Into::into).collect()), ..self }
     }
 
-    /// Sets who it is when it asks for a token for itself
-    /// ([`with_client_credentials_grant`](crate::AuthorizationServer::with_client_credentials_grant)): the `sub` of that token, such as
+    /// Sets the subject of the tokens that it gets for itself
+    /// ([`with_client_credentials_grant`](crate::AuthorizationServer::with_client_credentials_grant)): their `sub`, such as
     /// `client:reports`. It must be no user's. There is no default, and the client needs a secret.
     pub fn with_subject(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }

@@ -78,7 +78,7 @@ impl GrantRequest {
 /// `Fn(GrantRequest) -> impl Future`.
 ///
 /// The crate reads the form, authenticates the client, begins the session, issues the tokens, writes the audit log and lists the
-/// grant in the metadata. The grant says who it is. An answer that takes longer than the
+/// grant in the metadata. The grant returns the user. An answer that takes longer than the
 /// [verifier may](crate::AuthorizationServer::with_verifier_timeout) is a 503. Refreshes ask the
 /// [verifier](crate::Verifier::verify_subject), which must know the subject and return the same
 /// [security stamp](crate::Identity::with_security_stamp). Whether the account is open is for the grant to check.

@@ -32,7 +32,7 @@ impl Endpoint for Introspection {
     }
 }
 
-/// The JSON of section 2.2, of RFC 9470, section 6.2, and what tells a client from a user.
+/// The JSON of section 2.2, of RFC 9470, section 6.2, and the grant of a client's own token.
 fn describe(token: &AccessToken) -> Value {
     Value::Object(response::members(json!({
         "active": true,

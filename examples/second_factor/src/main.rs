@@ -10,7 +10,7 @@
 //!     curl -d "$(oathtool --totp -b $SECRET)" -H "authorization: Bearer $TOKEN" http://127.0.0.1:8000/me/factor/confirm
 //!
 //! From now on the first request gets a 403 with an `mfa_token`, and one of these ends the login. Codes are good once, so wait for
-//! the next. With `trust_device=true` the answer has a `device_token`, which stands for the code for 30 days:
+//! the next. With `trust_device=true` the answer has a `device_token`, which replaces the code for 30 days:
 //!
 //!     curl -d grant_type=http://auth0.com/oauth/grant-type/mfa-otp -d "mfa_token=$MFA_TOKEN" \
 //!         -d "otp=$(oathtool --totp -b $SECRET)" -d trust_device=true http://127.0.0.1:8000/token
@@ -63,7 +63,7 @@ fn refusal(error: BoxError) -> TokenError {
     })
 }
 
-/// A token alone must not replace a second factor: whoever stole it would take the account over.
+/// A token alone must not replace a second factor: a thief could take the account over with it.
 async fn without_factor(app: &App, subject: &str) -> Result<(), BoxError> {
     let error = TokenError::invalid_request("Remove the second factor first");
     if app.factors.secret(subject).await?.is_some() { Err(error.into()) } else { Ok(()) }

@@ -3,7 +3,7 @@
 //!     cargo run -p example-single-page-app
 //!
 //! Open <https://localhost:8443>. The browser warns of the certificate, which is generated at start. Users: bob / builder456,
-//! and alice / wonderland123, who has a second factor. `oathtool` (a Debian package) stands in for her phone:
+//! and alice / wonderland123, with a second factor. `oathtool` (a Debian package) stands in for her phone:
 //!
 //!     oathtool --totp -b RABBITHOLERABBITHOLERABBITHOLE22
 

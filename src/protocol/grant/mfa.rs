@@ -154,7 +154,7 @@ impl Grants {
     }
 }
 
-/// What a token stands for, if it is current and belongs to the client.
+/// The session of a token, if the token is current and belongs to the client.
 async fn find(
     tokens: &RefreshTokens,
     presented: &Secret,

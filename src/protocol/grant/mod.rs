@@ -57,7 +57,7 @@ pub(crate) struct Grants {
 
 debug_only!(Grants { policy, refresh });
 
-/// Who asks for a token, and since when.
+/// The request and its client, and when the grant began.
 #[derive(Clone, Copy)]
 struct Asker<'a> {
     request: &'a Request,
