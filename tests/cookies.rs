@@ -215,11 +215,12 @@ async fn two_tabs_that_refresh_at_once_both_go_on() {
             assert_eq!([one.status, other.status], [200, 200], "{one:?} {other:?}");
             assert_eq!(one.token(), other.token(), "the browser has one cookie");
             token = one.token();
+            server.pass(11);
         }
         server.refresh(&token).await.token();
         server.pass(10);
         assert_eq!(server.refresh(&token).await.status, 200, "ten seconds later");
-        server.pass(11);
+        server.pass(1);
         assert_eq!(server.refresh(&token).await.status, 400);
     }
     let server = server_with(|tokens| tokens.with_grace(Duration::from_secs(2)).with_cookie([]).unwrap());
@@ -230,10 +231,28 @@ async fn two_tabs_that_refresh_at_once_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_late_request_of_one_of_many_tabs_ends_no_session() {
+    let server = server();
+    let old = server.log_in("alice", "").await.token();
+    let new = server.refresh(&old).await.token();
+    for _ in 0..5 {
+        let refreshed = server.refresh(&new).await;
+        assert_eq!((refreshed.status, refreshed.token()), (200, new.clone()), "it rotated a moment ago");
+        assert_eq!(server.refresh(&old).await.token(), new, "a request that was on its way");
+        server.pass(2);
+    }
+    server.pass(1);
+    let newest = server.refresh(&new).await.token();
+    assert_ne!(newest, new, "rotated again");
+    assert_eq!(server.refresh(&old).await.cookies, [CLEARED]);
+}
+
+#[tokio::test]
 async fn only_a_replay_that_ends_the_session_clears_the_cookie() {
     let server = server();
     let first = server.log_in("alice", "").await.token();
     let second = server.refresh(&first).await.token();
+    server.pass(11);
     let scope = server.page("/token", &cookie(&second), "grant_type=refresh_token&scope=admin").await;
     assert_eq!(scope.refusal(), (400, "invalid_scope"));
     let third = server.refresh(&second).await.token();
@@ -256,6 +275,7 @@ async fn an_old_token_in_the_body_ends_the_session_and_leaves_the_cookie() {
     let server = server();
     let first = server.log_in("alice", "").await.token();
     let second = server.refresh(&first).await.token();
+    server.pass(11);
     server.refresh(&second).await.token();
     let replay = server.page("/token", "theme=dark", &format!("grant_type=refresh_token&refresh_token={first}")).await;
     assert_eq!(replay.refusal(), (400, "invalid_grant"));
@@ -458,6 +478,7 @@ async fn a_rendering_of_the_app_cannot_show_the_token_or_lose_the_cookie() {
     assert_eq!([&login.body["token"], &login.body["seconds"]], [&Value::Null, &json!(86_400)]);
     let mut second = server.refresh(&first).await;
     second.cookies.remove(0);
+    server.pass(11);
     server.refresh(&second.token()).await;
     assert_eq!(server.refresh(&first).await.cookies, [CLEARED]);
 }

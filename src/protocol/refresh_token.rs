@@ -46,6 +46,8 @@ pub struct RefreshTokens {
     absolute_ttl: Duration,
     idle_ttl: Option<Duration>,
     grace: Option<Duration>,
+    /// Whether the tabs of a browser share each token.
+    is_shared: bool,
     sessions: usize,
     /// Some if clients may keep their token in a cookie.
     pub(crate) origins: Option<Origins>,
@@ -56,7 +58,7 @@ impl RefreshTokens {
     pub fn new(store: impl RefreshStore) -> Self {
         let (store, absolute_ttl) = (Arc::new(store), Duration::from_secs(86_400));
         let (idle_ttl, grace, origins) = (None, None, None);
-        Self { store, server: Arc::default(), absolute_ttl, idle_ttl, grace, sessions: 100, origins }
+        Self { store, server: Arc::default(), absolute_ttl, idle_ttl, grace, is_shared: false, sessions: 100, origins }
     }
 
     pub(crate) fn for_server(self, server: Arc<str>) -> Self {
@@ -88,7 +90,8 @@ impl RefreshTokens {
     /// Keeps the refresh tokens of [clients that ask for it](Client::with_cookie) in the cookie `__Host-refresh_token`, for
     /// [single-page apps](crate::manual::single_page_apps).
     /// Their pages are on the server's own origin, or on one of `origins` (RFC 6454), such as `https://app.example`. Tabs may
-    /// refresh at once, so these clients have a [grace period](Self::with_grace): 10 seconds unless you set another.
+    /// refresh at once, so these clients have a [grace period](Self::with_grace): 10 seconds unless you set another. Their
+    /// tokens rotate at most once in it, so that however many tabs refresh, a late request ends no session.
     ///
     /// ```
     /// use tower_oauth2_password::{RefreshTokens, store::MemoryRefreshStore};
@@ -110,11 +113,12 @@ impl RefreshTokens {
 
     /// As they are for this client: tabs that share a cookie may refresh at once.
     pub(crate) fn for_client(&self, client: Option<&Client>) -> Self {
+        let is_shared = client.is_some_and(|client| client.has_cookie);
         let grace = match self.grace {
-            None | Some(Duration::ZERO) if client.is_some_and(|client| client.has_cookie) => Some(COOKIE_GRACE),
+            None | Some(Duration::ZERO) if is_shared => Some(COOKIE_GRACE),
             grace => grace,
         };
-        Self { grace, ..self.clone() }
+        Self { grace, is_shared, ..self.clone() }
     }
 
     /// Ends all families of a subject but one. It has no deadline: that of a request may be too short for many.
@@ -161,11 +165,16 @@ impl RefreshTokens {
         budget.spend(|deadline| self.store.revoke(id, deadline)).await
     }
 
-    /// The successor that `token` already has, if the grace period allows returning it again.
+    /// The current token, if the grace period allows returning it again: `token` is its predecessor, or is itself shared and
+    /// new. A shared token stays for that long, so that no second rotation overtakes a request with its predecessor.
     pub(crate) fn repeat(&self, token: &RefreshToken, family: &Family) -> Option<Secret> {
         self.grace.filter(|grace| family.unused_for <= *grace)?;
-        let previous = family.previous.as_ref().filter(|previous| token.has(&previous.secret))?;
+        let previous = family.previous.as_ref()?;
+        if self.is_shared && token.has(&family.current) {
+            return Some(token.encode());
+        }
         let sealed: [u8; 32] = previous.sealed_successor.as_slice().try_into().ok()?;
+        // Any other token opens the seal to a secret that is not the current one.
         let successor = RefreshToken { id: token.id, secret: Zeroizing::new(token.seal(&sealed)) };
         successor.has(&family.current).then(|| successor.encode())
     }
