@@ -123,7 +123,11 @@ impl World {
     }
 
     pub fn recorder(&self) -> Recorder {
-        Recorder::new([self.servers[0].address, self.servers[1].address])
+        let guarded = match self.store {
+            Store::Redis(_) => "/users/me",
+            Store::Postgres(_) => "/",
+        };
+        Recorder::new([self.servers[0].address, self.servers[1].address], guarded)
     }
 
     /// Causes one fault after another until the time is over. Returns how many of each there were.

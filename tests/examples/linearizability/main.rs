@@ -1,6 +1,8 @@
-//! Two example servers on one Redis, or on one Postgres, clients that use the same refresh tokens at once, and faults. The replies must be
-//! possible for a single, sequential server. `LINEARIZABILITY_SECONDS` makes the run longer.
+//! Two example servers on one Redis, or on one Postgres, clients that use the same tokens at once, and faults. What happens to
+//! refresh tokens must be possible for a single, sequential server. A revoked access token must be refused in time, and for
+//! good. `LINEARIZABILITY_SECONDS` makes the run longer.
 
+mod access;
 mod checker;
 mod checker_tests;
 mod dice;
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use access::Event;
 use checker::{Answer, Asked, LATEST_EFFECT, explain};
 use faults::World;
 use recorder::NO_ANSWER;
@@ -19,8 +22,8 @@ use recorder::NO_ANSWER;
 const CLIENTS: usize = 12;
 /// In seconds, enough for each fault once.
 const SHORT: u64 = 12;
-/// The end of a run has no faults: used tokens must still be used, and ended families ended.
-const CALM: Duration = Duration::from_secs(2);
+/// The end of a run has no faults: used tokens must still be used, and ended families and access tokens ended.
+const CALM: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_on_redis_with_faults_can_be_explained() {
@@ -39,10 +42,12 @@ async fn can_be_explained(mut world: World) {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let recorder = Arc::clone(&recorder);
-            tokio::spawn(async move { recorder.work(end_of_faults + CALM).await })
+            tokio::spawn(async move { recorder.work().await })
         })
         .collect();
     let faults = world.suffer(&recorder, end_of_faults).await;
+    let calm_from = recorder.start.elapsed().as_micros() as u64;
+    recorder.end.set(Instant::now() + CALM).unwrap();
     for client in clients {
         client.await.unwrap();
     }
@@ -64,6 +69,13 @@ async fn can_be_explained(mut world: World) {
         recorded.logins,
         recorded.failed_logins,
     );
+    let times = |event| recorded.access.iter().flatten().filter(|moment| moment.event == event).count();
+    let [accepted, revoked, rejected] = [Event::Accepted, Event::Revoked, Event::Refused].map(times);
+    for history in &recorded.access {
+        access::check(history, calm_from).unwrap_or_else(|reason| panic!("{reason}: {history:#?}"));
+    }
+    println!("access tokens: {accepted} accepted, {rejected} refused, {revoked} revoked");
+    assert!(accepted > 50 && revoked > 10 && rejected > 20, "{accepted}, {revoked}, {rejected}: the run shows little");
     println!("faults: {faults:?}; at most {most_states} states for a family; all can be explained");
     assert!(faults::ALL.iter().all(|fault| faults.contains_key(fault)), "not every fault happened: {faults:?}");
     assert!(done > 200 && refused > 50 && unknown > 20, "{done}, {refused}, {unknown}: the run shows little");
@@ -75,7 +87,7 @@ async fn an_abandoned_call_has_no_late_effect() {
     let world = World::on_redis().await;
     let recorder = world.recorder();
     let ask = async |server, asked, token: &str| recorder.operate(server, asked, token, NO_ANSWER).await;
-    let token = recorder.first_token(1, true).await.unwrap();
+    let (_, token) = recorder.first_tokens(1, true).await.unwrap();
     let (first, successor) = ask(1, Asked::Refresh(0), &token).await;
     let (_, token) = successor.unwrap();
 

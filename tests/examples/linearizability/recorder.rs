@@ -1,9 +1,9 @@
-//! Clients that use, misuse and revoke refresh tokens of a few families at once, and record the replies.
+//! Clients that use, misuse and revoke the tokens of a few families at once, and record the replies.
 
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Mutex, RwLock},
+    sync::{Mutex, OnceLock, RwLock},
     time::{Duration, Instant},
 };
 
@@ -11,6 +11,7 @@ use http_body_util::{Either, Full};
 use hyper::Request;
 
 use crate::{
+    access::{Event, Moment},
     checker::{Answer, Asked, LATEST_EFFECT, Operation},
     dice::Dice,
 };
@@ -22,6 +23,10 @@ const FAMILIES_AT_ONCE: usize = 60;
 const MOST_OPERATIONS: usize = 40;
 const MOST_REFUSED: usize = 6;
 const MOST_UNKNOWN: usize = 8;
+const ACCESS_TOKENS_AT_ONCE: usize = 20;
+/// After this many uses, or these of them that were refused, another takes its place.
+const MOST_USES: usize = 20;
+const MOST_REFUSED_USES: usize = 5;
 /// Longer than any server takes, whatever fails.
 pub const NO_ANSWER: Duration = Duration::from_secs(15);
 
@@ -36,6 +41,7 @@ struct Family {
 enum Next {
     /// With a token of the family before, if nothing is under way there.
     LogIn(Option<String>),
+    UseAccess(usize, String),
     Ask(usize, Asked, String),
     Rest,
 }
@@ -65,44 +71,77 @@ struct Record {
     logins: usize,
     failed_logins: usize,
     given: HashSet<String>,
+    /// Access tokens and what happened to them.
+    access: Vec<(String, Vec<Moment>)>,
+    access_in_use: Vec<usize>,
 }
 
 impl Record {
     fn take(&mut self, token: &str) {
         assert!(self.given.insert(token.to_owned()), "a token was handed out twice");
     }
+
+    fn take_access(&mut self, token: String) {
+        let Self { access, access_in_use, .. } = self;
+        access_in_use.retain(|number| {
+            let history = &access[*number].1;
+            let refused = history.iter().filter(|moment| moment.event == Event::Refused).count();
+            history.len() < MOST_USES && refused < MOST_REFUSED_USES
+        });
+        if access_in_use.len() < ACCESS_TOKENS_AT_ONCE {
+            access_in_use.push(access.len());
+            access.push((token, Vec::new()));
+        }
+    }
 }
 
 pub struct Recorder {
     pub servers: [RwLock<SocketAddr>; 2],
-    start: Instant,
+    /// A path that refuses invalid access tokens and does not need the store.
+    guarded: &'static str,
+    pub start: Instant,
+    /// When the clients stop.
+    pub end: OnceLock<Instant>,
     record: Mutex<Record>,
 }
 
 pub struct Recorded {
     pub histories: Vec<Vec<Operation>>,
+    pub access: Vec<Vec<Moment>>,
     pub logins: usize,
     pub failed_logins: usize,
 }
 
 impl Recorder {
-    pub fn new(servers: [SocketAddr; 2]) -> Self {
-        Self { servers: servers.map(RwLock::new), start: Instant::now(), record: Mutex::default() }
+    pub fn new(servers: [SocketAddr; 2], guarded: &'static str) -> Self {
+        Self {
+            servers: servers.map(RwLock::new),
+            guarded,
+            start: Instant::now(),
+            end: OnceLock::new(),
+            record: Mutex::default(),
+        }
     }
 
     pub fn into_recorded(self) -> Recorded {
-        let Record { families, logins, failed_logins, .. } = self.record.into_inner().unwrap();
-        Recorded { histories: families.into_iter().map(|family| family.history).collect(), logins, failed_logins }
+        let Record { families, access, logins, failed_logins, .. } = self.record.into_inner().unwrap();
+        let histories = families.into_iter().map(|family| family.history).collect();
+        let access = access.into_iter().map(|(_, history)| history).collect();
+        Recorded { histories, access, logins, failed_logins }
     }
 
     /// Runs one client.
-    pub async fn work(&self, until: Instant) {
+    pub async fn work(&self) {
         let mut dice = Dice::new();
-        while Instant::now() < until {
+        while self.end.get().is_none_or(|end| Instant::now() < *end) {
             let slot = dice.below(FAMILIES_AT_ONCE as u64) as usize;
             let pause = match self.next(slot, &mut dice) {
                 Next::Ask(family, asked, token) => {
                     self.ask(family, asked, &token, &mut dice).await;
+                    20
+                }
+                Next::UseAccess(number, token) => {
+                    self.use_access(number, &token, &mut dice).await;
                     20
                 }
                 Next::LogIn(finished) => {
@@ -120,6 +159,10 @@ impl Recorder {
 
     fn next(&self, slot: usize, dice: &mut Dice) -> Next {
         let mut record = self.record.lock().unwrap();
+        if dice.one_in(3) && !record.access_in_use.is_empty() {
+            let number = *dice.pick(&record.access_in_use);
+            return Next::UseAccess(number, record.access[number].0.clone());
+        }
         let Some(number) = record.slots.get(&slot).copied() else { return Next::LogIn(None) };
         let family = &mut record.families[number];
         if family.is_finished() {
@@ -136,13 +179,14 @@ impl Recorder {
 
     /// Returns whether the login succeeded.
     async fn log_in(&self, slot: usize, dice: &mut Dice) -> bool {
-        let token = self.first_token(dice.below(2) as usize, dice.one_in(2)).await;
+        let tokens = self.first_tokens(dice.below(2) as usize, dice.one_in(2)).await;
         let mut record = self.record.lock().unwrap();
-        let Some(token) = token else {
+        let Some((access, token)) = tokens else {
             record.failed_logins += 1;
             return false;
         };
         record.logins += 1;
+        record.take_access(access);
         record.take(&token);
         record.families.push(Family { tokens: vec![(0, token)], ..Family::default() });
         let number = record.families.len() - 1;
@@ -150,11 +194,31 @@ impl Recorder {
         true
     }
 
-    /// The refresh token of a login, if it succeeded.
-    pub async fn first_token(&self, server: usize, alice: bool) -> Option<String> {
+    /// The access token and the refresh token of a login, if it succeeded.
+    pub async fn first_tokens(&self, server: usize, alice: bool) -> Option<(String, String)> {
         let user = if alice { "username=alice&password=wonderland123" } else { "username=bob&password=builder456" };
         let reply = self.post(server, "/token", &format!("grant_type=password&{user}"), NO_ANSWER).await?;
-        (reply.status == 200).then(|| reply.text("refresh_token"))
+        (reply.status == 200).then(|| (reply.text("access_token"), reply.text("refresh_token")))
+    }
+
+    /// Uses or revokes an access token.
+    async fn use_access(&self, number: usize, token: &str, dice: &mut Dice) {
+        let process = *self.servers[dice.below(2) as usize].read().unwrap();
+        let begun = self.start.elapsed().as_micros() as u64;
+        let event = if dice.one_in(8) {
+            let reply = Self::send(process, "/revoke", None, &format!("token={token}"), NO_ANSWER).await;
+            reply.filter(|reply| reply.status == 200).map(|_| Event::Revoked)
+        } else {
+            match Self::send(process, self.guarded, Some(token), "", NO_ANSWER).await {
+                Some(reply) if reply.status == 200 => Some(Event::Accepted),
+                Some(reply) if reply.status == 401 => Some(Event::Refused),
+                None => None,
+                Some(reply) => panic!("{}: {reply:?}", self.guarded),
+            }
+        };
+        let ended = self.start.elapsed().as_micros() as u64;
+        let moment = event.map(|event| Moment { event, process, begun, ended });
+        self.record.lock().unwrap().access[number].1.extend(moment);
     }
 
     async fn ask(&self, number: usize, asked: Asked, token: &str, dice: &mut Dice) {
@@ -211,11 +275,23 @@ impl Recorder {
 
     /// `None` if the connection broke or `patience` ran out.
     async fn post(&self, server: usize, path: &str, form: &str, patience: Duration) -> Option<Reply> {
-        let address = *self.servers[server].read().unwrap();
-        let request = Request::post(path)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(Either::Left(Full::from(form.to_owned())))
-            .unwrap();
-        tokio::time::timeout(patience, try_send(address, Http::One, request)).await.ok()?.ok()
+        let process = *self.servers[server].read().unwrap();
+        Self::send(process, path, None, form, patience).await
+    }
+
+    /// Posts a form, or gets a page with an access token.
+    async fn send(
+        process: SocketAddr,
+        path: &str,
+        access: Option<&str>,
+        form: &str,
+        patience: Duration,
+    ) -> Option<Reply> {
+        let request = match access {
+            Some(token) => Request::get(path).header("authorization", format!("Bearer {token}")),
+            None => Request::post(path).header("content-type", "application/x-www-form-urlencoded"),
+        };
+        let request = request.body(Either::Left(Full::from(form.to_owned()))).unwrap();
+        tokio::time::timeout(patience, try_send(process, Http::One, request)).await.ok()?.ok()
     }
 }
