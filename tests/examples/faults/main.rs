@@ -9,6 +9,7 @@ mod flush;
 mod kill;
 mod leavers;
 mod outage;
+mod pages;
 mod process;
 mod sigterm;
 mod soak;

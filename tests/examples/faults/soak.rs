@@ -11,7 +11,7 @@ use std::{
 use crate::{
     assert_sound,
     clock::{self, Clock},
-    crowd, flush, kill, leavers, outage,
+    crowd, flush, kill, leavers, outage, pages,
     process::{Usage, usage},
     scaled, server, sigterm, stuck, traffic,
 };
@@ -32,13 +32,15 @@ const MARGIN_KIB: u64 = 8 * 1024;
 /// A step that takes longer than this fails.
 const LONGEST_ROUND: Duration = Duration::from_secs(600);
 
-/// Two servers that must survive everything, one with Redis and one without. A third is killed and replaced.
+/// Two servers that must survive everything, one with Redis and one without, and a single-page app, which only has visitors.
+/// A fourth is killed and replaced.
 struct Cast {
     redis: Redis,
     slow: Slow,
     clocks: [Clock; 2],
     shared: Example,
     alone: Example,
+    app: Example,
     mortal: Option<Example>,
 }
 
@@ -55,8 +57,9 @@ impl Cast {
         };
         let shared = lasting(&clocks[0], &[("REDIS_URL", &url)]);
         let alone = lasting(&clocks[1], &[]);
+        let app = pages::app(&[("LD_PRELOAD", giving_back.to_str().unwrap())]);
         fs::remove_file(giving_back).unwrap();
-        Self { redis, slow, clocks, shared, alone, mortal: None }
+        Self { redis, slow, clocks, shared, alone, app, mortal: None }
     }
 
     fn start_mortal(redis: &Redis) -> Example {
@@ -65,7 +68,7 @@ impl Cast {
 
     async fn round(&mut self, number: usize) -> Round {
         let begun = Instant::now();
-        let Self { redis, slow, clocks, shared, alone, mortal } = self;
+        let Self { redis, slow, clocks, shared, alone, app, mortal } = self;
         let step = |name| Step { name, number };
         let day = async |name| {
             for server in [&*shared, &*alone] {
@@ -79,6 +82,7 @@ impl Cast {
         };
 
         day("ordinary traffic").await;
+        during(step("cookies and second factors"), pages::logins(app, scaled(100))).await;
         let mut let_in = 0;
         for server in [&*shared, &*alone] {
             let_in += during(step("logins at once"), crowd::at_once(server, scaled(2_000))).await;
@@ -113,7 +117,7 @@ impl Cast {
         let slowest = during(step("outages of Redis"), outage::under_load(shared, redis, slow, scaled(80))).await;
         day("ordinary traffic after the outages").await;
 
-        for server in [&*shared, &*alone] {
+        for server in [&*shared, &*alone, &*app] {
             assert_sound(server);
         }
         Round { took: begun.elapsed(), let_in, shares, slowest }
@@ -196,7 +200,7 @@ async fn soak() {
     let limit = Duration::from_secs(seconds.parse().expect("SOAK_SECONDS is no number"));
     let mut cast = Cast::new().await;
     let begun = Instant::now();
-    let mut first: Option<[Usage; 2]> = None;
+    let mut first: Option<[Usage; 3]> = None;
     let mut last;
     let mut slowest = Duration::ZERO;
     let mut number = 0;
@@ -208,8 +212,10 @@ async fn soak() {
         last = [
             settled(&cast.shared, first.as_ref().map(|first| &first[0])).await,
             settled(&cast.alone, first.as_ref().map(|first| &first[1])).await,
+            settled(&cast.app, first.as_ref().map(|first| &first[2])).await,
         ];
-        println!("round {number:3}: {round} | Redis: {} | memory: {}", show(&last[0]), show(&last[1]));
+        let [redis, memory, app] = last.each_ref().map(show);
+        println!("round {number:3}: {round} | Redis: {redis} | memory: {memory} | app: {app}");
         let first = first.get_or_insert(last);
         for (first, last) in first.iter().zip(&last) {
             assert!(last.rss_kib <= first.rss_kib + MARGIN_KIB, "memory grew from {first:?} to {last:?}");
@@ -222,7 +228,7 @@ async fn soak() {
     }
     let first = first.unwrap();
     println!("\n{number} rounds in {} s, {} requests", begun.elapsed().as_secs(), TALLY.requests());
-    for (name, first, last) in [("Redis", &first[0], &last[0]), ("memory", &first[1], &last[1])] {
+    for (name, (first, last)) in ["Redis", "memory", "pages"].into_iter().zip(first.iter().zip(&last)) {
         println!("server with {name:6}  first {}  last {}", show(first), show(last));
     }
     println!("slowest 503 without Redis: {} ms\nstatus      count\n{TALLY}", slowest.as_millis());
