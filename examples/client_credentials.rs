@@ -1,4 +1,4 @@
-//! A service logs in as itself (`client_credentials`; RFC 6749, section 4.4), beside users who log in with a password.
+//! A service logs in as itself (`client_credentials`; RFC 6749, section 4.4), and users log in with a password.
 //!
 //!     cargo run --example client_credentials
 //!     curl -u reports:reports-secret -d grant_type=client_credentials http://127.0.0.1:8000/token
@@ -39,7 +39,7 @@ async fn me(user: User) -> String {
     format!("{}\n", user.0)
 }
 
-/// Whoever has the scope: here, services.
+/// For all who have the scope: here, services.
 async fn orders(Extension(token): Extension<AccessToken>) -> String {
     format!("all orders, for {}\n", token.subject())
 }
