@@ -496,6 +496,47 @@ async fn no_device_is_trusted_unless_server_and_client_ask_for_it() {
 }
 
 #[tokio::test]
+async fn a_trust_device_that_is_neither_true_nor_false_spends_nothing() {
+    let server = trusting();
+    let token = server.first("alice", "").await;
+    for wish in ["yes", "1", "True", "true%20", "tru%C3%A9"] {
+        // Five wrong codes would block the right one.
+        for code in ["000000", "123456"] {
+            let (status, body) = server.second(&token, &format!("{code}&trust_device={wish}")).await;
+            assert_eq!((status, &body["error"]), (400, &json!("invalid_request")), "{wish}: {body}");
+            assert_eq!(body["error_description"], "trust_device is neither true nor false");
+        }
+    }
+    let (status, body) = server.second(&token, "123456&trust_device=").await;
+    assert_eq!((status, &body["device_token"]), (200, &Value::Null), "no value is no parameter");
+}
+
+#[tokio::test]
+async fn a_device_token_that_cannot_be_one_is_refused_before_the_password() {
+    let server = trusting();
+    let device = trust(&server, "").await;
+    for malformed in ["x", "%00", "a+b", &device[..63], &format!("{device}A"), &format!("{}%C3%A9", &device[..62])] {
+        // Wrong passwords would count, and tell something.
+        for form in ["username=alice&password=right", "username=alice&password=wrong", "username=nobody&password=x"] {
+            let (status, body) = server.ask(&format!("grant_type=password&{form}&device_token={malformed}")).await;
+            assert_eq!((status, &body["error"]), (400, &json!("invalid_request")), "{malformed}: {body}");
+            assert_eq!(body["error_description"], "The device_token is malformed");
+        }
+    }
+    assert_eq!(server.password("alice", &format!("&device_token={device}")).await.0, 200);
+    let unknown = "A".repeat(64);
+    assert_eq!(server.password("alice", &format!("&device_token={unknown}")).await.0, 403, "it might have expired");
+    assert_eq!(server.password("alice", "&device_token=").await.0, 403, "no value is no parameter");
+}
+
+#[tokio::test]
+async fn a_server_without_trusted_devices_ignores_their_parameters() {
+    let server = server();
+    let token = server.first("alice", "&device_token=x").await;
+    assert_eq!(server.second(&token, "123456&trust_device=maybe&device_token=x").await.0, 200);
+}
+
+#[tokio::test]
 async fn each_step_is_audited() {
     let server = server();
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();

@@ -100,6 +100,15 @@ fn one<'a>(form: &'a [(Option<String>, Option<String>)], name: &str) -> Option<&
 fn check(form: &[u8], status: u16, body: &Value, live: &mut Vec<(String, &str)>) {
     let read = pieces(form);
     let grant = one(&read, "grant_type").unwrap_or_default();
+    if [200, 403].contains(&status) {
+        let sent = |name| one(&read, name).filter(|value| !value.is_empty());
+        let is_meant = match grant {
+            OTP | RECOVERY => sent("trust_device").is_none_or(|wish| ["true", "false"].contains(&wish)),
+            "password" => sent("device_token").is_none_or(|token| token.len() == 64),
+            _ => true,
+        };
+        assert!(is_meant, "what no client can mean was accepted");
+    }
     match status {
         200 if [OTP, RECOVERY].contains(&grant) => {
             let token = one(&read, "mfa_token").expect("a login that waits");

@@ -184,11 +184,13 @@ impl SecondFactors {
         Self { factor: Arc::new(factor), attempts, pending, devices: None }
     }
 
-    /// Lets clients ask for a device to be trusted: if the second step has `trust_device=true` (nothing else counts), its response
-    /// has a `device_token`, and a password with this `device_token` needs no second step for `ttl`. The token is opaque, bound
-    /// to the subject, the client and the security stamp. It ends with `POST /revoke` or
-    /// [`revoke_subject`](crate::AuthorizationServer::revoke_subject). A subject may have a hundred, and one more ends the oldest. An unknown one is ignored: the
-    /// second step is required. Off by default, since the device and the password are enough then.
+    /// Lets clients ask for a device to be trusted: if the second step has `trust_device=true`, its response has a `device_token`,
+    /// and a password with this `device_token` needs no second step for `ttl`. The token is opaque, bound to the subject, the
+    /// client and the security stamp. It ends with `POST /revoke` or
+    /// [`revoke_subject`](crate::AuthorizationServer::revoke_subject). A subject may have a hundred, and one more ends the oldest.
+    /// One that has ended is ignored: the second step is required. A value of `trust_device` other than `true` and `false`, and a
+    /// `device_token` that cannot be one, are an `invalid_request`, before the code or the password is checked. Off by default,
+    /// since the device and the password are enough then. Both parameters are ignored while it is off.
     pub fn with_trusted_devices(self, store: impl RefreshStore, ttl: Duration) -> Self {
         let devices = RefreshTokens::new(store).with_absolute_ttl(ttl);
         Self { devices: Some(devices), ..self }

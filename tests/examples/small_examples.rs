@@ -5,7 +5,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use serde_json::Value;
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -58,6 +62,36 @@ async fn extension_grant() {
     assert_eq!(log_in(alice, &hers).await.0, 200);
     assert_eq!(log_in(alice, &hers).await, denied, "again");
     assert_eq!(attempt(&server, "alice", "any").await.text("error"), "invalid_grant", "nobody has a password");
+}
+
+#[tokio::test]
+async fn client_credentials() {
+    let server = Example::start("client_credentials", &[]);
+    let ask = async |secret: &str, form: &str| {
+        let basic = format!("Basic {}", STANDARD.encode(format!("reports:{secret}")));
+        let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        request(&server, "POST", "/token", &headers, form).await
+    };
+    let wrong = ask("guess", "grant_type=client_credentials").await;
+    assert_eq!((wrong.status, wrong.text("error")), (401, "invalid_client".to_owned()));
+    let nobody = post(&server, "/token", "grant_type=client_credentials&client_id=reports").await;
+    assert_eq!((nobody.status, nobody.text("error")), (401, "invalid_client".to_owned()), "its secret is required");
+    let as_user = ask("reports-secret", "grant_type=password&username=alice&password=wonderland123").await;
+    assert_eq!(as_user.text("error"), "unauthorized_client", "users do not log in through it");
+    let wider = ask("reports-secret", "grant_type=client_credentials&scope=orders:own").await;
+    assert_eq!(wider.text("error"), "invalid_scope");
+
+    let service = ask("reports-secret", "grant_type=client_credentials").await;
+    assert_eq!((service.text("scope"), &service.json()["refresh_token"]), ("orders:all".to_owned(), &Value::Null));
+    let service = service.text("access_token");
+    assert_eq!(get(&server, "/orders", &service).await.body, "all orders, for client:reports\n");
+    let refused = get(&server, "/users/me", &service).await;
+    assert_eq!((refused.status, &*refused.body), (403, b"Only users have an account\n".as_slice()));
+
+    let alice = log_in(&server).await.text("access_token");
+    assert_eq!(get(&server, "/users/me", &alice).await.body, "alice\n");
+    assert_eq!(get(&server, "/orders", &alice).await.text("error"), "insufficient_scope");
+    assert_eq!(get(&server, "/users/me", "x").await.status, 401);
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ pub struct Example {
 }
 
 /// The examples in the crate's own package. Every other example is its own package.
-const OWN: [&str; 5] = ["custom_verifier", "extension_grant", "fastapi_tutorial", "hyper", "server"];
+const OWN: [&str; 6] =
+    ["client_credentials", "custom_verifier", "extension_grant", "fastapi_tutorial", "hyper", "server"];
 
 static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

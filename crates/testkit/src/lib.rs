@@ -5,6 +5,7 @@ mod attempts_race;
 mod deny_list;
 mod refresh;
 mod refresh_race;
+mod refresh_second_factor;
 mod refresh_time;
 mod support;
 
@@ -35,6 +36,7 @@ pub async fn refresh_store(store: impl RefreshStore) {
     refresh_race::check(from_ref(&store), Race::OneTask).await;
     refresh_race::a_dropped_rotation_is_done_or_not(&*store).await;
     refresh_time::check(&*store).await;
+    refresh_second_factor::check(&*store).await;
 }
 
 /// Checks that each call of a [`RefreshStore`] is one atomic step, wherever it runs. `stores` are handles of one store,

@@ -7,9 +7,9 @@ use tokio::time::sleep;
 use tower_oauth2_password::store::{Family, FamilyId, Previous, RefreshStore, Rotation, SecretHash, SubjectRef};
 
 pub(crate) const CONTRACT: Contract = Contract("RefreshStore");
-const SERVER: &str = "https://login.example api";
+pub(crate) const SERVER: &str = "https://login.example api";
 /// More sessions than any check begins, but for the one that reaches it.
-const LIMIT: usize = 100;
+pub(crate) const LIMIT: usize = 100;
 
 pub(crate) async fn check(store: &impl RefreshStore) {
     unknown_families_are_gone(store).await;
@@ -131,7 +131,7 @@ async fn families_are_kept_as_given(store: &impl RefreshStore) {
     }
 }
 
-fn require_same(given: &Family, found: &Family, clause: &str) {
+pub(crate) fn require_same(given: &Family, found: &Family, clause: &str) {
     let same = |name: &str, given: &dyn std::fmt::Debug, found: &dyn std::fmt::Debug| {
         let (given, found) = (format!("{given:?}"), format!("{found:?}"));
         CONTRACT.require(given == found, clause, format_args!("{name} was {given} and is {found}"));

@@ -94,6 +94,13 @@ fn faults_of_refresh_stores_are_caught() {
         (LookingIsUse, "looking or a mismatch is no use"),
         (UseExtendsTheLifetime, "no use makes a family live longer"),
         (UseLeavesTheIdleLifetime, "a rotation restarts the idle lifetime"),
+        (KeepsFlatClaims, "for a second factor, claims of two kilobytes and of any JSON come back"),
+        (KeepsNumbersAsFloats, "for a second factor, claims of two kilobytes and of any JSON come back"),
+        (LosesLongClaims, "for a second factor, claims of two kilobytes and of any JSON come back"),
+        (CountsAllServers, "one more ends the oldest, and no session"),
+        (EndsLoginsThatWait, "for a second factor, a session that begins ends no login that waits"),
+        (CutsServersAtLines, "the end of logins that wait, of devices or of sessions ends nothing else"),
+        (KeepsLifetimesAs32Bits, "a login waits for five minutes, and a device is trusted for up to a year"),
     ];
     each_is_caught(&faults, |fault| verdict(async || testkit::refresh_store(refresh::broken(fault)).await));
 }

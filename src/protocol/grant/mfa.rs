@@ -43,30 +43,23 @@ struct Pending {
 }
 
 impl Grants {
-    /// Whether a login with a right password needs a second step.
-    pub(super) async fn needs_second_step(
+    /// The error that asks the client for the second step, if a login with a right password needs it.
+    pub(super) async fn ask_for_second_step(
         &self,
         asker: Asker<'_>,
-        factors: &SecondFactors,
         user: &Identity,
-    ) -> Result<bool, TokenError> {
+        (account, requested): (String, Option<Scope>),
+    ) -> Result<Option<TokenError>, TokenError> {
+        let Some(factors) = &self.second_factor else { return Ok(None) };
         if let (Some(devices), Some(token)) = (&factors.devices, asker.request.form.get("device_token"))
             && let Some((_, device)) = find(devices, token, asker).await?
             && (&*device.subject, &device.security_stamp) == (user.subject(), &user.security_stamp)
         {
-            return Ok(false);
+            return Ok(None);
         }
-        answer_within(self.verifier_timeout, "the second factor failed", factors.factor.is_required(user)).await
-    }
-
-    /// The error that asks the client for the second step.
-    pub(super) async fn require_second_step(
-        &self,
-        asker: Asker<'_>,
-        factors: &SecondFactors,
-        user: &Identity,
-        (account, requested): (String, Option<Scope>),
-    ) -> Result<TokenError, TokenError> {
+        if !answer_within(self.verifier_timeout, "the second factor failed", factors.factor.is_required(user)).await? {
+            return Ok(None);
+        }
         granted(user, asker.client, requested.clone())?;
         let (claims, session_ttl, without_refresh_token) = (&user.claims, user.session_ttl, user.without_refresh_token);
         let pending = Pending { account, requested, claims: claims.clone(), session_ttl, without_refresh_token };
@@ -75,7 +68,7 @@ impl Grants {
         let (token, _) = factors.pending.begin(session, None, asker.began, &asker.request.budget).await?;
         Audit { subject: Some(user.subject()), ..asker.audit }.record(EventKind::MfaRequired);
         let error = TokenError::custom("mfa_required", "Multifactor authentication required");
-        Ok(error.with_status(StatusCode::FORBIDDEN).with_field("mfa_token", token.expose()))
+        Ok(Some(error.with_status(StatusCode::FORBIDDEN).with_field("mfa_token", token.expose())))
     }
 
     pub(super) async fn second_step(
@@ -87,6 +80,10 @@ impl Grants {
         let (token, text) = (request.required("mfa_token")?, request.required(parameter)?);
         if text.expose().len() > LONGEST_CODE || !text.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::invalid_request("The code is too long, or a character in it is not allowed"));
+        }
+        let wish = request.form.get("trust_device").map_or("false", Secret::expose);
+        if factors.devices.is_some() && !["true", "false"].contains(&wish) {
+            return Err(TokenError::invalid_request("trust_device is neither true nor false"));
         }
         let client = self.policy.authenticate_for(grant, request).await?;
         let asker = self.asker(request, client.as_ref(), None);
@@ -121,8 +118,7 @@ impl Grants {
 
         let identity = completed(user, &session, pending, amr);
         let mut others = BTreeMap::from_iter(recovery_code.map(|code| ("recovery_code", code)));
-        let asked_for = request.form.get("trust_device").is_some_and(|wish| wish.expose() == "true");
-        if let Some(devices) = factors.devices.as_ref().filter(|_| asked_for) {
+        if let Some(devices) = factors.devices.as_ref().filter(|_| wish == "true") {
             let device = Session { claims: Map::new(), ..session.clone() };
             let (token, _) = devices.begin(device, None, asker.began, &request.budget).await?;
             others.insert("device_token", token);

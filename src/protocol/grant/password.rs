@@ -4,7 +4,8 @@ use super::{Asker, Grants, granted, requested_scope};
 use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
-use crate::protocol::{refresh_token::ended, request::Request, response::TokenResponse, session};
+use crate::protocol::refresh_token::{RefreshToken, ended};
+use crate::protocol::{request::Request, response::TokenResponse, session};
 use crate::scope::Scope;
 use crate::usernames::account_of;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
@@ -18,6 +19,11 @@ impl Grants {
         if !is_credential_text(username.expose()) || !is_credential_text(password.expose()) {
             return Err(TokenError::invalid_request("A character is not allowed in username or password"));
         }
+        let devices = self.second_factor.as_ref().and_then(|factors| factors.devices.as_ref());
+        let device_token = devices.and_then(|_| request.form.get("device_token"));
+        if device_token.is_some_and(|token| RefreshToken::parse(token.expose()).is_none()) {
+            return Err(TokenError::invalid_request("The device_token is malformed"));
+        }
         let client = self.policy.authenticate_for("password", request).await?;
         let mut login = Login::new(account_of(self.usernames.as_ref(), username.expose()), password.clone());
         login.client_id = client.as_ref().map(|client| client.id().to_owned());
@@ -29,12 +35,9 @@ impl Grants {
         let asker = self.asker(request, client.as_ref(), Some(username.expose()));
         let checked = async {
             let (identity, attempt) = self.verify(asker, login).await?;
-            match &self.second_factor {
-                Some(factors) if self.needs_second_step(asker, factors, &identity).await? => {
-                    attempt.released().await?;
-                    Err(self.require_second_step(asker, factors, &identity, (account, scope.clone())).await?)
-                }
-                _ => attempt.succeeded().await.map(|()| identity),
+            match self.ask_for_second_step(asker, &identity, (account, scope.clone())).await? {
+                Some(error) => attempt.released().await.and(Err(error)),
+                None => attempt.succeeded().await.map(|()| identity),
             }
         };
         let identity = asker.audit.unserved(checked.await)?;

@@ -23,9 +23,12 @@ pub enum Fault {
     BeginsWithAPredecessor,
     ChangesAByte,
     CountsNobodys,
+    CountsAllServers,
     CountsTooMany,
     CutsClientsAtBars,
+    CutsServersAtLines,
     EndsTheFamilyOnMismatch,
+    EndsLoginsThatWait,
     EndsTooEarly,
     HalfDoneWhenDropped,
     IgnoresDeadlines,
@@ -34,10 +37,14 @@ pub enum Fault {
     IgnoresEndedSubjects,
     IgnoresServers,
     KeepsAllSessions,
+    KeepsFlatClaims,
+    KeepsLifetimesAs32Bits,
+    KeepsNumbersAsFloats,
     KeepsOneLifetime,
     ListsTheNewestOnly,
     ListsTheOldestFirst,
     LookingIsUse,
+    LosesLongClaims,
     LosesThePredecessor,
     LosesTheScope,
     LosesTheServer,
@@ -132,6 +139,34 @@ impl RefreshStore for BrokenRefreshStore {
                         family.session.security_stamp.map(|stamp| stamp.chars().filter(char::is_ascii).collect());
                 }
                 Fault::KeepsOneLifetime => family.idle_ttl = family.absolute_ttl,
+                Fault::KeepsFlatClaims => {
+                    family.session.claims.values_mut().filter(|claim| claim.is_object()).for_each(|claim| {
+                        *claim = claim.to_string().into();
+                    });
+                }
+                Fault::KeepsNumbersAsFloats => {
+                    let claims = family.session.claims.values_mut().filter_map(|claim| claim.as_object_mut());
+                    let numbers = claims.flat_map(|claims| claims.values_mut()).filter(|claim| claim.is_number());
+                    numbers.for_each(|number| *number = number.as_f64().into());
+                }
+                Fault::LosesLongClaims => {
+                    family.session.claims.retain(|_, claim| claim.as_str().is_none_or(|text| text.len() < 1_024));
+                }
+                Fault::KeepsLifetimesAs32Bits => {
+                    let most = Duration::from_millis(i32::MAX as u64);
+                    family.absolute_ttl = family.absolute_ttl.min(most);
+                }
+                Fault::CountsAllServers if limit == 10 => {
+                    let session = SubjectRef::new("https://login.example api", &family.session.subject);
+                    let waiting = SubjectRef::new(&family.session.server, &family.session.subject);
+                    if self.families.list(waiting, deadline).await?.len() + 1 == limit {
+                        self.families.revoke_subject(session, None).await?;
+                    }
+                }
+                Fault::EndsLoginsThatWait if limit == 2 => {
+                    let server = format!("{}\nsecond factor", family.session.server);
+                    self.families.revoke_subject(SubjectRef::new(&server, &family.session.subject), None).await?;
+                }
                 Fault::LosesTheScope => family.session.scope = Scope::empty(),
                 Fault::LosesTheStamp => family.session.security_stamp = None,
                 Fault::LosesTheServer | Fault::IgnoresServers => family.session.server.clear(),
@@ -276,6 +311,16 @@ impl RefreshStore for BrokenRefreshStore {
             match self.fault {
                 Fault::IgnoresServers => {
                     self.families.revoke_subject(SubjectRef::new("", subject.subject), except).await
+                }
+                Fault::CutsServersAtLines => {
+                    let mut ended = 0;
+                    let base = subject.server.split('\n').next().unwrap_or_default();
+                    for kind in ["", "\nsecond factor", "\ntrusted devices"] {
+                        let server = format!("{base}{kind}");
+                        let subject = SubjectRef::new(&server, subject.subject);
+                        ended += self.families.revoke_subject(subject, except).await?;
+                    }
+                    Ok(ended)
                 }
                 Fault::RevokesSubjectsInPart => Ok(if subject.subject.contains("nobody") { 0 } else { 4 }),
                 Fault::CountsTooMany => Ok(self.families.revoke_subject(subject, except).await?.saturating_mul(2)),
