@@ -39,7 +39,7 @@ async fn me(user: User) -> String {
     format!("{}\n", user.0)
 }
 
-/// For all who have the scope: here, services.
+/// For every caller with the scope: here, services.
 async fn orders(Extension(token): Extension<AccessToken>) -> String {
     format!("all orders, for {}\n", token.subject())
 }

@@ -26,7 +26,7 @@ async fn verify(login: Login) -> Result<Verdict, BoxError> {
     if !directory(&login).await? {
         return Ok(Verdict::Denied);
     }
-    // After the password: before, it would tell strangers who has an account.
+    // After the password: before, it would show strangers which accounts exist.
     if login.username == "carol" {
         let error = TokenError::custom("mfa_required", "A second factor is needed");
         return Err(error.with_field("mfa_token", "one-time-value").into());

@@ -5,7 +5,7 @@
 //!     curl -d grant_type=urn:example:mailed-code -d mail=alice@api.example -d code=$CODE http://127.0.0.1:8000/token
 //!
 //! The first stands in for a mail: it answers the code, and a real one would answer nothing. It answers everybody alike, so it
-//! does not tell who has an account. A code is good once, for five minutes.
+//! does not show which accounts exist. A code is good once, for five minutes.
 
 use std::{collections::HashMap, env, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -6,7 +6,7 @@
 //! curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/users/me/items/
 //! ```
 //!
-//! Users: `johndoe` / `secret`, and `alice` / `secretalice`, who is disabled. `ADDR` is the address to listen on, and
+//! Users: `johndoe` / `secret`, and `alice` / `secretalice`, a disabled one. `ADDR` is the address to listen on, and
 //! `SECRET_KEY` the key to sign with, as text. `src/manual/from_fastapi.md` has the two programs side by side.
 //!
 //! Like the tutorial, it limits no attempts: add `with_attempt_limits`.

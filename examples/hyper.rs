@@ -48,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        // The limits count by address: each request says who its peer is.
+        // The limits count by address: each request carries that of its peer.
         let service = TowerToHyperService::new(AddExtension::new(app.clone(), peer));
         tokio::spawn(async move {
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;

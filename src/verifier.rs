@@ -1,4 +1,4 @@
-//! The question that the token endpoint asks: who is logging in?
+//! What the token endpoint asks of the app: is this login good, and for which user?
 //!
 //! 1. [`Verifier::verify`] decides one login. [`Verdict::Denied`] is a wrong username or password, whatever the reason.
 //! 2. An error is an outage: the client gets a 503, and the attempt counts neither as a failure nor as a success. A
@@ -104,7 +104,7 @@ impl From<Identity> for Verdict {
     }
 }
 
-/// A user who logged in, and what they may do.
+/// A logged-in user, and what they may do.
 ///
 /// ```
 /// use tower_oauth2_password::Identity;

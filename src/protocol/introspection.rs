@@ -32,7 +32,7 @@ impl Endpoint for Introspection {
     }
 }
 
-/// The JSON of section 2.2, of RFC 9470, section 6.2, and the grant of a client's own token.
+/// The JSON of section 2.2, of RFC 9470, section 6.2, and `gty` for a token that a client got for itself.
 fn describe(token: &AccessToken) -> Value {
     Value::Object(response::members(json!({
         "active": true,
