@@ -100,6 +100,10 @@ impl Site {
         wait_for_text(&self.browser, "#method", "with your password").await;
     }
 
+    async fn authenticator(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.driver.command(&self.browser, method, &format!("{}/{path}", self.authenticator), body).await
+    }
+
     async fn sign(&self, challenge: &Challenge) -> Value {
         let signed = run(&self.browser, &format!("const options = {}; {SIGN}", challenge.options)).await;
         assert!(signed["response"]["signature"].is_string(), "{signed}");
@@ -118,8 +122,7 @@ async fn a_user_adds_a_passkey_and_logs_in_without_name_and_password() {
     site.click("#use-passkey").await;
     wait_for_text(&site.browser, "#method", "with a passkey").await;
     wait_for_text(&site.browser, "#name", "alice").await;
-    let credentials =
-        site.driver.command(&site.browser, "GET", &format!("{}/credentials", site.authenticator), &json!({})).await;
+    let credentials = site.authenticator("GET", "credentials", &json!({})).await;
     let handle = URL_SAFE_NO_PAD.decode(credentials[0]["userHandle"].as_str().unwrap()).unwrap();
     assert_eq!(credentials.as_array().unwrap().len(), 1, "{credentials}");
     assert_eq!((handle.len(), &credentials[0]["isResidentCredential"]), (16, &json!(true)), "{credentials}");
@@ -204,10 +207,26 @@ async fn a_changed_assertion_is_refused() {
     // The page asked the device not to check who uses it.
     let mut unverified = challenge(&site.server).await;
     unverified.options["userVerification"] = "discouraged".into();
-    let uv = json!({ "isUserVerified": false });
-    site.driver.command(&site.browser, "POST", &format!("{}/uv", site.authenticator), &uv).await;
+    site.authenticator("POST", "uv", &json!({ "isUserVerified": false })).await;
     let signed = site.sign(&unverified).await;
     assert_denied(&log_in(&site.server, &unverified, &signed).await, "by whoever had the device");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_security_key_is_refused_once_the_original_is_ahead() {
+    let site = Site::with_passkey().await;
+    let copy = site.authenticator("GET", "credentials", &json!({})).await[0].clone();
+    for _ in 0..2 {
+        let challenge = challenge(&site.server).await;
+        assert_eq!(log_in(&site.server, &challenge, &site.sign(&challenge).await).await.status, 200);
+    }
+    site.authenticator("DELETE", "credentials", &json!({})).await;
+    site.authenticator("POST", "credential", &copy).await;
+    let challenge = challenge(&site.server).await;
+    let reply = log_in(&site.server, &challenge, &site.sign(&challenge).await).await;
+    assert_denied(&reply, "its counter is behind");
+    site.server.log_that_tells(&["compromise"]);
     site.end().await;
 }
 
