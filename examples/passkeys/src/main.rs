@@ -8,6 +8,8 @@
 //! A grant of the app (RFC 6749, section 4.5) takes what the passkey signed. Passkeys and challenges are in memory. Several
 //! processes keep them in their database.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod challenges;
 mod grant;
 
