@@ -11,25 +11,26 @@
 //! 4. [`optional_login`]: routes that strangers may use, too.
 //! 5. [`accounts`]: sign-up and password change.
 //! 6. [`second_factor`]: a code after the password.
-//! 7. [`sessions`]: log out here, elsewhere, everywhere.
-//! 8. [`single_page_apps`]: where a page keeps its tokens, and what its requests look like.
-//! 9. [`websockets`]: WebSockets and downloads.
-//! 10. [`services`]: other services that accept your tokens.
+//! 7. [`passkeys`]: log in without a password.
+//! 8. [`sessions`]: log out here, elsewhere, everywhere.
+//! 9. [`single_page_apps`]: where a page keeps its tokens, and what its requests look like.
+//! 10. [`websockets`]: WebSockets and downloads.
+//! 11. [`services`]: other services that accept your tokens.
 //!
 //! **Run**
 //!
-//! 11. [`proxies`]: behind nginx, a load balancer or a CDN.
-//! 12. [`production`]: a check-list for going to production.
-//! 13. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
-//! 14. [`scale`]: how many cores, and how much of a store.
-//! 15. [`observing`]: logs, audit events and metrics.
+//! 12. [`proxies`]: behind nginx, a load balancer or a CDN.
+//! 13. [`production`]: a check-list for going to production.
+//! 14. [`deployment`]: the reasons behind it: secrets, several processes, revocation, passwords.
+//! 15. [`scale`]: how many cores, and how much of a store.
+//! 16. [`observing`]: logs, audit events and metrics.
 //!
 //! **Judge**
 //!
-//! 16. [`comparison`]: other projects, and which to choose.
-//! 17. [`defaults`]: each default, and the reason for it.
-//! 18. [`threats`]: known attacks, and the tests that show why they fail.
-//! 19. [`rules`]: the rules of the RFCs that the crate follows.
+//! 17. [`comparison`]: other projects, and which to choose.
+//! 18. [`defaults`]: each default, and the reason for it.
+//! 19. [`threats`]: known attacks, and the tests that show why they fail.
+//! 20. [`rules`]: the rules of the RFCs that the crate follows.
 
 #[doc = include_str!("layers.md")]
 pub mod layers {}
@@ -48,6 +49,9 @@ pub mod accounts {}
 
 #[doc = include_str!("second_factor.md")]
 pub mod second_factor {}
+
+#[doc = include_str!("passkeys.md")]
+pub mod passkeys {}
 
 #[doc = include_str!("sessions.md")]
 pub mod sessions {}

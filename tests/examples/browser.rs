@@ -1,6 +1,7 @@
 //! A real Chromium, driven through chromedriver.
 
 use std::{
+    net::Ipv4Addr,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::{Value, json};
 
-use test_support::port::free_port;
+use test_support::{client::try_request, port::free_port};
 
 pub(crate) struct Driver {
     process: Child,
@@ -32,6 +33,17 @@ impl Driver {
             .spawn()
             .expect("chromedriver is not installed: apt-get install chromium chromium-driver");
         Self { process, port }
+    }
+
+    /// Sends a command that `fantoccini` does not know, and returns its value.
+    pub(crate) async fn command(&self, client: &Client, method: &str, path: &str, body: &Value) -> Value {
+        let path = format!("/session/{}/{path}", client.session_id().await.unwrap().unwrap());
+        let address = (Ipv4Addr::LOCALHOST, self.port).into();
+        let headers = [("content-type", "application/json")];
+        let reply =
+            try_request(address, Ipv4Addr::LOCALHOST, method, &path, &headers, &body.to_string()).await.unwrap();
+        assert_eq!(reply.status, 200, "{method} {path}: {reply:?}");
+        reply.json()["value"].clone()
     }
 
     /// A browser with a profile of its own.

@@ -4,6 +4,7 @@ mod browser;
 mod fastapi;
 mod logs;
 mod oauth2_crate;
+mod passkeys;
 mod promises;
 mod registry_clients;
 mod single_page_app;

@@ -56,6 +56,7 @@ fn every_test_on_the_threats_page_exists() {
     sources(&root.join("src"), &mut files);
     sources(&root.join("tests"), &mut files);
     sources(&root.join("crates"), &mut files);
+    sources(&root.join("examples/passkeys/src"), &mut files);
     for wrong in
         ["flows::nothing", "flows::refused", "nowhere::attempts", "cases R99.1", "cases R2.", "attempts", "flows"]
     {

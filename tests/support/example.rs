@@ -20,13 +20,20 @@ pub struct Example {
 const OWN: [&str; 6] =
     ["client_credentials", "custom_verifier", "extension_grant", "fastapi_tutorial", "hyper", "server"];
 
+/// Examples with a workspace of their own, outside of this one.
+const FOREIGN: [&str; 1] = ["passkeys"];
+
 static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Builds the example and returns its binary. `cargo test -p test-examples` alone would use an old one.
 pub fn binary(name: &str) -> PathBuf {
     let profile = profile();
     let package = format!("example-{}", name.replace('_', "-"));
-    let (arguments, binary) = if OWN.contains(&name) {
+    let (manifest, target) = (format!("examples/{name}/Cargo.toml"), profile.parent().unwrap().join(name));
+    let (arguments, binary) = if FOREIGN.contains(&name) {
+        let folder = target.join(profile.file_name().unwrap());
+        (vec!["--manifest-path", &manifest, "--target-dir", target.to_str().unwrap()], folder.join(&package))
+    } else if OWN.contains(&name) {
         (vec!["--example", name, "--features", "redis"], profile.join("examples").join(name))
     } else {
         (vec!["-p", &package], profile.join(&package))
@@ -60,10 +67,9 @@ fn build(arguments: &[&str]) {
     let profile = profile();
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked"])
-        .args(arguments)
         .args(if profile.ends_with("release") { &["--release"][..] } else { &[] })
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap())
+        .env("CARGO_TARGET_DIR", profile.parent().unwrap())
+        .args(arguments)
         .current_dir(root())
         .output()
         .unwrap();

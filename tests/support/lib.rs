@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod example;
 pub mod http;

@@ -1,10 +1,6 @@
-//! Steps the wall clock of one server, with libfaketime, which leaves the monotonic clock as it is.
+//! Steps of the wall clock of one server.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -14,57 +10,13 @@ use crate::{
 };
 use test_support::{
     client::{get, log_in, post, refresh},
+    clock::Clock,
     example::Example,
     http::Reply,
 };
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
-
-/// The clock of one server.
-pub struct Clock {
-    file: PathBuf,
-    pub preload: String,
-}
-
-impl Clock {
-    pub fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let file = std::env::temp_dir().join(format!("tower-oauth2-clock-{}-{number}", std::process::id()));
-        let preload = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
-            .map(|dir| format!("{dir}/faketime/libfaketimeMT.so.1"))
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-            .expect("libfaketime is not installed: apt-get install faketime");
-        let clock = Self { file, preload };
-        clock.step(0);
-        clock
-    }
-
-    pub fn variables(&self) -> [(&str, &str); 4] {
-        [
-            ("LD_PRELOAD", &self.preload),
-            ("FAKETIME_TIMESTAMP_FILE", self.file.to_str().unwrap()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ]
-    }
-
-    /// Sets the server's clock this many seconds ahead.
-    pub fn step(&self, seconds: i64) {
-        // Renamed, so that the server never reads half of it.
-        let new = self.file.with_extension("new");
-        fs::write(&new, format!("{seconds:+}\n")).unwrap();
-        fs::rename(new, &self.file).unwrap();
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.file);
-    }
-}
 
 /// Blocked names stay blocked, and revoked tokens stay revoked. Tokens follow the wall clock. Logins keep working.
 pub async fn steps(server: &Example, clock: &Clock, access_ttl: i64) {
@@ -117,7 +69,7 @@ fn claim(login: &Reply, name: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_may_step() {
-    let clock = Clock::new();
+    let clock = Clock::start();
     let server = server(&[&clock.variables()[..], &[("ACCESS_TOKEN_TTL", "300")]].concat());
     steps(&server, &clock, 300).await;
     assert_sound(&server);

@@ -9,14 +9,13 @@ use std::{
 };
 
 use crate::{
-    assert_sound,
-    clock::{self, Clock},
-    crowd, flush, kill, leavers, outage, pages,
+    assert_sound, clock, crowd, flush, kill, leavers, outage, pages,
     process::{Usage, usage},
     scaled, server, sigterm, stuck, traffic,
 };
 use test_support::{
     client::{attempt, eventually, within},
+    clock::Clock,
     example::Example,
     redis::Redis,
     slow::Slow,
@@ -48,7 +47,7 @@ impl Cast {
     async fn new() -> Self {
         let redis = Redis::start();
         let slow = Slow::in_front_of(redis.port()).await;
-        let clocks = [Clock::new(), Clock::new()];
+        let clocks = [Clock::start(), Clock::start()];
         let url = format!("redis://{}", slow.address);
         let giving_back = compiled_give_back();
         let lasting = |clock: &Clock, store: &[(&str, &str)]| {
