@@ -11,7 +11,7 @@ use tower_oauth2_password::TokenError;
 const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Strangers may ask, so the number is limited. Where the table or the share of an owner is full, the next is refused until others
-/// are used or expire. None is dropped to make room: whoever was asked can answer.
+/// are used or expire. None is dropped to make room: each can still be answered.
 pub(crate) struct Challenges<S>(Mutex<HashMap<String, (String, Instant, S)>>);
 
 impl<S> Challenges<S> {

@@ -10,7 +10,7 @@ use webauthn_rs::prelude::{
 
 use crate::challenges::{Challenges, locked};
 
-/// A row of the table. The handle is what authenticators know the user by: random, so that it tells nothing.
+/// A row of the table. The handle is what authenticators know the user by: random, so that it says nothing.
 pub(crate) struct Row {
     pub(crate) subject: String,
     pub(crate) handle: Uuid,

@@ -3,7 +3,7 @@
 //!     cargo run --manifest-path examples/passkeys/Cargo.toml
 //!
 //! Open <http://localhost:8000>, and log in as alice / wonderland123. Browsers allow passkeys on `localhost` without TLS, but not
-//! on 127.0.0.1. Chromium has a virtual one for who has no fingerprint reader: developer tools, "WebAuthn".
+//! on 127.0.0.1. Without a fingerprint reader, use Chromium's virtual one: developer tools, "WebAuthn".
 //!
 //! A grant of the app (RFC 6749, section 4.5) takes what the passkey signed. Passkeys and challenges are in memory. Several
 //! processes keep them in their database.
@@ -128,7 +128,7 @@ fn router(origin: &str) -> Result<Router, BoxError> {
         .route("/passkeys/start", post(start))
         .route("/passkeys/finish", post(finish))
         .route("/passkeys/{id}", delete(remove))
-        // Who finds a token must not add a passkey with it.
+        // A stolen token must not add a passkey.
         .route_layer(auth.guard().with_max_age(Duration::from_secs(300)))
         .route("/passkeys", get(list).layer(auth.guard()))
         .route("/passkeys/challenge", post(challenge))
