@@ -85,7 +85,8 @@ pub enum EventKind {
     Reuse,
     /// A token was revoked by `POST /revoke`.
     Revoked,
-    /// Your own code, or a new security stamp, ended a session, or all of a subject if it names none.
+    /// Your own code, a new security stamp, or another login in the same browser ended a session, or all of a subject if it names
+    /// none.
     SessionEnded,
 }
 

@@ -2,21 +2,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, request::Parts};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use test_support::oneshot::post_form;
+use tower::{Layer, ServiceExt, service_fn};
 use tower_oauth2_password::{
-    AuthorizationServer, BoxError, Client, FactorCode, FactorVerdict, GrantRequest, Identity, Jwt, Key, Login,
-    RefreshTokens, SecondFactor, SecondFactors, StaticClients, TokenError, TokenResponse, Verdict, Verifier,
-    store::{MemoryDenyList, MemoryRefreshStore},
+    AuthorizationServer, BoxError, Client, Event, EventKind, FactorCode, FactorVerdict, GrantRequest, Identity, Jwt,
+    Key, Login, RefreshTokens, SecondFactor, SecondFactors, StaticClients, TokenError, TokenResponse, Verdict,
+    Verifier,
+    store::{
+        Family, FamilyId, MemoryDenyList, MemoryRefreshStore, Previous, RefreshStore, Rotation, SecretHash,
+        StoreFuture, SubjectRef,
+    },
 };
 
 const OTP: &str = "http://auth0.com/oauth/grant-type/mfa-otp";
@@ -36,6 +43,7 @@ impl Verifier for Users {
         let identity = Identity::new(&login.username).with_scope("read write".parse()?);
         let month = Duration::from_secs(30 * 86_400);
         let identity = if login.parameter("remember").is_some() { identity.with_session_ttl(month) } else { identity };
+        let identity = if login.username == "guest" { identity.without_refresh_token() } else { identity };
         Ok(if login.password.expose() == "right" { identity.into() } else { Verdict::Denied })
     }
 
@@ -315,6 +323,187 @@ async fn revocation_ends_the_session_of_the_cookie_and_clears_it() {
 }
 
 #[tokio::test]
+async fn a_login_ends_the_session_of_the_cookie_that_it_replaces() {
+    let login = |user: &str| format!("grant_type=password&username={user}&password=right");
+    let (events, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let server = server();
+    let auth = server.auth.clone().with_event_handler(move |event: Event| {
+        events.send((event.kind, event.subject)).unwrap();
+        async {}
+    });
+    let server = Server { auth, ..server };
+    let left = async |user| server.auth.sessions(user).await.unwrap().len();
+    let token = server.log_in("alice", "").await.token();
+    let sent = cookie(&token);
+    // No login of this client in this browser.
+    let wrong = server.page("/token", &sent, "grant_type=password&username=bob&password=wrong").await;
+    assert_eq!(wrong.refusal(), (400, "invalid_grant"));
+    let scope = server.page("/token", &sent, &format!("{}&scope=admin", login("bob"))).await;
+    assert_eq!(scope.refusal(), (400, "invalid_scope"));
+    let first_step = server.page("/token", &sent, &login("carol")).await;
+    assert_eq!(first_step.refusal(), (403, "mfa_required"));
+    for (client, status) in [("cli", 200), ("other-spa", 200)] {
+        let headers = [PAGE, &[("cookie", &*sent)]].concat();
+        let form = format!("client_id={client}&{}", login("bob"));
+        assert_eq!(server.post("/token", &headers, &form).await.status, status);
+    }
+    let twice = format!("{sent}; {sent}");
+    assert_eq!(server.page("/token", &twice, &login("bob")).await.token().len(), 64, "who has two can log in");
+    assert_eq!(server.page("/token", &cookie("x"), &login("bob")).await.token().len(), 64);
+    assert_eq!(left("alice").await, 1);
+
+    let second = server.page("/token", &sent, &login("alice")).await.token();
+    assert_eq!(left("alice").await, 1, "the new one");
+    assert_eq!(server.refresh(&token).await.refusal(), (400, "invalid_grant"));
+    let mfa = first_step.body["mfa_token"].as_str().unwrap();
+    let carols = server.page("/token", &cookie(&second), &format!("grant_type={OTP}&mfa_token={mfa}&otp=123456")).await;
+    assert_eq!((left("alice").await, left("carol").await), (0, 1), "somebody else");
+    let code = server.page("/token", &cookie(&carols.token()), "grant_type=urn:example:code&code=right").await;
+    assert_eq!((code.status, left("carol").await), (200, 0));
+    let guest = server.page("/token", &cookie(&code.token()), &login("guest")).await;
+    assert_eq!(guest.refusal(), (200, ""), "a login without a session");
+    assert_eq!(server.refresh(&code.token()).await.refusal(), (400, "invalid_grant"), "nobody is somebody else");
+    let mut subjects = Vec::new();
+    while let (kind, Some(subject)) = ended.recv().await.unwrap()
+        && (kind != EventKind::Login || subject != "guest")
+    {
+        subjects.extend((kind == EventKind::SessionEnded).then_some(subject));
+    }
+    assert_eq!(subjects, ["alice", "alice", "carol", "bob"]);
+}
+
+#[tokio::test]
+async fn a_login_that_gets_a_token_can_use_it_however_many_sessions_it_replaced() {
+    let server = server();
+    let guarded =
+        server.auth.guard().layer(service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
+    let (mut token, mut refused) = ("x".to_owned(), Vec::new());
+    // More than the deny list keeps for one subject.
+    for number in 0..105 {
+        let login = "grant_type=password&username=alice&password=right";
+        let login = server.page("/token", &cookie(&token), login).await;
+        if login.status != 200 {
+            assert_eq!(login.refusal(), (400, "invalid_grant"));
+            refused.push(number);
+            continue;
+        }
+        token = login.token();
+        let bearer = format!("Bearer {}", login.body["access_token"].as_str().unwrap());
+        let request = Request::get("/").header("authorization", bearer).body(Full::<Bytes>::default()).unwrap();
+        assert_eq!(guarded.clone().oneshot(request).await.unwrap().status(), 200, "{number}");
+    }
+    assert_eq!(refused, [101, 103], "the whole subject was ended meanwhile, and the next try begins anew");
+    assert_eq!(server.auth.sessions("alice").await.unwrap().len(), 1);
+}
+
+/// A store that is away from time to time.
+struct Flaky {
+    inner: MemoryRefreshStore,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Flaky {
+    fn reach(&self) -> Result<(), BoxError> {
+        if self.is_away.load(Ordering::Relaxed) { Err("the store is away".into()) } else { Ok(()) }
+    }
+}
+
+impl RefreshStore for Flaky {
+    fn insert(&self, id: FamilyId, family: Family, limit: usize, deadline: Instant) -> StoreFuture<'_, bool> {
+        Box::pin(async move { self.inner.insert(id, family, limit, deadline).await })
+    }
+
+    fn find(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, Option<Family>> {
+        self.inner.find(id, deadline)
+    }
+
+    fn rotate(&self, id: FamilyId, old: Previous, new: SecretHash, deadline: Instant) -> StoreFuture<'_, Rotation> {
+        Box::pin(async move {
+            self.reach()?;
+            self.inner.rotate(id, old, new, deadline).await
+        })
+    }
+
+    fn revoke(&self, id: FamilyId, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.reach()?;
+            self.inner.revoke(id, deadline).await
+        })
+    }
+
+    fn revoke_subject<'a>(&'a self, subject: SubjectRef<'a>, except: Option<FamilyId>) -> StoreFuture<'a, u64> {
+        self.inner.revoke_subject(subject, except)
+    }
+
+    fn list<'a>(&'a self, subject: SubjectRef<'a>, deadline: Instant) -> StoreFuture<'a, Vec<(FamilyId, Family)>> {
+        self.inner.list(subject, deadline)
+    }
+}
+
+#[tokio::test]
+async fn an_outage_leaves_the_cookie_and_begins_no_session() {
+    let (server, is_away) = (server(), Arc::new(AtomicBool::new(false)));
+    let clock = Arc::clone(&server.clock);
+    let inner = MemoryRefreshStore::new().with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+    let store = Flaky { inner, is_away: Arc::clone(&is_away) };
+    let auth = server.auth.clone().with_refresh_tokens(RefreshTokens::new(store).with_cookie([]).unwrap());
+    let server = Server { auth, ..server };
+    let first = server.log_in("alice", "").await.token();
+    let second = server.refresh(&first).await.token();
+    server.pass(11);
+    let third = server.refresh(&second).await.token();
+    server.pass(11);
+    is_away.store(true, Ordering::Relaxed);
+    let away = (503, "temporarily_unavailable");
+    assert_eq!(server.refresh(&third).await.refusal(), away, "a refresh");
+    assert_eq!(server.refresh(&first).await.refusal(), away, "a replay");
+    assert_eq!(server.page("/revoke", &cookie(&third), "").await.refusal(), away, "a log-out");
+    let again = "grant_type=password&username=bob&password=right";
+    assert_eq!(server.page("/token", &cookie(&third), again).await.refusal(), away, "another login");
+    assert_eq!(server.auth.sessions("bob").await.unwrap().len(), 0, "none that nobody gets");
+    is_away.store(false, Ordering::Relaxed);
+    assert_eq!(server.refresh(&third).await.status, 200, "when it is back");
+}
+
+#[tokio::test]
+async fn answers_to_other_clients_are_the_same_with_and_without_cookies() {
+    let mut all = Vec::new();
+    for server in [server(), server_with(|tokens| tokens)] {
+        let mut answers = Vec::new();
+        for client in ["", "&client_id=cli"] {
+            let mut forms = vec![
+                format!("/token grant_type=password&username=alice&password=right{client}"),
+                format!("/token grant_type=password&username=alice&password=wrong{client}"),
+                format!("/token grant_type=refresh_token{client}"),
+                format!("/token grant_type=refresh_token&refresh_token=x{client}"),
+                format!("/revoke {}", client.trim_start_matches('&')),
+                format!("/revoke token=x{client}"),
+            ];
+            while let Some(form) = forms.pop() {
+                let (path, form) = form.split_once(' ').unwrap();
+                let request = Request::post(path).header("cookie", "theme=dark");
+                let (status, headers, mut body) =
+                    post_form(server.auth.endpoints().into_service(), request, form).await;
+                if let Some(token) = body["refresh_token"].as_str().filter(|_| form.contains("password=right")) {
+                    forms.push(format!("/token grant_type=refresh_token&refresh_token={token}{client}"));
+                    forms.push(format!("/token grant_type=refresh_token&refresh_token={token}{client}"));
+                }
+                // They are random.
+                for name in ["access_token", "refresh_token"] {
+                    if let Some(token) = body.get_mut(name) {
+                        *token = token.as_str().unwrap().len().into();
+                    }
+                }
+                answers.push((status, headers, body.to_string()));
+            }
+        }
+        all.push(answers);
+    }
+    assert_eq!(all[0].len(), 16);
+    assert_eq!(all[0], all[1]);
+}
+
+#[tokio::test]
 async fn a_cookie_that_is_none_is_refused_and_spends_nothing() {
     let server = server();
     let token = server.log_in("alice", "").await.token();
@@ -437,6 +626,8 @@ async fn a_cookie_lives_as_long_as_its_session() {
     assert_eq!(login.max_age(), 30 * 86_400, "remember me");
     server.pass(86_400);
     assert_eq!(server.refresh(&login.token()).await.max_age(), 29 * 86_400);
+    let short = server_with(|tokens| tokens.with_absolute_ttl(Duration::from_millis(999)).with_cookie([]).unwrap());
+    assert_eq!(short.log_in("alice", "").await.max_age(), 0, "it never outlives the session");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::sync::Mutex;
@@ -191,6 +191,53 @@ async fn a_token_or_client_secret_is_nowhere_after_its_use() {
     assert_eq!(copies(&[middle(&client_secret)]), 0, "copies of the client's secret");
     let end = tokens[tokens.len() - 40..tokens.len() - 8].to_vec();
     assert_eq!(copies(&[end]), 0, "copies of the refresh token");
+}
+
+#[tokio::test]
+async fn a_token_in_a_cookie_is_nowhere_after_its_use() {
+    let _alone = ALONE.lock().await;
+    let pool = pool(64);
+    let password = masked(9);
+    let hash = pool.hash(secret(&password), None).await.unwrap();
+    let endpoint = endpoint(pool, &hash)
+        .with_clients(StaticClients::new([Client::public("spa").with_cookie()]))
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()).with_cookie([]).unwrap())
+        .endpoints()
+        .into_service();
+    let mut token: Option<Vec<u8>> = None;
+    for (path, form) in [
+        ("/token", &b"client_id=spa&grant_type=password&username=alice&password="[..]),
+        ("/token", b"client_id=spa&grant_type=refresh_token"),
+        ("/token", b"client_id=spa&grant_type=refresh_token"),
+        ("/token", b"client_id=spa&grant_type=password&username=alice&password="),
+        ("/revoke", b"client_id=spa"),
+    ] {
+        let mut body = Zeroizing::new(Vec::with_capacity(512));
+        body.extend(form);
+        if form.ends_with(b"=") {
+            body.extend(&*unmasked(&password));
+        }
+        let mut request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin");
+        if let Some(token) = &token {
+            let mut cookie = Zeroizing::new(Vec::with_capacity(128));
+            cookie.extend(b"__Host-refresh_token=");
+            cookie.extend(&*unmasked(token));
+            request = request.header("cookie", HeaderValue::from_maybe_shared(Bytes::from_owner(cookie)).unwrap());
+        }
+        let reply = endpoint.clone().oneshot(request.body(Full::new(Bytes::from_owner(body))).unwrap()).await.unwrap();
+        assert_eq!(reply.status(), 200, "{path}");
+        if path == "/token" {
+            let field = reply.headers()["set-cookie"].as_bytes();
+            let value = field.strip_prefix(b"__Host-refresh_token=").unwrap();
+            token = Some(value[..64].iter().map(|byte| byte ^ MASK).collect());
+            assert!(copies(from_ref(token.as_ref().unwrap())) >= 1, "the search finds nothing that is there");
+        }
+        drop(reply);
+        let end = token.as_ref().unwrap()[24..56].to_vec();
+        assert_eq!(copies(&[end]), 0, "copies of the token in the cookie");
+    }
 }
 
 /// The refresh token of a reply, masked.

@@ -1,4 +1,4 @@
-//! Refresh tokens in use. Each line is a form; `$0` is the refresh token of the first login.
+//! Refresh tokens in use. Each line is a form; `$0` is the refresh token of the first login, `$2` that of a page.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,6 +11,7 @@ fuzz_target!(|input: &[u8]| {
         &[
             "grant_type=password&username=alice&password=wonderland123",
             "grant_type=password&username=bob&password=builder456&client_id=demo-cli",
+            "page - grant_type=password&username=alice&password=wonderland123&client_id=demo-spa",
         ],
     );
 });

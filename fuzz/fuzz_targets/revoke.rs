@@ -1,4 +1,5 @@
-//! Revocation of refresh and access tokens. Each line is a form; `$0` and `@0` are the tokens of the first login.
+//! Revocation of refresh and access tokens. Each line is a form; `$0` and `@0` are the tokens of the first login,
+//! `$2` that of a page.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,6 +12,7 @@ fuzz_target!(|input: &[u8]| {
         &[
             "token grant_type=password&username=alice&password=wonderland123",
             "token grant_type=password&username=bob&password=builder456&client_id=demo-cli",
+            "page - token grant_type=password&username=alice&password=wonderland123&client_id=demo-spa",
         ],
     );
 });

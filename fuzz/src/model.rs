@@ -6,7 +6,7 @@ use crate::{
     ask::{Ask, FORM},
     base64, urlencoded,
     urlencoded::Piece,
-    world::{CLIENTS, Logins, USERS},
+    world::{CLIENTS, Logins, PAGE, PAGE_ORIGIN, USERS},
 };
 
 pub const BODY_LIMIT: usize = 16_384;
@@ -67,6 +67,8 @@ pub struct Model {
     /// All refresh tokens, in the order in which they were issued.
     pub issued: Vec<String>,
     pub access: Vec<Access>,
+    /// The answer removes the cookie.
+    pub clears: bool,
     /// The calls that the verifier must get, and has not got yet.
     pub logins: Logins,
 }
@@ -84,6 +86,7 @@ const OTHERS: &[&str] = &["token", "token_type_hint", "client_id", "client_secre
 impl Model {
     /// The expected reply. Revocation and reuse end families here; new tokens are added when the reply is known.
     pub fn due(&mut self, ask: &Ask) -> Due {
+        self.clears = false;
         let path = ask.parts.uri.path();
         if path == "/guarded" {
             return self.guard(&ask.parts.headers);
@@ -120,34 +123,47 @@ impl Model {
         if username.contains(forbidden) || password.contains(forbidden) {
             return Err(INVALID_REQUEST);
         }
-        let client = client(&ask.parts.headers, form)?;
+        let client = client(ask, form)?;
         let asked = scope(form)?;
         self.logins.push((username.to_owned(), password.to_owned(), client.map(str::to_owned), asked.clone()));
         let right = |user: &&(&str, &str, &str)| user.0 == username && user.1 == password && user.0 != "mallory";
         let (user, _, allowed) = USERS.iter().find(right).ok_or(INVALID_GRANT)?;
         let scope = narrowed(asked, allowed.split(' ').map(str::to_owned).collect())?;
+        // The browser forgets the session of the cookie.
+        if let Ok((token, true)) = presented(ask, form, client, "refresh_token")
+            && let Some(n) = self.family_of(&token).filter(|n| self.families[*n].grant.client == client)
+        {
+            self.end(n);
+        }
         Ok(Due::Tokens(Grant { user, client, scope, line: Line::Begun }))
     }
 
     fn refresh(&mut self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
-        let token = form.get("refresh_token").ok_or(INVALID_REQUEST)?;
-        if !token.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        let in_body = form.get("refresh_token");
+        if in_body.is_none() && cookies(&ask.parts.headers).is_empty() {
             return Err(INVALID_REQUEST);
         }
-        let client = client(&ask.parts.headers, form)?;
+        if !in_body.unwrap_or_default().bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(INVALID_REQUEST);
+        }
+        let client = client(ask, form)?;
+        let (token, in_cookie) = presented(ask, form, client, "refresh_token")?;
         let asked = scope(form)?;
-        let n = self.family_of(token).ok_or(INVALID_GRANT)?;
-        let grace = self.grace;
+        let n = self.family_of(&token).ok_or(INVALID_GRANT)?;
+        let grace = self.grace || client == Some(PAGE);
         let family = &mut self.families[n];
         if family.grant.client != client {
             return Err(INVALID_GRANT);
         }
         let last = family.tokens.len() - 1;
-        let line = match family.tokens.iter().position(|known| known == token) {
+        let line = match family.tokens.iter().position(|known| *known == token) {
+            // No time passes here, and a token in a cookie rotates once in its grace period.
+            Some(place) if place == last && place > 0 && client == Some(PAGE) => Line::Repeated(n),
             Some(place) if place == last => Line::Rotated(n),
             Some(place) if grace && place + 1 == last => Line::Repeated(n),
             _ => {
                 self.end(n);
+                self.clears = in_cookie;
                 return Err(INVALID_GRANT);
             }
         };
@@ -169,10 +185,10 @@ impl Model {
     }
 
     fn revoke(&mut self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
-        let client = client(&ask.parts.headers, form)?;
-        let token = form.get("token").ok_or(INVALID_REQUEST)?;
+        let client = client(ask, form)?;
+        let (token, in_cookie) = presented(ask, form, client, "token")?;
         let not_of = |owner: Option<&str>| client.is_some() && owner != client;
-        if let Some(n) = self.family_of(token) {
+        if let Some(n) = self.family_of(&token) {
             if not_of(self.families[n].grant.client) {
                 return Err(INVALID_GRANT);
             }
@@ -183,12 +199,13 @@ impl Model {
             }
             access.denied = true;
         }
+        self.clears = in_cookie;
         Ok(Due::Revoked)
     }
 
     fn introspect(&self, ask: &Ask, form: &Form) -> Result<Due, Refusal> {
-        let client = client(&ask.parts.headers, form)?;
-        if client.is_none_or(|client| client == "demo-cli") {
+        let client = client(ask, form)?;
+        if client.is_none_or(|client| ["demo-cli", PAGE].contains(&client)) {
             return Err(INVALID_CLIENT);
         }
         let token = form.get("token").ok_or(INVALID_REQUEST)?;
@@ -298,8 +315,47 @@ fn scheme(field: &[u8]) -> Option<(String, &str)> {
     Some((scheme.to_ascii_lowercase(), rest.trim_matches(' ')))
 }
 
-/// The client that the request authenticates as.
-fn client(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refusal> {
+/// The values of the cookie with the refresh token, and of no other.
+fn cookies(headers: &HeaderMap) -> Vec<&[u8]> {
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(b"__Host-refresh_token=")).collect()
+}
+
+/// The token, and whether it is in the cookie.
+fn presented(ask: &Ask, form: &Form, client: Option<&str>, parameter: &str) -> Result<(String, bool), Refusal> {
+    let cookies = if client == Some(PAGE) { cookies(&ask.parts.headers) } else { Vec::new() };
+    match (form.get(parameter), &cookies[..]) {
+        (Some(token), []) => Ok((token.to_owned(), false)),
+        (None, [token]) => Ok((String::from_utf8(token.to_vec()).map_err(|_| INVALID_REQUEST)?, true)),
+        _ => Err(INVALID_REQUEST),
+    }
+}
+
+/// Whether an allowed page sent the request, as its browser says.
+fn from_allowed_page(ask: &Ask) -> bool {
+    let one = |name| {
+        let fields: Vec<_> = ask.parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+        if fields.len() > 1 { Err(()) } else { Ok(fields.first().copied()) }
+    };
+    let (Ok(site), Ok(origin), Ok(host)) = (one("sec-fetch-site"), one("origin"), one("host")) else { return false };
+    let host = ask.parts.uri.authority().map(|authority| authority.as_str().as_bytes()).or(host);
+    let is_listed = origin == Some(PAGE_ORIGIN.as_bytes());
+    match site {
+        _ if origin == Some(b"null") => false,
+        Some(b"same-origin") => true,
+        Some(b"same-site" | b"cross-site") => is_listed,
+        Some(_) => false,
+        None => is_listed || host.is_some_and(|host| origin == Some(&[b"https://", host].concat())),
+    }
+}
+
+/// The client that the request authenticates as, if it may come from where it does.
+fn client(ask: &Ask, form: &Form) -> Result<Option<&'static str>, Refusal> {
+    let client = authenticated(&ask.parts.headers, form)?;
+    if client == Some(PAGE) && !from_allowed_page(ask) { Err((403, "access_denied")) } else { Ok(client) }
+}
+
+fn authenticated(headers: &HeaderMap, form: &Form) -> Result<Option<&'static str>, Refusal> {
     let is_id = |id: &str| id.len() <= 256 && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if form.get("client_id").is_some_and(|id| !is_id(id)) {
         return Err(INVALID_REQUEST);

@@ -9,8 +9,11 @@ use crate::{
     ask::Ask,
     base64,
     model::{Access, Due, Family, Grant, Line, Model},
-    world::{AUDIENCE, ISSUER, JWT, NOW, Seen, is_endpoint},
+    world::{AUDIENCE, ISSUER, JWT, NOW, PAGE, Seen, is_endpoint},
 };
+
+/// The attributes of the cookie, up to its lifetime.
+const COOKIE: &str = "Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=";
 
 pub type Reply = Response<Bytes>;
 
@@ -45,6 +48,12 @@ pub fn check(model: &mut Model, ask: &Ask, reply: &Reply, due: &Due) {
     assert!(reply.headers().get(header::RETRY_AFTER).is_none(), "nothing here is held back");
     if is_endpoint(&ask.parts.method, ask.parts.uri.path()) && *due != Due::Revoked {
         assert!(is(header::CACHE_CONTROL, "no-store") && is(header::PRAGMA, "no-cache"), "{due:?}, not {reply:?}");
+    }
+    let cookies: Vec<_> = reply.headers().get_all(header::SET_COOKIE).iter().collect();
+    match due {
+        Due::Tokens(grant) if grant.client == Some(PAGE) => assert!(cookies.len() == 1 && !model.clears),
+        _ if model.clears => assert_eq!(cookies, [&format!("__Host-refresh_token=; {COOKIE}0")]),
+        _ => assert!(cookies.is_empty(), "{due:?}, not {reply:?}"),
     }
     match due {
         Due::Refused(due_status, code) => {
@@ -126,10 +135,21 @@ fn guarded(ask: &Ask, reply: &Reply, status: u16, code: Option<&str>) {
 
 fn tokens(model: &mut Model, reply: &Reply, body: &Map<String, Value>, grant: &Grant) {
     assert_eq!(reply.status(), 200, "{reply:?}");
-    assert_eq!(members(body), ["access_token", "expires_in", "refresh_token", "scope", "token_type"]);
+    let mut due = vec!["access_token", "expires_in", "refresh_token", "scope", "token_type"];
+    due.retain(|name| *name != "refresh_token" || grant.client != Some(PAGE));
+    assert_eq!(members(body), due);
     assert_eq!((&body["token_type"], &body["expires_in"]), (&"bearer".into(), &900.into()));
     assert_eq!(body["scope"], grant.scope.join(" "));
-    let [access, refresh] = ["access_token", "refresh_token"].map(|name| body[name].as_str().expect("text").to_owned());
+    let access = body["access_token"].as_str().expect("text").to_owned();
+    let cookie = reply.headers().get(header::SET_COOKIE).map(|cookie| cookie.to_str().expect("ASCII"));
+    let refresh = match cookie.and_then(|cookie| cookie.split_once("; ")) {
+        Some((pair, attributes)) => {
+            assert_eq!(attributes, format!("{COOKIE}86400"));
+            pair.strip_prefix("__Host-refresh_token=").expect("the cookie")
+        }
+        None => body["refresh_token"].as_str().expect("text"),
+    }
+    .to_owned();
 
     claims(&access, grant);
     assert!(model.access.iter().all(|known| known.text != access), "an access token is given out once");

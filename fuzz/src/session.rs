@@ -1,6 +1,7 @@
 //! Requests one after another, each checked against the model.
 
-use http::{Uri, header::AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue, Uri};
 
 use crate::{
     ask::Ask,
@@ -159,12 +160,19 @@ fn without(ask: &Ask, secret: &str) -> Ask {
 }
 
 /// Sends each line as a request: `token`, `revoke` or `introspect` with a form, `guard` with an Authorization header,
-/// or only a form, which goes to `usual`. A first line `grace` allows repeats.
+/// or only a form, which goes to `usual`. Before it, `page` or `stranger` and a Cookie header make it the request of a page of
+/// this origin or of another site. A first line `grace` allows repeats.
 pub fn lines(input: &[u8], usual: &str, before: &[&str]) {
     let lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
     let mut session = Session::new(lines[0] == b"grace");
     for line in before.iter().map(|line| line.as_bytes()).chain(lines.into_iter().take(12)) {
-        let (word, rest) = crate::ask::split(line, b" ").unwrap_or((b"", line));
+        let words = |line| crate::ask::split(line, b" ").unwrap_or((b"", line));
+        let (site, (cookie, line)) = match words(line) {
+            (b"page", rest) => (Some("same-origin"), words(rest)),
+            (b"stranger", rest) => (Some("cross-site"), words(rest)),
+            _ => (None, (&b""[..], line)),
+        };
+        let (word, rest) = words(line);
         let (path, rest) = match word {
             b"token" => ("/token", rest),
             b"revoke" => ("/revoke", rest),
@@ -174,7 +182,13 @@ pub fn lines(input: &[u8], usual: &str, before: &[&str]) {
         };
         let rest = session.fill(rest);
         if path != "/guarded" {
-            session.ask(&Ask::post(path, &rest));
+            let mut ask = Ask::post(path, &rest);
+            let headers = &mut ask.parts.headers;
+            headers
+                .extend(site.map(|site| (HeaderName::from_static("sec-fetch-site"), HeaderValue::from_static(site))));
+            let cookie = HeaderValue::from_bytes(&session.fill(cookie)).ok().filter(|_| site.is_some());
+            headers.extend(cookie.map(|cookie| (COOKIE, cookie)));
+            session.ask(&ask);
         } else if let Some(ask) = Ask::post(path, b"").authorized(&rest) {
             session.ask(&ask);
         }

@@ -39,8 +39,11 @@ pub const USERS: [(&str, &str, &str); 5] = [
 ];
 
 /// Id and secret.
-pub const CLIENTS: [(&str, &str); 4] =
-    [("demo-web", "demo-web-secret"), ("percent", "100%25"), ("colon", "a:b"), ("demo-cli", "")];
+pub const CLIENTS: [(&str, &str); 5] =
+    [("demo-web", "demo-web-secret"), ("percent", "100%25"), ("colon", "a:b"), ("demo-cli", ""), (PAGE, "")];
+/// The client whose token is in a cookie, and where its page may be beside the server's own origin.
+pub const PAGE: &str = "demo-spa";
+pub const PAGE_ORIGIN: &str = "https://app.api.example";
 
 /// What the verifier got since this was last read: username, password, client and scope.
 pub type Logins = Vec<(String, String, Option<String>, Vec<String>)>;
@@ -109,6 +112,7 @@ pub static JWT: LazyLock<Jwt> =
 
 static KNOWN: LazyLock<StaticClients> = LazyLock::new(|| {
     StaticClients::new(CLIENTS.map(|(id, secret)| match secret {
+        _ if id == PAGE => Client::public(id).with_cookie(),
         "" => Client::public(id),
         _ => Client::confidential(id, secret),
     }))
@@ -121,6 +125,7 @@ impl World {
         if grace {
             refresh = refresh.with_grace(Duration::from_secs(10));
         }
+        let refresh = refresh.with_cookie([PAGE_ORIGIN]).expect("an origin of the harness");
         let accounts = Accounts::default();
         let auth = AuthorizationServer::new(accounts.clone(), JWT.clone())
             .with_clients(KNOWN.clone())

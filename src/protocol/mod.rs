@@ -17,7 +17,7 @@
 //! 11. **The password**, by the verifier: the one expensive step.
 //! 12. The outcome of the attempt is settled. Only then is anything created.
 //! 13. The scope is allowed for the user. Only a correct password reveals this.
-//! 14. The access token, the refresh token, the response.
+//! 14. The access token; the end of the session in the client's cookie, if there is one; the refresh token; the response.
 //!
 //! A login with a second factor ends at 13 with a 403 and an `mfa_token`. The second step has other steps from 9 on: the
 //! `mfa_token` exists and belongs to the client; the scope is no wider than at first; the verifier still knows the user; the

@@ -25,7 +25,8 @@ impl Origins {
     pub(crate) fn new<'a>(origins: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidConfig> {
         let as_sent = |url: &str| {
             let is_whole = origin("origin of a page", url)? == url;
-            let is_written = !url.contains(|c: char| c == '*' || c.is_ascii_uppercase()) && !url.ends_with(":443");
+            let default = if url.starts_with("https") { ":443" } else { ":80" };
+            let is_written = !url.contains(|c: char| c == '*' || c.is_ascii_uppercase()) && !url.ends_with(default);
             let hint = "write it as browsers send it: one host in lower case, no default port and no path";
             InvalidConfig::unless(is_whole && is_written, format!("no page has the origin {url:?}: {hint}"))
         };
@@ -76,6 +77,7 @@ mod tests {
             "https://app.example?x",
             "https://App.example",
             "https://app.example:443",
+            "http://localhost:80",
             "https://user@app.example",
             "https://*.example",
             "https://äpp.example",

@@ -5,7 +5,7 @@ use crate::attempts::{Attempt, AttemptLimits};
 use crate::error::{TokenError, answer_within};
 use crate::event::{Audit, EventKind};
 use crate::protocol::refresh_token::{RefreshToken, ended};
-use crate::protocol::{request::Request, response::TokenResponse, session};
+use crate::protocol::{client::Client, cookie, request::Request, response::TokenResponse, session};
 use crate::scope::Scope;
 use crate::usernames::account_of;
 use crate::verifier::{Identity, Login, Verdict, is_credential_text};
@@ -71,19 +71,30 @@ impl Grants {
         let session = session::begin(identity, client, &scope, began)?;
         let session_id = session.id.clone();
         let mut response = self.issue(identity, client, scope, &session).await?;
+        self.end_replaced(client, request).await?;
+        // A store of families may not know of it, and the list denies a whole subject when it has too much of one.
+        if self.denials.as_ref().is_some_and(|list| list.has_ended_since(identity.subject(), began)) {
+            return Err(ended());
+        }
         let refreshes = !identity.without_refresh_token && client.is_none_or(|client| client.may_use("refresh_token"));
-        response.refresh_token = match self.refresh.as_ref().filter(|_| refreshes) {
-            Some(tokens) => {
-                let ttl = identity.session_ttl.or(client.and_then(|client| client.session_ttl));
-                Some(tokens.begin(session, ttl, began, &request.budget).await?)
-            }
-            // No store of families knows of the end.
-            None if self.denials.as_ref().is_some_and(|list| list.has_ended_since(identity.subject(), began)) => {
-                return Err(ended());
-            }
-            None => None,
-        };
+        if let Some(tokens) = self.refresh.as_ref().filter(|_| refreshes) {
+            let ttl = identity.session_ttl.or(client.and_then(|client| client.session_ttl));
+            response.refresh_token = Some(tokens.begin(session, ttl, began, &request.budget).await?);
+        }
         Audit { subject: Some(identity.subject()), session: Some(&session_id), ..audit }.record(EventKind::Login);
         Ok(response)
+    }
+
+    /// Ends the session of the cookie beside a login, which no browser would hold any more (OWASP ASVS 5.0, 7.2.4).
+    async fn end_replaced(&self, client: Option<&Client>, request: &Request) -> Result<(), TokenError> {
+        let cookie = cookie::presented("refresh_token", client, request).ok().filter(|presented| presented.in_cookie);
+        let token = cookie.and_then(|cookie| RefreshToken::parse(cookie.token.expose()));
+        let (Some(tokens), Some(token)) = (&self.refresh, token) else { return Ok(()) };
+        let found = tokens.find(&token, &request.budget).await?;
+        let own = found.filter(|family| family.session.client_id.as_deref() == client.map(Client::id));
+        let Some(family) = own else { return Ok(()) };
+        session::end(tokens, self.denials.as_ref(), (token.id, &family), &request.budget).await?;
+        self.policy.audit_session(Some(request), &family).record(EventKind::SessionEnded);
+        Ok(())
     }
 }
