@@ -69,7 +69,7 @@ fn claims_are_good(claims: &Value) -> bool {
         && get("iat").is_some_and(Value::is_number)
         && optional("nbf").is_none_or(|begin| begin.as_f64().is_some_and(|begin| begin <= NOW as f64))
         && ["jti", "sub"].into_iter().all(|name| get(name).is_some_and(Value::is_string))
-        && optional("client_id").is_none_or(Value::is_string)
+        && ["client_id", "sid"].into_iter().all(|name| optional(name).is_none_or(Value::is_string))
         && get("scope").is_none_or(|scope| scope.as_str().is_some_and(|scope| scope.parse::<Scope>().is_ok()))
 }
 
@@ -103,7 +103,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(claims["jti"].as_str(), read.id());
         let scope: Scope = claims.get("scope").and_then(Value::as_str).unwrap_or_default().parse().expect("a scope");
         assert_eq!(*read.scope(), scope);
-        for name in ["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope"] {
+        for name in ["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "client_id", "scope", "sid"] {
             assert!(read.claim(name).is_none(), "{name} is no claim of one's own");
         }
         let _ = (read.expires_at(), read.issued_at());
