@@ -392,7 +392,7 @@ async fn a_login_that_gets_a_token_can_use_it_however_many_sessions_it_replaced(
         let request = Request::get("/").header("authorization", bearer).body(Full::<Bytes>::default()).unwrap();
         assert_eq!(guarded.clone().oneshot(request).await.unwrap().status(), 200, "{number}");
     }
-    assert_eq!(refused, [101, 103], "the whole subject was ended meanwhile, and the next try begins anew");
+    assert_eq!(refused, [101, 103], "the whole subject was ended meanwhile, and the next try succeeds");
     assert_eq!(server.auth.sessions("alice").await.unwrap().len(), 1);
 }
 
