@@ -15,7 +15,7 @@ use tokio_rustls::{
 
 use crate::{
     browser::{Driver, find, run, wait_for_text},
-    client::within,
+    client::{otp, within},
 };
 use test_support::example::Example;
 
@@ -140,12 +140,6 @@ fn lifetime(cookie: &Cookie<'_>) -> i64 {
     cookie.expires().unwrap().datetime().unwrap().unix_timestamp() - i64::try_from(now).unwrap()
 }
 
-fn oathtool(time: &str) -> String {
-    let arguments = ["--totp", "-b", SECRET, "--now", time];
-    let output = Command::new("oathtool").args(arguments).output().expect("apt-get install oathtool");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_logs_in_with_a_code_is_remembered_and_logs_out() {
     let site = Site::start().await;
@@ -154,7 +148,7 @@ async fn a_user_logs_in_with_a_code_is_remembered_and_logs_out() {
     log_in(&browser, "alice", "wrong", true).await;
     wait_for_text(&browser, "#error", "Incorrect username or password").await;
     log_in(&browser, "alice", "wonderland123", true).await;
-    let code = oathtool("now");
+    let code = otp(SECRET, "now");
     fill(&browser, "#otp", if code == "000000" { "111111" } else { "000000" }).await;
     find(&browser, "#second-factor button").await.click().await.unwrap();
     wait_for_text(&browser, "#error", ".").await;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::client::{attempt, eventually, get, log_in, post, request};
+use crate::client::{attempt, eventually, get, log_in, otp, post, request};
 use test_support::{
     example::{Example, binary},
     http::Reply,
@@ -114,11 +114,7 @@ async fn second_factor() {
     let url = text(&send("POST", "/me/factor", &weak, "").await);
     let secret = url.split(['=', '&']).nth(1).unwrap().to_owned();
     // One step apart, so that each is later than the one before, and all are within the window.
-    let [first, next] = ["now", "+30 seconds"].map(|time| {
-        let arguments = ["--totp", "-b", &secret, "--now", time];
-        let output = Command::new("oathtool").args(arguments).output().expect("apt-get install oathtool");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    });
+    let [first, next] = ["now", "+30 seconds"].map(|time| otp(&secret, time));
     let wrong = if first == "000000" { "111111" } else { "000000" };
     assert_eq!(send("POST", "/me/factor/confirm", &weak, wrong).await.text("error_description"), "The code is wrong");
     assert_eq!(log_in(&server).await.status, 200, "nothing was confirmed");

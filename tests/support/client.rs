@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -72,6 +73,14 @@ pub async fn log_in(server: &Example) -> Reply {
     let reply = attempt(server, "alice", "wonderland123").await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply
+}
+
+/// What an authenticator app with this secret (base32) shows at a time, such as `now`.
+pub fn otp(secret: &str, time: &str) -> String {
+    let arguments = ["--totp", "-b", secret, "--now", time];
+    let output = Command::new("oathtool").args(arguments).output();
+    let output = output.expect("oathtool is not installed: apt-get install oathtool");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 pub async fn refresh(server: &Example, token: &str) -> Reply {

@@ -7,13 +7,15 @@ use std::{
 };
 
 use serde_json::Value;
-use test_support::{example::Example, tally::TALLY};
+use test_support::{
+    client::{ALICE, BOB, otp},
+    example::Example,
+    tally::TALLY,
+};
 use tokio::process::Command;
 
 use crate::{assert_sound, scaled};
 
-const BOB: &str = "grant_type=password&username=bob&password=builder456&remember=on";
-const ALICE: &str = "grant_type=password&username=alice&password=wonderland123";
 const OTP: &str = "grant_type=http://auth0.com/oauth/grant-type/mfa-otp";
 const REFRESH: &str = "grant_type=refresh_token";
 const SECRET: &str = "RABBITHOLERABBITHOLERABBITHOLE22";
@@ -66,8 +68,7 @@ impl Drop for Browser<'_> {
 /// One login with a second factor, others that never end, and `count` logins that are refreshed and ended. A code is good
 /// once: at most one call in a minute.
 pub async fn logins(app: &Example, count: usize) {
-    let phone = Command::new("oathtool").args(["--totp", "-b", SECRET]).output().await;
-    let code = String::from_utf8(phone.expect("apt-get install oathtool").stdout).unwrap();
+    let code = otp(SECRET, "now");
     let mut tokens = Vec::new();
     // Ten may wait.
     for _ in 0..11 {
@@ -77,12 +78,12 @@ pub async fn logins(app: &Example, count: usize) {
     }
     for (token, due) in [(&tokens[0], 400), (&tokens[10], 200), (&tokens[10], 400)] {
         let browser = Browser::new(app);
-        let (status, body) = browser.post("/token", &format!("{OTP}&mfa_token={token}&otp={}", code.trim())).await;
+        let (status, body) = browser.post("/token", &format!("{OTP}&mfa_token={token}&otp={code}")).await;
         assert_eq!((status, browser.has_cookie()), (due, due == 200), "{body}");
     }
     for _ in 0..count {
         let browser = Browser::new(app);
-        let (status, body) = browser.post("/token", BOB).await;
+        let (status, body) = browser.post("/token", &format!("{BOB}&remember=on")).await;
         assert_eq!((status, browser.has_cookie(), &body["refresh_token"]), (200, true, &Value::Null), "{body}");
         let (status, body) = browser.post("/token", REFRESH).await;
         assert_eq!((status, browser.has_cookie()), (200, true), "{body}");
