@@ -156,25 +156,40 @@ async fn revoke_subject_ends_all_that_came_before_and_nothing_that_comes_after()
 }
 
 #[tokio::test]
-async fn a_login_in_progress_is_ended_with_the_subject() {
+async fn a_login_while_the_subject_is_ended_gets_a_503_and_the_next_one_succeeds() {
     let gate = Arc::new([Notify::new(), Notify::new()]);
     let users = Users { gate: Some(Arc::clone(&gate)), renewed: false };
+    let log_in = |auth: &AuthorizationServer| {
+        let auth = auth.clone();
+        tokio::spawn(async move { post(&auth, "/token", "grant_type=password&username=alice&password=right").await })
+    };
     let with_refresh_tokens = server("api", &MemoryRefreshStore::new(), users.clone());
     let with_deny_list = AuthorizationServer::new(users, jwt("api")).with_deny_list(MemoryDenyList::new());
-    for auth in [with_refresh_tokens, with_deny_list] {
-        let login = {
-            let auth = auth.clone();
-            tokio::spawn(
-                async move { post(&auth, "/token", "grant_type=password&username=alice&password=right").await },
-            )
-        };
+    for (auth, by_revocations) in
+        [(with_refresh_tokens, false), (with_deny_list.clone(), false), (with_deny_list, true)]
+    {
+        // The list holds 100 tokens of a subject. After that, it denies the whole subject.
+        let revoked = if by_revocations { 101 } else { 0 };
+        let mut tokens = Vec::new();
+        for _ in 0..revoked {
+            gate[1].notify_one();
+            tokens.push(self::tokens(&log_in(&auth).await.unwrap().1).0);
+            gate[0].notified().await;
+        }
+        let in_progress = log_in(&auth);
         gate[0].notified().await;
-        assert_eq!(auth.revoke_subject("alice").await.unwrap(), 0);
+        if by_revocations {
+            for token in tokens {
+                assert_eq!(post(&auth, "/revoke", &format!("token={token}")).await.0, 200);
+            }
+        } else {
+            assert_eq!(auth.revoke_subject("alice").await.unwrap(), 0);
+        }
         gate[1].notify_one();
-        let (status, body) = login.await.unwrap();
-        assert_eq!((status, &body["error"]), (400, &"invalid_grant".into()), "{body}");
+        let (status, body) = in_progress.await.unwrap();
+        assert_eq!((status, &body["error"]), (503, &"temporarily_unavailable".into()), "{body}");
         gate[1].notify_one();
-        log_in(&auth, "alice").await;
+        assert_eq!(log_in(&auth).await.unwrap().0, 200);
         gate[0].notified().await;
     }
 }

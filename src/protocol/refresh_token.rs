@@ -197,9 +197,9 @@ impl RefreshTokens {
     }
 }
 
-/// The subject was ended while it logged in.
+/// The subject was ended while it logged in. What ended it may have changed the password, too, so the user is checked again.
 pub(crate) fn ended() -> TokenError {
-    let error = TokenError::invalid_grant("Incorrect username or password");
+    let error = TokenError::temporarily_unavailable(Duration::from_secs(1));
     error.because("the sessions of the subject were ended during the login")
 }
 
