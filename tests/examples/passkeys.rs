@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Driver, find, run, wait_for_text},
-    client::{ALICE, post, request, try_post},
+    client::{ALICE, BOB, post, request, try_post},
 };
 use test_support::{clock::Clock, example::Example, http::Reply};
 
@@ -49,6 +49,14 @@ async fn log_in(server: &Example, challenge: &Challenge, credential: &Value) -> 
     let form = format!("grant_type={GRANT}&challenge_id={}&credential={credential}", challenge.id);
     assert!(form.len() < 4_096, "{} bytes: much of the 16 KiB of a body", form.len());
     post(server, "/token", &form).await
+}
+
+async fn bearer(server: &Example, login: &str) -> String {
+    format!("Bearer {}", post(server, "/token", login).await.text("access_token"))
+}
+
+fn headers(bearer: &str) -> [(&str, &str); 2] {
+    [("authorization", bearer), ("content-type", "application/json")]
 }
 
 #[track_caller]
@@ -132,9 +140,7 @@ async fn a_user_adds_a_passkey_and_logs_in_without_name_and_password() {
 
     let challenge = challenge(&site.server).await;
     let token = log_in(&site.server, &challenge, &site.sign(&challenge).await).await.text("access_token");
-    let headers = [("authorization", format!("Bearer {token}"))];
-    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let seen = request(&site.server, "GET", "/passkeys", &headers, "").await.json();
+    let seen = request(&site.server, "GET", "/passkeys", &headers(&format!("Bearer {token}")), "").await.json();
     assert_eq!((&seen["user"], &seen["amr"]), (&json!("alice"), &json!(["pop", "user", "mfa"])));
 
     site.click("#passkeys button").await;
@@ -158,6 +164,7 @@ async fn a_replay_is_refused() {
     assert_denied(&log_in(&site.server, &newer, &site.sign(&newer).await).await, "the attempt has used it up");
     assert_eq!(log_in(&site.server, &older, &signed).await.status, 200);
     assert_denied(&log_in(&site.server, &older, &signed).await, "the same request again");
+    assert!(!site.server.log().contains("compromise"), "not by the counter, which many passkeys do not have");
     let unknown = Challenge { id: "00000000-0000-4000-8000-000000000000".to_owned(), ..older };
     assert_denied(&log_in(&site.server, &unknown, &signed).await, "a challenge that nobody was given");
 
@@ -204,6 +211,13 @@ async fn a_changed_assertion_is_refused() {
         let changed = with_flipped_bit(&site.sign(&challenge).await, member, byte);
         assert_denied(&log_in(&site.server, &challenge, &changed).await, member);
     }
+    let bob = bearer(&site.server, BOB).await;
+    let options = request(&site.server, "POST", "/passkeys/start", &headers(&bob), "").await.json();
+    let own = challenge(&site.server).await;
+    let mut signed = site.sign(&own).await;
+    assert_ne!(signed["response"]["userHandle"], options["user"]["id"]);
+    signed["response"]["userHandle"] = options["user"]["id"].clone();
+    assert_denied(&log_in(&site.server, &own, &signed).await, "another user's handle");
     // The page asked the device not to check who uses it.
     let mut unverified = challenge(&site.server).await;
     unverified.options["userVerification"] = "discouraged".into();
@@ -238,23 +252,36 @@ async fn a_passkey_is_added_once_and_by_its_user_only() {
     {
         assert_eq!(request(&site.server, method, path, &[], "").await.status, 401, "{method} {path}");
     }
-    let token = format!("Bearer {}", post(&site.server, "/token", ALICE).await.text("access_token"));
-    let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
-    let options = request(&site.server, "POST", "/passkeys/start", &headers, "").await.json();
+    let (alice, bob) = (bearer(&site.server, ALICE).await, bearer(&site.server, BOB).await);
+    let start = async |token: &str| request(&site.server, "POST", "/passkeys/start", &headers(token), "").await.json();
+    let (options, _) = (start(&alice).await, start(&bob).await);
     let script = format!(
         "const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON({options});
         return (await navigator.credentials.create({{ publicKey }})).toJSON();"
     );
     let made = run(&site.browser, &script).await.to_string();
-    let finish = async || request(&site.server, "POST", "/passkeys/finish", &headers, &made).await;
-    assert_eq!(finish().await.status, 200);
-    assert_eq!(finish().await.text("error_description"), "This took too long: begin again");
-    assert_eq!(request(&site.server, "POST", "/passkeys/start", &headers, "").await.status, 200);
-    assert_eq!(
-        finish().await.text("error_description"),
-        "This passkey cannot be used here",
-        "it signed another challenge"
-    );
+    let finish = async |token: &str| {
+        let reply = request(&site.server, "POST", "/passkeys/finish", &headers(token), &made).await;
+        let error = if reply.status == 200 { String::new() } else { reply.text("error_description") };
+        (reply.status, error)
+    };
+    let (refused, over) = ("This passkey cannot be used here".to_owned(), "This took too long: begin again".to_owned());
+    assert_eq!(finish(&bob).await, (400, refused.clone()), "what alice was asked to sign");
+    assert_eq!(finish(&alice).await, (200, String::new()));
+    assert_eq!(finish(&alice).await, (400, over));
+    start(&alice).await;
+    assert_eq!(finish(&alice).await, (400, refused), "it signed another challenge");
+
+    let list = async |token: &str| request(&site.server, "GET", "/passkeys", &headers(token), "").await.json();
+    let (alices, bobs) = (list(&alice).await, list(&bob).await);
+    assert_eq!((alices["passkeys"].as_array().unwrap().len(), &bobs["passkeys"]), (1, &json!([])));
+    let path = format!("/passkeys/{}", alices["passkeys"][0]["id"].as_str().unwrap());
+    request(&site.server, "DELETE", &path, &headers(&bob), "").await;
+    assert_eq!(list(&alice).await["passkeys"][0]["id"], alices["passkeys"][0]["id"]);
+    // The device knows the user by the same handle, also after the last passkey was removed.
+    request(&site.server, "DELETE", &path, &headers(&alice), "").await;
+    assert_eq!(list(&alice).await["passkeys"], json!([]));
+    assert_eq!(start(&alice).await["user"]["id"], options["user"]["id"]);
     site.end().await;
 }
 
@@ -262,13 +289,12 @@ async fn a_passkey_is_added_once_and_by_its_user_only() {
 async fn only_a_login_of_the_last_five_minutes_changes_passkeys() {
     let clock = Clock::start();
     let server = Example::start("passkeys", &clock.variables());
-    let token = format!("Bearer {}", post(&server, "/token", ALICE).await.text("access_token"));
-    let headers = [("authorization", token.as_str())];
-    let status = async |method, path| request(&server, method, path, &headers, "").await.status;
+    let alice = bearer(&server, ALICE).await;
+    let status = async |method, path| request(&server, method, path, &headers(&alice), "").await.status;
     assert_eq!(status("POST", "/passkeys/start").await, 200);
     clock.step(301);
     for (method, path) in [("POST", "/passkeys/start"), ("POST", "/passkeys/finish"), ("DELETE", "/passkeys/1")] {
-        let reply = request(&server, method, path, &headers, "").await;
+        let reply = request(&server, method, path, &headers(&alice), "").await;
         assert_eq!((reply.status, reply.text("error").as_str()), (401, "insufficient_user_authentication"), "{path}");
     }
     assert_eq!(status("GET", "/passkeys").await, 200);
@@ -277,6 +303,10 @@ async fn only_a_login_of_the_last_five_minutes_changes_passkeys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_ask_for_many_challenges_keep_nobody_out() {
     let site = Site::with_passkey().await;
+    for from in ["cross-site", "same-site", "none"] {
+        let reply = request(&site.server, "POST", "/passkeys/challenge", &[("sec-fetch-site", from)], "").await;
+        assert_eq!((reply.status, reply.text("error").as_str()), (400, "invalid_request"), "{from}");
+    }
     let own = challenge(&site.server).await;
     let stranger = Ipv4Addr::new(127, 0, 0, 2);
     let ask = async || try_post(site.server.address, stranger, "/passkeys/challenge", "").await.unwrap();

@@ -40,10 +40,12 @@ impl<S> Challenges<S> {
     }
 }
 
-/// The owner of what a stranger asks for. One client has a whole /64 of IPv6.
+/// The owner of what a stranger asks for. A household may have a whole /56 of IPv6, and an IPv4 address may be translated
+/// (RFC 6052, section 2.1).
 pub(crate) fn network(address: Option<IpAddr>) -> String {
     match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+        Some(IpAddr::V6(address)) if address.segments().starts_with(&[0x64, 0xFF9B, 0, 0, 0, 0]) => address.to_string(),
+        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() >> 72 << 72).to_string(),
         Some(IpAddr::V4(address)) => address.to_string(),
         None => String::new(),
     }
@@ -102,8 +104,9 @@ mod tests {
     #[test]
     fn one_client_is_one_owner_whatever_its_address() {
         let owner = |address: &str| network(Some(address.parse().unwrap()));
-        assert_eq!(owner("2001:db8::1"), owner("2001:db8::ffff:2"));
-        assert_ne!(owner("2001:db8::1"), owner("2001:db8:0:1::1"));
+        assert_eq!(owner("2001:db8::1"), owner("2001:db8:0:ff::2"));
+        assert_ne!(owner("2001:db8::1"), owner("2001:db8:0:100::1"));
+        assert_ne!(owner("64:ff9b::192.0.2.1"), owner("64:ff9b::192.0.2.2"));
         assert_eq!(owner("::ffff:192.0.2.1"), owner("192.0.2.1"));
         assert_ne!(owner("192.0.2.1"), owner("192.0.2.2"));
     }

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --manifest-path examples/passkeys/Cargo.toml
 //!
-//! Open <http://localhost:8000>, and log in as alice / wonderland123. Browsers allow passkeys on `localhost` without TLS, but not
+//! Open <http://localhost:8000>, and log in as alice / wonderland123 or bob / builder456. Browsers allow passkeys on `localhost` without TLS, but not
 //! on 127.0.0.1. Without a fingerprint reader, use Chromium's virtual one: developer tools, "WebAuthn".
 //!
 //! A grant of the app (RFC 6749, section 4.5) takes what the passkey signed. Passkeys and challenges are in memory. Several
@@ -34,6 +34,7 @@ use self::challenges::{Challenges, locked, network};
 use self::grant::{Passkeys, Row, refused};
 
 const ALICE: &str = "$argon2id$v=19$m=19456,t=2,p=1$KtZ/zJOv10oETt4938BfPw$gQMO1zPMSvoazFlQqQALdbiJLvbHiIidHnyyT4KiPKQ";
+const BOB: &str = "$argon2id$v=19$m=19456,t=2,p=1$MQM28hUvXTkEhkCY7y2AFQ$SIgGn4kv2yocnG/YF/0PHmiJgEf7cS5sEILE/6hOzqg";
 
 /// Nothing from elsewhere, nothing inline, and no frame around the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -51,15 +52,15 @@ async fn start(token: AccessToken, State(app): State<App>) -> Result<Json<Value>
     if own.len() >= 10 {
         return Err(TokenError::invalid_request("There are ten passkeys: remove one first"));
     }
-    let handle = own.first().map_or_else(Uuid::new_v4, |row| row.handle);
     let known = own.iter().map(|row| row.passkey.cred_id().clone()).collect();
-    let started = app.passkeys.webauthn.start_passkey_registration(handle, user, user, Some(known));
+    let started =
+        app.passkeys.webauthn.start_passkey_registration(app.passkeys.handle_of(user), user, user, Some(known));
     let (mut options, state) = started.map_err(refused)?;
     if let Some(wanted) = &mut options.public_key.authenticator_selection {
         // The passkey names its user, so that the login need not ask.
         (wanted.resident_key, wanted.require_resident_key) = (None, true);
     }
-    app.passkeys.registrations.put(user, user.to_owned(), (handle, state))?;
+    app.passkeys.registrations.put(user, user.to_owned(), state)?;
     Ok(Json(json!(options.public_key)))
 }
 
@@ -69,13 +70,13 @@ async fn finish(
     Json(made): Json<RegisterPublicKeyCredential>,
 ) -> Result<(), TokenError> {
     let (subject, begun) = (token.subject().to_owned(), app.passkeys.registrations.take(token.subject()));
-    let (handle, state) = begun.ok_or_else(|| TokenError::invalid_request("This took too long: begin again"))?;
+    let state = begun.ok_or_else(|| TokenError::invalid_request("This took too long: begin again"))?;
     let passkey = app.passkeys.webauthn.finish_passkey_registration(&made, &state).map_err(refused)?;
     let mut rows = locked(&app.passkeys.rows);
     if rows.iter().any(|row| row.passkey == passkey) {
         return Err(TokenError::invalid_request("This passkey is known already"));
     }
-    rows.push(Row { subject, handle, id: Uuid::new_v4(), added: Instant::now(), passkey });
+    rows.push(Row { subject, id: Uuid::new_v4(), added: Instant::now(), passkey });
     // Here a mail to the user is sent, too.
     Ok(())
 }
@@ -92,8 +93,12 @@ async fn remove(token: AccessToken, State(app): State<App>, Path(id): Path<Uuid>
     StatusCode::NO_CONTENT
 }
 
-/// Anybody may ask. Nobody is named, so the answer says nothing about accounts.
+/// Anybody may ask but the page of another site, which would use up its visitors' share. Nobody is named, so the answer says
+/// nothing about accounts.
 async fn challenge(State(app): State<App>, request: Parts) -> Result<Json<Value>, TokenError> {
+    if request.headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin") {
+        return Err(TokenError::invalid_request("A page of another site must not ask"));
+    }
     let (options, state) = app.passkeys.webauthn.start_discoverable_authentication().map_err(refused)?;
     let id = Uuid::new_v4().to_string();
     app.passkeys.logins.put(&id, network(app.auth.client_address(&request)), state)?;
@@ -109,11 +114,12 @@ fn file(kind: &'static str, text: &'static str) -> MethodRouter<App> {
 fn router(origin: &str) -> Result<Router, BoxError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
-    let users = PasswordVerifier::new(MemoryUsers::from_phc([("alice", ALICE, "")])?);
+    let users = PasswordVerifier::new(MemoryUsers::from_phc([("alice", ALICE, ""), ("bob", BOB, "")])?);
     let passkeys = Arc::new(Passkeys {
         webauthn: WebauthnBuilder::new("localhost", &Url::parse(origin)?)?.rp_name("Rabbit Hole").build()?,
         users: users.clone(),
         rows: Mutex::default(),
+        handles: Mutex::default(),
         registrations: Challenges::new(),
         logins: Challenges::new(),
     });
@@ -128,7 +134,7 @@ fn router(origin: &str) -> Result<Router, BoxError> {
         .route("/passkeys/start", post(start))
         .route("/passkeys/finish", post(finish))
         .route("/passkeys/{id}", delete(remove))
-        // A stolen token must not add a passkey.
+        // A stolen token must not add a passkey later.
         .route_layer(auth.guard().with_max_age(Duration::from_secs(300)))
         .route("/passkeys", get(list).layer(auth.guard()))
         .route("/passkeys/challenge", post(challenge))
