@@ -1,10 +1,10 @@
 //! Two servers on one Redis, and a Redis that fails.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::client::{SECRET, attempt, eventually, get, log_in, post, refresh, request};
+use crate::client::{SECRET, attempt, eventually, get, log_in, post, refresh, request, within_once};
 use test_support::{example::Example, redis::Redis, slow::Slow};
 
 fn server(redis: &Redis) -> Example {
@@ -47,11 +47,16 @@ async fn one_of_fifty_concurrent_uses_wins() {
     for round in 0..10 {
         let token = log_in(&one).await.text("refresh_token");
         let uses = (0..50).map(|n| refresh(if n % 2 == 0 { &one } else { &other }, &token));
-        let winners: Vec<_> = join_all(uses).await.into_iter().filter(|reply| reply.status != 400).collect();
-        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        assert_eq!(winners[0].status, 200, "round {round}: {winners:?}");
-        let next = winners[0].text("refresh_token");
-        assert_eq!(refresh(&other, &next).await.status, 400, "R9.2: the winner's token died, too");
+        let replies = join_all(uses).await;
+        let with = |status| replies.iter().filter(move |reply| reply.status == status);
+        let (winners, unknown): (Vec<_>, _) = (with(200).collect(), with(503).count());
+        assert_eq!(winners.len() + unknown + with(400).count(), 50, "round {round}: {replies:?}");
+        // A use that the store was too slow for may have won.
+        assert!(winners.len() == 1 || winners.is_empty() && unknown > 0, "round {round}: {winners:?}");
+        if let [winner] = winners[..] {
+            let next = winner.text("refresh_token");
+            assert_eq!(refresh(&other, &next).await.status, 400, "R9.2: the winner's token died, too");
+        }
     }
 }
 
@@ -72,16 +77,18 @@ async fn without_redis(server: &Example, access: &str, refresh_token: &str) {
             ("refresh", "/token", &format!("grant_type=refresh_token&refresh_token={refresh_token}")),
             ("revoke", "/revoke", &form),
         ] {
-            let begun = Instant::now();
-            let reply = post(server, path, form).await;
-            assert_eq!((reply.status, reply.text("error").as_str()), (503, "temporarily_unavailable"), "{what}");
-            assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
-            assert!(begun.elapsed() < Duration::from_secs(1), "{what} took {:?}", begun.elapsed());
+            within_once(Duration::from_secs(1), what, async || {
+                let reply = post(server, path, form).await;
+                assert_eq!((reply.status, reply.text("error").as_str()), (503, "temporarily_unavailable"), "{what}");
+                assert!(reply.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+            })
+            .await;
         }
-        let begun = Instant::now();
-        assert_eq!(get(server, "/users/me", access).await.status, 200);
-        assert_eq!(request(server, "GET", "/", &[], "").await.status, 200);
-        assert!(begun.elapsed() < Duration::from_millis(500), "guarded routes waited {:?}", begun.elapsed());
+        within_once(Duration::from_millis(500), "guarded routes", async || {
+            assert_eq!(get(server, "/users/me", access).await.status, 200);
+            assert_eq!(request(server, "GET", "/", &[], "").await.status, 200);
+        })
+        .await;
     }
 }
 
@@ -134,16 +141,17 @@ async fn a_slow_redis_is_waited_for_up_to_the_budget() {
     let login = log_in(&server).await;
     let access = login.text("access_token");
 
-    slow.set_round_trip(Duration::from_millis(120));
+    slow.set_round_trip(Duration::from_millis(50));
     let token = refresh(&server, &login.text("refresh_token")).await.text("refresh_token");
     log_in(&server).await;
 
     // Each of the four store calls alone would be in time.
     slow.set_round_trip(Duration::from_millis(300));
-    let begun = Instant::now();
     let form = "grant_type=password&username=bob&password=builder456&client_id=demo-web&client_secret=demo-web-secret";
-    assert_eq!(post(&server, "/token", form).await.status, 503);
-    assert!(begun.elapsed() < Duration::from_secs(1), "a login took {:?}", begun.elapsed());
+    within_once(Duration::from_secs(1), "a login", async || {
+        assert_eq!(post(&server, "/token", form).await.status, 503);
+    })
+    .await;
 
     slow.set_round_trip(Duration::from_millis(900));
     without_redis(&server, &access, &token).await;

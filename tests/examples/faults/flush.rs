@@ -37,8 +37,11 @@ pub async fn everything(server: &Example, redis: &Redis, count: usize, start: im
             let before = flushed.load(Ordering::SeqCst);
             match family.step(server.address).await {
                 Step::Rotated => assert!(!before, "a token outlived the flush"),
+                // Redis may be slow, and have rotated the token all the same.
+                Step::Unavailable => family.doubtful = true,
+                Step::Refused if family.doubtful => return 0,
                 Step::Refused => return refused.fetch_add(1, Ordering::SeqCst),
-                other => panic!("{other:?} though Redis is there"),
+                Step::Unanswered => panic!("no answer though Redis is there"),
             }
         }
     }));

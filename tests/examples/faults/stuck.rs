@@ -44,7 +44,7 @@ pub async fn connections(server: &Example, count: usize) -> usize {
         logins
     };
     let (_, logins) = tokio::join!(stuck, others);
-    assert!(logins >= 5, "the others got {logins} logins in ten seconds");
+    assert!(logins >= 2, "the others got {logins} logins in ten seconds");
     logins
 }
 

@@ -130,12 +130,12 @@ impl World {
         Recorder::new([self.servers[0].address, self.servers[1].address], guarded)
     }
 
-    /// Causes one fault after another until the time is over. Returns how many of each there were.
+    /// Causes one fault after another until the time is over and there was one of each. Returns how many there were.
     pub async fn suffer(&mut self, recorder: &Recorder, until: Instant) -> BTreeMap<Fault, usize> {
         let (mut dice, mut counts) = (Dice::new(), BTreeMap::new());
         for fault in ALL.iter().cycle() {
             pause(100 + dice.below(600)).await;
-            if Instant::now() >= until {
+            if Instant::now() >= until && counts.len() == ALL.len() {
                 break;
             }
             *counts.entry(*fault).or_default() += 1;
