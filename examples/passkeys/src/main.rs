@@ -1,9 +1,9 @@
-//! Passkeys: after a login with the password, alice adds one, and logs in with it from then on, without a name or a password.
+//! Passkeys: after a login with the password, a user adds one, and logs in with it from then on, without a name or a password.
 //!
 //!     cargo run --manifest-path examples/passkeys/Cargo.toml
 //!
-//! Open <http://localhost:8000>, and log in as alice / wonderland123 or bob / builder456. Browsers allow passkeys on `localhost` without TLS, but not
-//! on 127.0.0.1. Without a fingerprint reader, use Chromium's virtual one: developer tools, "WebAuthn".
+//! Open <http://localhost:8000>, and log in as alice / wonderland123 or bob / builder456. Browsers allow passkeys on `localhost`
+//! without TLS, but not on 127.0.0.1. Without a fingerprint reader, use Chromium's virtual one: developer tools, "WebAuthn".
 //!
 //! A grant of the app (RFC 6749, section 4.5) takes what the passkey signed. Passkeys and challenges are in memory. Several
 //! processes keep them in their database.

@@ -58,6 +58,7 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
             };
             let (one, other, ()) =
                 tokio::join!(accepts(&victim, &family.current), accepts(survivor, &family.current), kill);
+            let (one, other) = (one.unwrap_or(false), other.expect("no answer from the survivor"));
             assert!(!(one && other), "both accepted one token");
             accepted.push(one || other);
         }
@@ -66,6 +67,7 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     let all = async { tokio::join!(rotations, logins, contests) };
     let (rotations, _, accepted) = in_time(Duration::from_secs(60), "the kill", all).await;
     assert!(rotations.iter().sum::<usize>() > 0, "nothing was under way");
+    assert!(accepted.contains(&true), "no contest was decided");
     assert_eq!(victim.wait(Duration::from_secs(5)), None, "not ended by the signal");
 
     for family in &mut quiet {
@@ -76,8 +78,8 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
         assert!(matches!(step, Step::Rotated | Step::Refused), "{step:?}");
     }
     for (family, accepted) in contested.iter().zip(accepted) {
-        let again = accepts(survivor, &family.current).await;
-        let once_more = accepts(survivor, &family.current).await;
+        let again = accepts(survivor, &family.current).await.unwrap();
+        let once_more = accepts(survivor, &family.current).await.unwrap();
         assert!([accepted, again, once_more].iter().filter(|yes| **yes).count() <= 1, "accepted twice");
     }
     let replacement = start();
@@ -95,12 +97,11 @@ pub async fn minus_nine(survivor: &Example, mut victim: Example, count: usize, s
     replacement
 }
 
-/// Whether it says so.
-async fn accepts(server: &Example, token: &str) -> bool {
-    let reply = try_post(server.address, Ipv4Addr::LOCALHOST, "/token", &refresh_form(token)).await;
-    let status = reply.map_or(503, |reply| reply.status);
-    assert!(matches!(status, 200 | 400 | 503), "{status}");
-    status == 200
+/// Whether the server says that it accepts the token. A 503 does not say so: Redis may be slow.
+async fn accepts(server: &Example, token: &str) -> Result<bool, String> {
+    let reply = try_post(server.address, Ipv4Addr::LOCALHOST, "/token", &refresh_form(token)).await?;
+    assert!(matches!(reply.status, 200 | 400 | 503), "{reply:?}");
+    Ok(reply.status == 200)
 }
 
 /// Slots that the killed server had reserved are free again after half a minute.

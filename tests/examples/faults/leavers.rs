@@ -24,7 +24,7 @@ const DURING_HASH: usize = 7;
 pub async fn come_and_go(server: &Example, count: usize) {
     let files = process::usage(server.pid()).files;
     let each = count / STAGES;
-    // Clients that leave during a hash come last, as the others fill the queue, and nobody waits until a leak is over.
+    // Clients that leave during a hash come last: the others fill the queue, and later clients could outlast a leak.
     for stages in [0..DURING_HASH, DURING_HASH..STAGES] {
         let turns = stages.flat_map(|stage| (0..each).map(move |turn| (stage, turn)));
         let all = stream::iter(turns).for_each_concurrent(100, |(stage, turn)| leave(server, stage, turn));

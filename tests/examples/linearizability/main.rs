@@ -77,6 +77,7 @@ async fn can_be_explained(mut world: World) {
     println!("access tokens: {accepted} accepted, {rejected} refused, {revoked} revoked");
     assert!(accepted > 50 && revoked > 10 && rejected > 20, "{accepted}, {revoked}, {rejected}: the run shows little");
     println!("faults: {faults:?}; at most {most_states} states for a family; all can be explained");
+    assert!(faults::ALL.iter().all(|fault| faults.contains_key(fault)), "not every fault happened: {faults:?}");
     assert!(done > 200 && refused > 50 && unknown > 20, "{done}, {refused}, {unknown}: the run shows little");
 }
 
