@@ -42,10 +42,14 @@ impl Cluster {
         });
     }
 
-    pub fn two_primaries(&self) -> (usize, usize) {
+    /// The primaries with the most and the fewest keys. Moving slots from one to the other never empties a primary, which would
+    /// then become a replica and leave too few to vote for a failover.
+    pub fn fullest_and_emptiest(&self) -> (usize, usize) {
         let is_primary = |node: &usize| self.ask(*node, "info replication").contains("role:master");
-        let mut primaries = (0..self.nodes.len()).filter(is_primary);
-        (primaries.next().unwrap(), primaries.next().unwrap())
+        let keys = |node: &usize| self.ask(*node, "dbsize").trim().parse::<u64>().unwrap();
+        let mut primaries: Vec<_> = (0..self.nodes.len()).filter(is_primary).collect();
+        primaries.sort_by_cached_key(keys);
+        (*primaries.last().unwrap(), primaries[0])
     }
 
     /// Three primaries that use TLS among themselves, too, the URLs for that, and the certificate of their CA.
