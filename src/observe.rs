@@ -35,29 +35,36 @@ pub(crate) fn guarded(record: impl FnOnce()) {
 const PERIOD: Duration = Duration::from_secs(10);
 const OF_A_USER: &str = "hash of ";
 
-/// How many equal warnings were left out, if it is time for one again.
-fn due(warning: &str, period: Duration) -> Option<u64> {
-    /// When each warning was logged last, and how many were left out since.
-    static LOGGED: Mutex<BTreeMap<String, (Option<Instant>, u64)>> = Mutex::new(BTreeMap::new());
+/// When each warning was logged last, and how many were left out since.
+struct Warnings(BTreeMap<String, (Option<Instant>, u64)>);
+
+impl Warnings {
     const MOST: usize = 1_000;
 
-    let (mut logged, now) = (LOGGED.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-    let is_recent = |last: Option<Instant>, period| last.is_some_and(|last| now.duration_since(last) < period);
-    // The others are as many as there are places in the code that warn.
-    let is_of_a_user = |warning: &str| warning.starts_with(OF_A_USER);
-    if is_of_a_user(warning) && !logged.contains_key(warning) && logged.len() >= MOST {
-        logged.retain(|known, (last, _)| !is_of_a_user(known) || is_recent(*last, PERIOD));
-        if logged.len() >= MOST {
+    /// How many equal warnings were left out, if it is time for one again.
+    fn due(&mut self, warning: &str, period: Duration, now: Instant) -> Option<u64> {
+        let is_recent = |last: Option<Instant>, period| last.is_some_and(|last| now.duration_since(last) < period);
+        // The others are as many as there are places in the code that warn.
+        let is_of_a_user = |warning: &str| warning.starts_with(OF_A_USER);
+        if is_of_a_user(warning) && !self.0.contains_key(warning) && self.0.len() >= Self::MOST {
+            self.0.retain(|known, (last, _)| !is_of_a_user(known) || is_recent(*last, PERIOD));
+            if self.0.len() >= Self::MOST {
+                return None;
+            }
+        }
+        let (last, left_out) = self.0.entry(warning.to_owned()).or_default();
+        if is_recent(*last, period) {
+            *left_out += 1;
             return None;
         }
+        *last = Some(now);
+        Some(mem::take(left_out))
     }
-    let (last, left_out) = logged.entry(warning.to_owned()).or_default();
-    if is_recent(*last, period) {
-        *left_out += 1;
-        return None;
-    }
-    *last = Some(now);
-    Some(mem::take(left_out))
+}
+
+fn due(warning: &str, period: Duration) -> Option<u64> {
+    static LOGGED: Mutex<Warnings> = Mutex::new(Warnings(BTreeMap::new()));
+    LOGGED.lock().unwrap_or_else(PoisonError::into_inner).due(warning, period, Instant::now())
 }
 
 /// The beginning of a text that a client sent.
@@ -210,6 +217,22 @@ pub(crate) mod tests {
         assert_eq!((due("once", Duration::MAX), due("once", Duration::MAX)), (Some(0), None));
         let log = logged(|| (0..3).for_each(|_| misconfigured("set something")));
         assert_eq!(log.matches("set something").count(), 1, "{log}");
+    }
+
+    #[test]
+    fn warnings_about_users_take_no_more_than_their_room() {
+        let (mut warnings, begun) = (Warnings(BTreeMap::new()), Instant::now());
+        let hash_of = |user: usize| format!("{OF_A_USER}{user}");
+        assert_eq!(warnings.due("set something", Duration::MAX, begun), Some(0));
+        assert!((1..Warnings::MOST).all(|user| warnings.due(&hash_of(user), PERIOD, begun) == Some(0)));
+        let late = begun + PERIOD - Duration::from_millis(1);
+        assert_eq!(warnings.due(&hash_of(0), PERIOD, late), None, "no room for another user");
+        assert_eq!(warnings.due(&hash_of(1), PERIOD, late), None, "too early for the same again");
+        assert_eq!(warnings.due("a store failed", PERIOD, late), Some(0), "there is always room for the others");
+        let next = begun + PERIOD;
+        assert_eq!(warnings.due(&hash_of(0), PERIOD, next), Some(0), "the old ones have made room");
+        assert_eq!(warnings.due("set something", Duration::MAX, next), None, "but are never forgotten");
+        assert_eq!(warnings.0.len(), 3);
     }
 
     #[test]
