@@ -107,11 +107,18 @@ impl From<Identity> for Verdict {
 /// A logged-in user, and what they may do.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tower_oauth2_password::Identity;
 ///
 /// let alice = Identity::new("alice").with_scope("items:read items:write".parse()?).with_claim("tenant", "acme");
 /// assert_eq!(alice.subject(), "alice");
 /// assert_eq!(alice.claims()["tenant"], "acme");
+///
+/// let week = Duration::from_secs(7 * 86_400);
+/// let remembered = alice.with_session_label("Firefox on Linux").with_session_ttl(week).with_amr(["pwd", "otp"]);
+/// assert_eq!(remembered.session_label(), Some("Firefox on Linux"));
+/// assert_eq!(remembered.session_ttl(), Some(week));
+/// assert_eq!(remembered.amr(), ["pwd", "otp"]);
 /// # Ok::<(), tower_oauth2_password::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -115,7 +115,7 @@ mod tests {
     };
 
     use bytes::Bytes;
-    use http::Request;
+    use http::{HeaderValue, Request};
     use http_body::{Frame, SizeHint};
 
     use super::*;
@@ -165,6 +165,15 @@ mod tests {
             assert!(bytes.capacity() < 200_000, "{}", bytes.capacity());
         }
         assert_eq!(read(&parts, pieces(0, 10).0, 99_999, HOUR).await.unwrap_err().status(), 413);
+    }
+
+    #[test]
+    fn a_body_of_the_limit_itself_may_be_declared() {
+        let declared =
+            |length: &'static str| HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static(length))]);
+        for (length, is_ok) in [("100", true), ("101", false), ("18446744073709551615", false)] {
+            assert_eq!(check_length(&declared(length), 100).is_ok(), is_ok, "{length}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -90,6 +90,26 @@ mod tests {
     }
 
     #[test]
+    fn the_status_of_a_call_says_what_went_wrong() {
+        let seconds = std::time::Duration::from_secs(1);
+        for (error, status) in [
+            (TokenError::invalid_grant("no"), "16"),
+            (TokenError::invalid_client(), "16"),
+            (TokenError::invalid_grant("no").with_status(StatusCode::FORBIDDEN), "7"),
+            (TokenError::invalid_grant("no").with_status(StatusCode::TOO_MANY_REQUESTS), "8"),
+            (TokenError::temporarily_unavailable(seconds), "14"),
+            (TokenError::server_error(), "13"),
+        ] {
+            let refused = refuse(&HeaderValue::from_static("application/grpc"), &error);
+            assert_eq!(
+                (refused.status().as_u16(), refused.headers()["grpc-status"].as_bytes()),
+                (200, status.as_bytes()),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn the_status_of_a_web_call_is_a_frame_of_the_body() {
         let text = "\u{80}\0\0\0\u{35}";
         for (content_type, is_text) in [("application/grpc-web+proto", false), ("application/grpc-web-text", true)] {

@@ -194,6 +194,7 @@ mod tests {
         ] {
             assert!(metadata(issuer).is_err(), "{issuer}");
         }
+        assert!(metadata("api.example").unwrap_err().to_string().contains("is not an absolute URL"));
     }
 
     #[test]

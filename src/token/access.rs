@@ -75,8 +75,10 @@ impl AccessToken {
     /// use tower_oauth2_password::AccessToken;
     ///
     /// assert_eq!(AccessToken::new("alice").user(), Some("alice"));
-    /// let claims = Map::from_iter([("gty".to_owned(), json!("client_credentials"))]);
-    /// assert_eq!(AccessToken::new("alice").with_claims(claims).user(), None);
+    /// for grant in ["client_credentials", "client-credentials"] {
+    ///     let claims = Map::from_iter([("gty".to_owned(), json!(grant))]);
+    ///     assert_eq!(AccessToken::new("app").with_claims(claims).user(), None);
+    /// }
     /// ```
     pub fn user(&self) -> Option<&str> {
         // Others spell it with a hyphen.

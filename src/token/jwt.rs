@@ -431,6 +431,16 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_issuer_says_the_same() {
+        let jwt = Jwt::new(Key::hs256(SECRET).unwrap(), "i", "a").with_ttl(Duration::from_secs(77));
+        fn says(issuer: &impl TokenIssuer) -> (Option<String>, Option<String>, Duration) {
+            (issuer.issuer(), issuer.audience(), issuer.longest_ttl())
+        }
+        assert_eq!(says(&jwt), (Some("i".to_owned()), Some("a".to_owned()), Duration::from_secs(77)));
+        assert_eq!(says(&Arc::new(jwt.clone())), says(&jwt));
+    }
+
+    #[test]
     fn jwks_list_each_public_key_once_and_no_secret() {
         let pem = b"-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g

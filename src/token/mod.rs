@@ -116,6 +116,8 @@ impl IssuedToken {
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// assert_eq!(Opaque.issue(TokenRequest::new("alice")).await?.token.expose(), "session of alice");
+/// let day = Duration::from_secs(86_400);
+/// assert_eq!((Opaque.issuer(), Opaque.audience(), Opaque.longest_ttl()), (None, None, day), "unless you implement them");
 /// # Ok::<(), BoxError>(())
 /// # })?;
 /// # Ok::<(), BoxError>(())

@@ -177,6 +177,8 @@ mod tests {
         for n in 0..100_u8 {
             insert(&mut families, n, family(&n.to_string(), HOUR), 1_000, Duration::ZERO);
         }
+        let old = Previous::new(SecretHash([1; 32]), Vec::new());
+        assert_eq!(families.rotate(FamilyId([7; 16]), old, SecretHash([2; 32]), nanos(HOUR)), Rotation::Gone);
         for n in 100..140_u8 {
             insert(&mut families, n, family("later", HOUR), 1_000, HOUR);
         }
