@@ -50,6 +50,7 @@ fn jwt() -> Jwt {
 fn server(users: &Users) -> AuthorizationServer {
     let clients = StaticClients::new([
         Client::confidential("web", "old").with_secret("new"),
+        Client::confidential("twice", "same").with_secret("same"),
         Client::public("cli").with_grants(["password"]),
         Client::public("reader").with_scope("read other".parse().unwrap()),
         Client::public("kiosk")
@@ -85,6 +86,7 @@ async fn a_client_may_have_two_secrets_while_they_are_rotated() {
         let (got, _) = log_in(&auth, &format!("&client_id=web&client_secret={secret}")).await;
         assert_eq!(got, status, "{secret}");
     }
+    assert_eq!(log_in(&auth, "&client_id=twice&client_secret=same").await.0, 200, "both may be the same");
 }
 
 #[tokio::test]
@@ -192,6 +194,20 @@ async fn declared_parameters_and_headers_reach_the_verifier() {
     }
     let in_query = send(&auth, "/token?tenant=a", &[], "grant_type=password&username=alice&password=p").await;
     assert_eq!(in_query.0, 400);
+}
+
+#[tokio::test]
+async fn ignored_credentials_may_be_any_unless_a_client_is_required() {
+    let auth = server(&Users::default()).with_client_credentials_ignored();
+    for more in ["", "&client_id=web&client_secret=wrong", "&client_id=nobody", "&client_secret=x"] {
+        let (status, login) = log_in(&auth, more).await;
+        assert_eq!(status, 200, "{more}");
+        assert_eq!(refresh(&auth, &login, "").await.0, 200, "the token is bound to no client");
+    }
+    let required = auth.with_client_required();
+    for (more, status) in [("", 401), ("&client_id=nobody", 401), ("&client_id=web&client_secret=new", 200)] {
+        assert_eq!(log_in(&required, more).await.0, status, "{more}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use test_support::oneshot::post_form;
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Client, Event, EventKind, Identity, Jwt, Key, Login, RefreshTokens,
     StaticClients, Verdict,
-    store::{MemoryAttemptStore, MemoryRefreshStore},
+    store::{MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
 const LOGIN: &str = "grant_type=password&username=alice&password=right";
@@ -63,6 +63,34 @@ async fn events_reach_the_app_in_order_and_name_who_and_where() {
     assert_eq!((ended.kind, ended.session_id.as_deref()), (EventKind::SessionEnded, Some(session.as_str())));
     let all = events.recv().await.unwrap();
     assert_eq!((all.kind, all.subject.as_deref(), all.session_id), (EventKind::SessionEnded, Some("alice"), None));
+}
+
+#[tokio::test]
+async fn events_of_a_client_name_the_client_and_its_user() {
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let auth = server()
+        .with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()))
+        .with_deny_list(MemoryDenyList::new())
+        .with_clients(StaticClients::new([Client::confidential("web", "secret")]))
+        .with_event_handler(move |event: Event| {
+            sender.send(event).unwrap();
+            async {}
+        });
+    let credentials = "client_id=web&client_secret=secret";
+    for kind in ["refresh_token", "access_token"] {
+        let login = format!("{LOGIN}&{credentials}");
+        let (_, _, login) = post_form(auth.token_endpoint().into_service(), Request::post("/token"), &login).await;
+        let form = format!("token={}&{credentials}", login[kind].as_str().unwrap());
+        let revoked = post_form(auth.revocation_endpoint().into_service(), Request::post("/revoke"), &form).await;
+        assert_eq!(revoked.0, 200, "{kind}");
+        let (login, revoked) = (events.recv().await.unwrap(), events.recv().await.unwrap());
+        assert_eq!((login.kind, revoked.kind), (EventKind::Login, EventKind::Revoked), "{kind}");
+        assert!(login.session_id.is_some() && revoked.session_id == login.session_id, "{kind}");
+        for event in [login, revoked] {
+            let named = (event.subject.as_deref(), event.client_id.as_deref());
+            assert_eq!(named, (Some("alice"), Some("web")), "{kind}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,6 +126,29 @@ async fn families_are_stored_rotated_and_revoked() {
 }
 
 #[tokio::test]
+async fn apps_with_different_prefixes_share_nothing() {
+    let redis = Redis::start();
+    let [shop, office] = ["shop", "office"].map(|prefix| stores(&redis).with_prefix(prefix));
+    let family = Family::new(hash(1), "alice", HOUR, HOUR);
+    shop.refresh_tokens().insert(ID, family, 1_000, soon()).await.unwrap();
+    assert!(office.refresh_tokens().find(ID, soon()).await.unwrap().is_none());
+    assert!(shop.refresh_tokens().find(ID, soon()).await.unwrap().is_some());
+
+    let slot = Slot { key: KEY, id: 1, limit: AttemptLimit { failures: 1, window: HOUR } };
+    for stores in [&shop, &office] {
+        assert_eq!(stores.attempts().reserve(slot, soon()).await.unwrap(), Reservation::Reserved);
+    }
+
+    let (shops, offices) = (shop.deny_list(), office.deny_list());
+    shops.deny(denial("shop", HOUR), soon()).await.unwrap();
+    offices.deny(denial("office", HOUR), soon()).await.unwrap();
+    let (late, later) = (shop.deny_list(), office.deny_list());
+    within(Duration::from_secs(5), "both copies", async || late.is_in_sync() && later.is_in_sync()).await;
+    assert!(late.is_denied(token("shop")) && !late.is_denied(token("office")));
+    assert!(later.is_denied(token("office")) && !later.is_denied(token("shop")));
+}
+
+#[tokio::test]
 async fn families_expire() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
@@ -400,9 +423,11 @@ async fn a_quiet_list_keeps_its_connection_and_a_dropped_one_ends_it() {
     let list = stores(&redis).deny_list();
     list.deny(denial("first", HOUR), soon()).await.unwrap();
     within(Duration::from_secs(5), "the copy", async || list.is_in_sync()).await;
-    let (connections, _) = stats.connections_and_keys().await;
+    let ((connections, _), begun) = (stats.connections_and_keys().await, Instant::now());
     let proofs = stats.calls(["publish"]).await[0];
     within(Duration::from_secs(5), "proofs", async || stats.calls(["publish"]).await[0] > proofs + 2).await;
+    let new = u128::from(stats.calls(["publish"]).await[0] - proofs);
+    assert!(new <= begun.elapsed().as_millis() / 250 + 1, "{new} proofs, with no pause between them");
     assert_eq!(stats.connections_and_keys().await.0, connections);
     drop(list);
     let ended = async || stats.line("clients", "connected_clients:").await == connected;

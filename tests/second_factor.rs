@@ -15,14 +15,16 @@ use serde_json::{Value, json};
 use test_support::oneshot::{guarded, post_form};
 use tower_oauth2_password::{
     AttemptLimits, AuthorizationServer, BoxError, Client, EventKind, FactorCode, FactorVerdict, Identity, Jwt, Key,
-    Login, RefreshTokens, SecondFactor, SecondFactors, StaticClients, TokenError, TokenValidator, Verdict, Verifier,
+    Login, RefreshTokens, SecondFactor, SecondFactors, Secret, StaticClients, TokenError, TokenResponse,
+    TokenValidator, Verdict, Verifier,
     store::{AttemptLimit, MemoryAttemptStore, MemoryDenyList, MemoryRefreshStore},
 };
 
 const OTP: &str = "http://auth0.com/oauth/grant-type/mfa-otp";
 const RECOVERY: &str = "http://auth0.com/oauth/grant-type/mfa-recovery-code";
 
-/// Users with the password `right`. Those whose name begins with a capital have no second factor.
+/// Users with the password `right`, who may log in with an address too. Those whose name begins with a capital have no second
+/// factor.
 #[derive(Clone, Default)]
 struct Users {
     disabled: Arc<Mutex<bool>>,
@@ -38,7 +40,8 @@ impl Users {
 
 impl Verifier for Users {
     async fn verify(&self, login: Login) -> Result<Verdict, BoxError> {
-        let identity = self.identity(&login.username).with_claim("tenant", "acme").with_session_label("phone");
+        let subject = login.username.split('@').next().unwrap_or_default();
+        let identity = self.identity(subject).with_claim("tenant", "acme").with_session_label("phone");
         let identity = identity.with_session_ttl(Duration::from_secs(7_200));
         Ok(if login.password.expose() == "right" { identity.into() } else { Verdict::Denied })
     }
@@ -245,11 +248,16 @@ async fn an_mfa_token_is_bound_to_client_server_and_time() {
     for client in ["", "&client_id=tv", "&client_id=web&client_secret=secret"] {
         assert_eq!(server.refused(&token, &format!("123456{client}")).await, invalid_grant(), "{client}");
     }
-    let staff = AuthorizationServer::new(server.users.clone(), jwt("staff"))
-        .with_clients(StaticClients::new([Client::public("cli")]))
-        .with_second_factor(SecondFactors::new(Codes, store));
-    let form = format!("grant_type={OTP}&mfa_token={token}&otp=123456&client_id=cli");
-    assert_eq!(post(&staff, &form).await.0, 400, "another server");
+    let now = Arc::clone(&server.clock);
+    let store = store.with_clock(move || Duration::from_secs(now.load(Ordering::Relaxed)));
+    for (audience, status) in [("staff", 400), ("api", 200)] {
+        let other = AuthorizationServer::new(server.users.clone(), jwt(audience))
+            .with_clients(StaticClients::new([Client::public("cli")]))
+            .with_second_factor(SecondFactors::new(Codes, store.clone()));
+        let token = server.first("alice", "&client_id=cli").await;
+        let form = format!("grant_type={OTP}&mfa_token={token}&otp=123456&client_id=cli");
+        assert_eq!(post(&other, &form).await.0, status, "a server with the audience {audience}");
+    }
     server.clock.fetch_add(299, Ordering::Relaxed);
     assert_eq!(server.second(&token, "123456&client_id=cli").await.0, 200);
     let token = server.first("alice", "").await;
@@ -425,6 +433,9 @@ async fn the_parameters_of_the_second_step_follow_the_rules_of_the_form() {
         let (status, _, body) = post_form(service(), Request::post(path), &form).await;
         assert_eq!((status, &body["error"]), (400, &json!("invalid_request")), "{path} {form}: {body}");
     }
+    let codes = ["0".repeat(128), "0".repeat(129)].map(|code| format!("grant_type={OTP}&mfa_token={token}&otp={code}"));
+    assert_eq!(server.ask(&codes[0]).await.1["error"], "invalid_grant", "a wrong code");
+    assert_eq!(server.ask(&codes[1]).await.1["error"], "invalid_request", "too long for a code");
     assert_eq!(server.second(&token, "123456").await.0, 200);
 }
 
@@ -453,6 +464,24 @@ async fn trust(server: &Server, more: &str) -> String {
     let (status, body) = server.second(&token, &format!("123456&trust_device=true{more}")).await;
     assert_eq!(status, 200, "{body}");
     text(&body, "device_token")
+}
+
+#[tokio::test]
+async fn an_api_may_render_the_tokens_of_the_second_step_its_own_way() {
+    let server = trusting();
+    let auth = server.auth.clone().with_token_response(|response: &TokenResponse, _: &Parts| {
+        let [next, device] = [response.recovery_code(), response.device_token()].map(|own| own.map(Secret::expose));
+        http::Response::new(json!({ "next": next, "device": device }).to_string().into())
+    });
+    let server = Server { auth, ..server };
+    let token = server.first("alice", "").await;
+    let (_, body) = server.recover(&token, "lost&trust_device=true").await;
+    assert_eq!(body["next"], "next");
+    let device = text(&body, "device");
+    assert_eq!(
+        server.password("alice", &format!("&device_token={device}")).await.1,
+        json!({ "next": null, "device": null })
+    );
 }
 
 #[tokio::test]
@@ -545,12 +574,13 @@ async fn each_step_is_audited() {
         async {}
     });
     let server = Server { auth, ..server };
-    let token = server.first("alice", "").await;
-    server.second(&token, "000000").await;
-    server.second(&token, "123456").await;
+    let token = server.first("alice@example.com", "&client_id=cli").await;
+    server.second(&token, "000000&client_id=cli").await;
+    server.second(&token, "123456&client_id=cli").await;
     for kind in [EventKind::MfaRequired, EventKind::MfaDenied, EventKind::Login] {
         let event = events.recv().await.unwrap();
-        assert_eq!((event.kind, event.subject.as_deref()), (kind, Some("alice")));
+        let (subject, client_id) = (event.subject.as_deref(), event.client_id.as_deref());
+        assert_eq!((event.kind, subject, client_id), (kind, Some("alice"), Some("cli")));
     }
 }
 

@@ -321,9 +321,31 @@ async fn a_login_with_more_claims_than_a_session_keeps_is_a_503() {
     };
     let auth = AuthorizationServer::new(verifier, jwt("api"));
     let with = auth.clone().with_refresh_tokens(RefreshTokens::new(MemoryRefreshStore::new()));
-    for (auth, length, status) in [(&with, 2_000, 200), (&with, 2_048, 503), (&auth, 2_048, 200)] {
+    for (auth, length, status) in [(&with, 2_037, 200), (&with, 2_038, 503), (&auth, 2_048, 200)] {
         let login = format!("grant_type=password&username={length}&password=right");
         assert_eq!(post(auth, "/token", &login).await.0, status, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_names_its_session_where_sessions_can_be_ended() {
+    let auth = AuthorizationServer::new(Users::default(), jwt("api"));
+    let with_list = auth.clone().with_deny_list(MemoryDenyList::new());
+    let with_refresh = server("api", &MemoryRefreshStore::new(), Users::default());
+    for (auth, is_named) in [(auth, false), (with_list, true), (with_refresh, true)] {
+        let (access, _) = log_in(&auth, "alice").await;
+        assert_eq!(jwt("api").validate(&access).unwrap().session_id().is_some(), is_named);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_ended_session_takes_no_room_in_the_deny_list() {
+    let list = MemoryDenyList::new();
+    let auth = server("api", &MemoryRefreshStore::new(), Users::default()).with_deny_list(list.clone());
+    let (access, token) = log_in(&auth, "alice").await;
+    for token in [&token, &access] {
+        assert_eq!(post(&auth, "/revoke", &format!("token={token}")).await.0, 200);
+        assert_eq!((list.len(), guarded(&auth, &access).await), (1, 401));
     }
 }
 

@@ -214,6 +214,22 @@ async fn an_unknown_key_is_fetched_at_most_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_set_may_take_half_a_minute_to_come() {
+    let set = set(&[jwk(&two()[0])]);
+    for (seconds, is_in_time) in [(29, true), (31, false)] {
+        let set = set.clone();
+        let fetch = move || {
+            let set = set.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok(set)
+            }
+        };
+        assert_eq!(JwtValidator::from_jwks(fetch, ISSUER, AUDIENCE).await.is_ok(), is_in_time, "{seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_are_fetched_once_an_hour() {
     let [old, new] = two();
     let server = Server::new(publishes(&old));
