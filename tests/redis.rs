@@ -149,6 +149,22 @@ async fn apps_with_different_prefixes_share_nothing() {
 }
 
 #[tokio::test]
+async fn the_index_of_a_subject_forgets_families_that_are_over() {
+    let redis = Redis::start();
+    let (store, mut stats) = (stores(&redis).refresh_tokens(), Stats::of(&redis).await);
+    for byte in 0..30 {
+        let id = FamilyId([byte; 16]);
+        assert!(store.insert(id, Family::new(hash(1), "alice", HOUR, HOUR), 3, soon()).await.unwrap());
+        if byte < 20 {
+            store.revoke(id, soon()).await.unwrap();
+        }
+    }
+    let index: Vec<String> = redis::cmd("KEYS").arg("oauth2:s:*").query_async(&mut stats.0).await.unwrap();
+    let entries: u64 = redis::cmd("ZCARD").arg(&index[0]).query_async(&mut stats.0).await.unwrap();
+    assert_eq!((index.len(), entries), (1, 3));
+}
+
+#[tokio::test]
 async fn families_expire() {
     let redis = Redis::start();
     let store = stores(&redis).refresh_tokens();
