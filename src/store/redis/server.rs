@@ -35,7 +35,7 @@ impl Server {
         let (host, port) = address.rsplit_once(':')?;
         let address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?);
         let client = Client::open(self.client.get_connection_info().clone().set_addr(address)).ok()?;
-        Some(Self { client, asking, primary: None, ..self.clone() })
+        Some(Self { client, asking, ..self.clone() })
     }
 
     pub(super) fn has_database(&self) -> bool {
