@@ -221,16 +221,20 @@ async fn the_last_acr_whose_factors_a_login_has_is_in_the_token() {
 async fn claims_of_the_app_do_not_stand_for_a_stronger_or_newer_login() {
     let verifier = async |login: Login| -> Result<Verdict, BoxError> {
         let identity = Identity::new(login.username).with_amr(["pwd"]).with_claim("acr", "urn:example:mfa");
-        Ok(identity.with_claim("auth_time", 4_000_000_000_u64).with_claim("amr", ["otp"].as_slice()).into())
+        let identity = identity.with_claim("auth_time", 4_000_000_000_u64).with_claim("tenant", "acme");
+        Ok(identity.with_claim("amr", ["otp"].as_slice()).into())
     };
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     let auth = AuthorizationServer::new(verifier, jwt.clone());
-    let auth = auth.with_acr("urn:example:mfa", ["pwd", "otp"]).unwrap();
-    let app = Router::new().layer(auth.endpoints());
-    let token = granted(&app, "grant_type=password&username=alice&password=p", "access_token").await;
-    let token = jwt.validate(&token).unwrap();
-    assert_eq!((token.acr(), token.amr().collect::<Vec<_>>()), (None, vec!["pwd"]));
-    assert!(token.auth_time().unwrap() <= std::time::SystemTime::now());
+    let with_acr = auth.clone().with_acr("urn:example:mfa", ["pwd", "otp"]).unwrap();
+    for (auth, acr) in [(with_acr, None), (auth, Some("urn:example:mfa"))] {
+        let app = Router::new().layer(auth.endpoints());
+        let token = granted(&app, "grant_type=password&username=alice&password=p", "access_token").await;
+        let token = jwt.validate(&token).unwrap();
+        assert_eq!((token.acr(), token.amr().collect::<Vec<_>>()), (acr, vec!["pwd"]), "its own where none is set up");
+        assert_eq!(token.claim("tenant"), Some(&"acme".into()));
+        assert!(token.auth_time().unwrap() <= std::time::SystemTime::now());
+    }
 }
 
 /// A token is the age of its login in seconds, or no number, and its scope.
