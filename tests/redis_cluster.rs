@@ -28,6 +28,8 @@ use tower_oauth2_password::{
 use tower_oauth2_password_testkit::{self as testkit, Job};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+/// Longer than the soak, at whose end all entries are still asked for.
+const DAY: Duration = Duration::from_secs(86_400);
 const SOON: Duration = Duration::from_secs(5);
 /// Longer than a round of the soak, so that none ends before it is looked up, and short enough that Redis does not fill up: a
 /// node that is back must copy all families of its primary.
@@ -48,7 +50,7 @@ fn patient() -> Instant {
 }
 
 async fn deny(list: &RedisDenyList, id: &str) -> Result<(), BoxError> {
-    list.deny(Denial::new(Denied::Token(id), None, id, HOUR), soon()).await.map(|denied| assert!(denied))
+    list.deny(Denial::new(Denied::Token(id), None, id, DAY), soon()).await.map(|denied| assert!(denied))
 }
 
 fn denies(list: &RedisDenyList, id: &str) -> bool {
