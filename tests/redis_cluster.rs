@@ -28,7 +28,7 @@ use tower_oauth2_password::{
 use tower_oauth2_password_testkit::{self as testkit, Job};
 
 const HOUR: Duration = Duration::from_secs(3_600);
-/// Longer than the soak, at whose end all entries are still asked for.
+/// Longer than the soak, which checks all entries at its end.
 const DAY: Duration = Duration::from_secs(86_400);
 const SOON: Duration = Duration::from_secs(5);
 /// Longer than a round of the soak, so that none ends before it is looked up, and short enough that Redis does not fill up: a
