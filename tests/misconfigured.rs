@@ -1,7 +1,10 @@
-//! Each useless setting is logged once in a process, with its fix. That is why this test has a process of its own.
+//! Each useless setting is logged once in a process, with its fix, and a right one is not. That is why this test has a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use http::{Request, request::Parts};
 use serde_json::Value;
@@ -17,6 +20,8 @@ fn server() -> AuthorizationServer {
     let jwt = Jwt::new(Key::hs256([7; 32]).unwrap(), "https://api.example", "api");
     AuthorizationServer::new(async |login: Login| Ok::<Verdict, BoxError>(Identity::new(login.username).into()), jwt)
 }
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// An issuer whose tokens name neither issuer nor audience.
 struct Nameless;
@@ -59,16 +64,16 @@ async fn a_useless_setting_is_logged_once_with_its_fix() {
         server().with_refresh_tokens(tokens()).with_client_credentials_ignored(),
         server().with_refresh_tokens(with_cookie()).with_clients(page()),
     ] {
-        post(&right.with_attempt_limits(limits(Some([192, 0, 2, 1].into()))), login).await;
+        post(&right.with_attempt_limits(limits(Some(CLIENT))), login).await;
     }
-    let auth = server().with_attempt_limits(limits(Some([192, 0, 2, 1].into())));
+    let auth = server().with_attempt_limits(limits(Some(CLIENT)));
     let token = post(&auth, login).await["access_token"].as_str().unwrap().to_owned();
     assert_eq!(guarded(auth.guard(), &token).await, 200, "of no session");
     assert!(!log.text().contains(" WARN "), "{}", log.text());
     let limited = server().with_attempt_limits(limits(None));
     let auth = server().with_refresh_tokens(tokens());
     let ignored = server().with_refresh_tokens(with_cookie()).with_client_credentials_ignored();
-    let nameless = nameless().with_attempt_limits(limits(Some([192, 0, 2, 1].into())));
+    let nameless = nameless().with_attempt_limits(limits(Some(CLIENT)));
     let page = server().with_clients(page());
     for _ in 0..2 {
         post(&limited, login).await;
